@@ -1,2 +1,60 @@
-//! Skeleton.
-fn main() {}
+//! PID 1 of a sandbox.
+//!
+//! It makes tasks in namespaces of their own, reads their seal back from the
+//! kernel before they run, reaps, forwards signals, and answers the manager on
+//! the socket that it inherited. It runs no code of a user's and parses nothing
+//! but the manager's frames. It is root in its sandbox's user namespace with a
+//! handful of capabilities there, and a nobody on the host.
+//!
+//! When the manager's end of the socket closes, it ends, and with it, by the
+//! kernel's rule for a pid namespace, everything in the sandbox.
+
+mod command;
+mod landlock_rules;
+mod prepare;
+mod report;
+mod stub;
+mod supervisor;
+mod task;
+
+use std::process::ExitCode;
+
+use lakekeep_protocol::{CHANNEL_FD, Channel};
+use lakekeep_sys::{Errno, process, seal, signal};
+
+use crate::supervisor::Supervisor;
+
+fn main() -> ExitCode {
+    match start() {
+        Ok(()) => ExitCode::SUCCESS,
+        // There is nobody to tell: stdio is /dev/null and the manager sees the
+        // socket close. The code says which half failed.
+        Err(Stop::Setup(_)) => ExitCode::from(70),
+        Err(Stop::Serving(_)) => ExitCode::from(71),
+    }
+}
+
+enum Stop {
+    Setup(#[expect(dead_code, reason = "for a debugger or a core file")] Errno),
+    Serving(#[expect(dead_code, reason = "for a debugger or a core file")] supervisor::Failed),
+}
+
+fn start() -> Result<(), Stop> {
+    // 1. Not dumpable first: from here on no process of the same user could
+    //    attach, whatever the rest does.
+    seal::not_dumpable().map_err(Stop::Setup)?;
+    // 2. Signals are read from a descriptor; PID 1 has no default actions.
+    signal::block_all().map_err(Stop::Setup)?;
+    // 3. Mounts of a task must never show up here or in another task.
+    make_mounts_private().map_err(Stop::Setup)?;
+    let socket = process::inherited(CHANNEL_FD).map_err(Stop::Setup)?;
+    Supervisor::new(Channel::new(socket))
+        .and_then(Supervisor::serve)
+        .map_err(Stop::Serving)
+}
+
+fn make_mounts_private() -> Result<(), Errno> {
+    use rustix::mount::MountPropagationFlags;
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", private)
+}

@@ -1,1 +1,36 @@
-//! Skeleton.
+//! Versioned frames between manager, launcher and init.
+//!
+//! The types here are the wire: plain data with serde, checked by whoever
+//! receives them. Nothing in this crate decides or enforces.
+//!
+//! ## Who says what
+//!
+//! | frame | from → to | descriptors | answered by | ends |
+//! |---|---|---|---|---|
+//! | [`LauncherRequest::Create`] | manager → launcher | the init's end of a socket pair | `Created` or `Failed` | – |
+//! | [`LauncherRequest::Destroy`] | manager → launcher | – | `Destroyed` or `Failed` | the sandbox |
+//! | [`LauncherReply::Created`] | launcher → manager | a pidfd of the init | – | – |
+//! | [`LauncherReply::Failed`] | launcher → manager | – | – | the request, all its effects undone |
+//! | [`InitRequest::Spawn`] | manager → init | stdin, stdout, stderr (none with a terminal) | `Spawned` or `SpawnFailed` | – |
+//! | [`InitRequest::Signal`] | manager → init | – | nothing | – |
+//! | [`InitReply::Started`] | init → manager | – | – | – |
+//! | [`InitReply::Spawned`] | init → manager | the terminal's controller, if asked for | – | – |
+//! | [`InitReply::Exited`] | init → manager | – | – | the task |
+//!
+//! A peer that closes its end has ended: the launcher then destroys what it
+//! made, the init ends every task and itself.
+
+pub mod channel;
+pub mod facts;
+pub mod launch;
+pub mod task;
+
+pub use channel::{Channel, ProtocolError};
+pub use launch::{LauncherReply, LauncherRequest};
+pub use task::{InitReply, InitRequest};
+
+/// The version of every frame; a peer of another version is refused.
+pub const VERSION: u8 = 1;
+
+/// The descriptor number on which a launcher or an init finds its socket.
+pub const CHANNEL_FD: i32 = 3;

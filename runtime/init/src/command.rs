@@ -1,0 +1,147 @@
+//! The process that becomes the task's command: sealed, reported, exec'ed.
+
+use std::convert::Infallible;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use lakekeep_protocol::task::TaskStep;
+use lakekeep_sys::process::{self, ExitGuard};
+use lakekeep_sys::{Errno, landlock, pty, seal, signal};
+use rustix::fs::Mode;
+
+use crate::prepare::{Command, Prepared};
+use crate::report::{Failure, Setup};
+
+/// The setup socket's fixed number in the command's process.
+const SETUP_FD: i32 = 3;
+
+/// The exit status of a process that did not become the command.
+const NOT_STARTED: u8 = 72;
+
+/// Runs in the cloned child and ends with it.
+pub fn run(prepared: &Prepared, setup: &OwnedFd) -> ! {
+    let _guard = ExitGuard(NOT_STARTED);
+    let failure = match become_command(prepared, setup) {
+        Ok(never) => match never {},
+        Err(failure) => failure,
+    };
+    let reported = Setup::Failed(failure).send(setup);
+    process::exit_now(NOT_STARTED + u8::from(reported.is_err()))
+}
+
+/// Seals the process and replaces it by the command, in this order:
+///
+/// 1. session, terminal, stdio: they need no privilege but must come before
+///    descriptors are closed;
+/// 2. limits, processors, score, keyring: while the init's user still may;
+/// 3. the bounding set and the secure bits, which need CAP_SETPCAP;
+/// 4. the user, which needs CAP_SETUID; then no capability is left;
+/// 5. the working directory, with the user's own rights;
+/// 6. no-new-privileges, without which an unprivileged process may install
+///    neither of the next two;
+/// 7. Landlock, then seccomp, last: the filter need not allow any step above;
+/// 8. the word "ready", the init's read-back, its word to go on; exec.
+fn become_command(prepared: &Prepared, setup: &OwnedFd) -> Result<Infallible, Failure> {
+    let command = &prepared.command;
+    take_session(command, prepared).map_err(Failure::at(TaskStep::Session))?;
+    take_stdio(prepared).map_err(Failure::at(TaskStep::Stdio))?;
+    limit(command)?;
+    drop_privileges(command)?;
+    rustix::process::chdir(command.working_directory.as_c_str())
+        .map_err(Failure::at(TaskStep::WorkingDirectory))?;
+    seal::no_new_privileges().map_err(Failure::at(TaskStep::NoNewPrivileges))?;
+    if command.refuse_executable_gain {
+        seal::refuse_executable_gain().map_err(Failure::at(TaskStep::ExecutableGain))?;
+    }
+    if let Some(rules) = &prepared.rules {
+        landlock::restrict_self(rules).map_err(Failure::at(TaskStep::Landlock))?;
+    }
+    let setup = keep_only_setup(setup).map_err(Failure::at(TaskStep::Stdio))?;
+    let listener = filter(command).map_err(Failure::at(TaskStep::Seccomp))?;
+    wait_for_word(listener, &setup).map_err(Failure::at(TaskStep::ReadBack))?;
+    exec(command)
+}
+
+fn take_session(command: &Command, prepared: &Prepared) -> Result<(), Errno> {
+    signal::default_broken_pipes()?;
+    signal::unblock_all()?;
+    rustix::process::setsid()?;
+    if command.terminal {
+        pty::control(&prepared.stdio[0])?;
+    }
+    Ok(())
+}
+
+fn take_stdio(prepared: &Prepared) -> Result<(), Errno> {
+    for (number, fd) in (0..).zip(&prepared.stdio) {
+        process::place_at(fd.as_fd(), number)?;
+    }
+    Ok(())
+}
+
+fn limit(command: &Command) -> Result<(), Failure> {
+    for (index, (resource, value)) in command.limits.iter().enumerate() {
+        seal::limit(*resource, Some(*value))
+            .map_err(Failure::at_index(TaskStep::Limits, index))?;
+    }
+    seal::use_processors(command.processors).map_err(Failure::at(TaskStep::Affinity))?;
+    seal::write_proc(c"/proc/self/oom_score_adj", command.oom_score_adj.as_bytes())
+        .map_err(Failure::at(TaskStep::OomScore))?;
+    match seal::fresh_keyring() {
+        // No keyrings in this kernel: nothing to separate.
+        Err(Errno::NOSYS) => Ok(()),
+        other => other.map_err(Failure::at(TaskStep::Keyring)),
+    }
+}
+
+fn drop_privileges(command: &Command) -> Result<(), Failure> {
+    let capabilities = Failure::at(TaskStep::Capabilities);
+    seal::empty_bounding_set().map_err(&capabilities)?;
+    seal::lock_secure_bits().map_err(&capabilities)?;
+    rustix::process::umask(Mode::from_raw_mode(command.umask));
+    seal::become_user(command.user, command.group).map_err(Failure::at(TaskStep::Identity))?;
+    seal::keep_capabilities(0).map_err(capabilities)
+}
+
+/// Leaves 0, 1, 2 and, until exec, the setup socket.
+fn keep_only_setup(setup: &OwnedFd) -> Result<OwnedFd, Errno> {
+    if setup.as_raw_fd() != SETUP_FD {
+        process::place_at(setup.as_fd(), SETUP_FD)?;
+    }
+    process::close_from(4)?;
+    process::inherited(SETUP_FD)
+}
+
+fn filter(command: &Command) -> Result<i32, Errno> {
+    if command.explain {
+        return command.filter.install_with_listener();
+    }
+    command.filter.install().map(|()| -1)
+}
+
+/// Says "ready" and waits until the init has read this process back.
+fn wait_for_word(listener: i32, setup: &OwnedFd) -> Result<(), Errno> {
+    Setup::Ready { listener }.send(setup)?;
+    let mut word = [0];
+    match rustix::io::read(setup, &mut word)? {
+        1 => Ok(()),
+        _ => Err(Errno::PIPE),
+    }
+}
+
+fn exec(command: &Command) -> Result<Infallible, Failure> {
+    let arguments: Vec<&CStr> = command.arguments.iter().map(|text| text.as_c_str()).collect();
+    let environment: Vec<&CStr> = command.environment.iter().map(|text| text.as_c_str()).collect();
+    let mut last = Failure::at(TaskStep::Exec)(Errno::NOENT);
+    for (index, path) in command.candidates.iter().enumerate() {
+        let Err(errno) = process::exec(path, &arguments, &environment);
+        // As execvp(3): a name that is not there is looked for further on; one
+        // that is there and may not be run is remembered.
+        match errno {
+            Errno::NOENT | Errno::NOTDIR => {}
+            Errno::ACCESS => last = Failure::at_index(TaskStep::Exec, index)(errno),
+            _ => return Err(Failure::at_index(TaskStep::Exec, index)(errno)),
+        }
+    }
+    Err(last)
+}

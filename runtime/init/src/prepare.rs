@@ -1,0 +1,263 @@
+//! Everything of a task that can be made before its clone: strings, filter,
+//! rule set, scratch file system, terminal. After the clone nothing allocates.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+
+use lakekeep_protocol::task::{ProcMask, ResourceKind, TaskSpec, TaskStep};
+use lakekeep_sys::mount::{self, Restrict};
+use lakekeep_sys::pty::{self, Pty};
+use lakekeep_sys::seccomp::Filter;
+use lakekeep_sys::{Errno, landlock};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
+use rustix::process::Resource;
+
+use crate::landlock_rules;
+use crate::report::Failure;
+
+/// Where the scratch file system is put for a moment, to be taken apart.
+pub const SCRATCH_MOUNT: &str = "/run/lakekeep/scratch";
+
+/// The descriptors of a task's child get numbers from here on first, clear of
+/// the fixed numbers that they are then moved to.
+const CLEAR_OF_FIXED_NUMBERS: i32 = 64;
+
+/// A task, ready to be cloned.
+#[derive(Debug)]
+pub struct Prepared {
+    pub hostname: CString,
+    pub proc_options: Vec<(CString, CString)>,
+    pub masks: Vec<Mask>,
+    /// Source below [`SCRATCH_MOUNT`], and target.
+    pub scratch_places: Vec<(CString, CString)>,
+    pub command: Command,
+    pub stdio: [OwnedFd; 3],
+    pub scratch: OwnedFd,
+    pub rules: Option<OwnedFd>,
+    /// Driven by the manager.
+    pub controller: Option<OwnedFd>,
+}
+
+/// A covered path of /proc.
+#[derive(Debug)]
+pub enum Mask {
+    Empty(CString),
+    ReadOnly(CString),
+    Replaced { path: CString, with: CString },
+}
+
+/// What the command's own process needs.
+#[derive(Debug)]
+pub struct Command {
+    /// Paths to try, in the order of `PATH`.
+    pub candidates: Vec<CString>,
+    pub arguments: Vec<CString>,
+    pub environment: Vec<CString>,
+    pub working_directory: CString,
+    pub user: u32,
+    pub group: u32,
+    pub limits: Vec<(Resource, u64)>,
+    pub processors: u32,
+    pub oom_score_adj: String,
+    pub terminal: bool,
+    pub umask: u32,
+    pub refuse_executable_gain: bool,
+    pub filter: Filter,
+    pub explain: bool,
+}
+
+impl Prepared {
+    /// Checks `spec` and makes its parts. `stdio` are the manager's three
+    /// descriptors, or none for a task with a terminal.
+    pub fn new(spec: &TaskSpec, stdio: Vec<OwnedFd>) -> Result<Self, Failure> {
+        let check = Failure::at(TaskStep::Check);
+        let prepare = Failure::at(TaskStep::Prepare);
+        let command = Command::new(spec).map_err(&check)?;
+        let masks = spec.proc.masks.iter().map(Mask::new).collect::<Result<_, _>>();
+        let (stdio, controller) = stdio_of(spec, stdio).map_err(&check)?;
+        let (scratch, parts) = scratch_of(spec).map_err(&prepare)?;
+        let rules = match &spec.landlock {
+            Some(_) if landlock::abi() == 0 => return Err(prepare(Errno::NOSYS)),
+            Some(rules) => Some(landlock_rules::build(rules, &parts).map_err(&prepare)?),
+            None => None,
+        };
+        Ok(Self {
+            hostname: c_string(&spec.hostname).map_err(&check)?,
+            proc_options: proc_options(spec).map_err(&check)?,
+            masks: masks.map_err(&check)?,
+            scratch_places: scratch_places(spec).map_err(&check)?,
+            command,
+            stdio,
+            scratch: clear(scratch).map_err(&prepare)?,
+            rules: rules.map(clear).transpose().map_err(&prepare)?,
+            controller,
+        })
+    }
+}
+
+impl Command {
+    fn new(spec: &TaskSpec) -> Result<Self, Errno> {
+        let name = spec.arguments.first().ok_or(Errno::INVAL)?;
+        let path = spec.environment.iter().find_map(|entry| entry.strip_prefix(b"PATH="));
+        let limits = spec.limits.iter().map(|(kind, value)| (resource(*kind), *value));
+        Ok(Self {
+            candidates: candidates(name, path.unwrap_or(b"/usr/bin:/bin"))?,
+            arguments: c_strings(&spec.arguments)?,
+            environment: c_strings(&spec.environment)?,
+            working_directory: c_string(&spec.working_directory)?,
+            user: spec.user,
+            group: spec.group,
+            limits: limits.collect(),
+            processors: spec.processors,
+            oom_score_adj: spec.oom_score_adj.to_string(),
+            terminal: spec.terminal.is_some(),
+            umask: spec.umask,
+            refuse_executable_gain: spec.refuse_executable_gain,
+            filter: Filter::from_bytes(&spec.filter)?,
+            explain: spec.explain.is_some(),
+        })
+    }
+}
+
+impl Mask {
+    fn new(mask: &ProcMask) -> Result<Self, Errno> {
+        Ok(match mask {
+            ProcMask::Empty(path) => Self::Empty(c_string(path)?),
+            ProcMask::ReadOnly(path) => Self::ReadOnly(c_string(path)?),
+            ProcMask::Replaced { path, with } => Self::Replaced {
+                path: c_string(path)?,
+                with: c_string(with)?,
+            },
+        })
+    }
+}
+
+/// The paths that execvp(3) would try.
+fn candidates(name: &[u8], path: &[u8]) -> Result<Vec<CString>, Errno> {
+    if name.is_empty() {
+        return Err(Errno::NOENT);
+    }
+    if name.contains(&b'/') {
+        return Ok(vec![bytes(name)?]);
+    }
+    let in_directory = |directory: &[u8]| {
+        // An empty element means the working directory (execvp(3)): a classic
+        // trap, so it is passed over.
+        (!directory.is_empty()).then(|| bytes(&[directory, b"/", name].concat()))
+    };
+    path.split(|byte| *byte == b':').filter_map(in_directory).collect()
+}
+
+fn stdio_of(
+    spec: &TaskSpec,
+    given: Vec<OwnedFd>,
+) -> Result<([OwnedFd; 3], Option<OwnedFd>), Errno> {
+    let Some((rows, columns)) = spec.terminal else {
+        let [input, output, error]: [OwnedFd; 3] = given.try_into().map_err(|_| Errno::INVAL)?;
+        return Ok(([clear(input)?, clear(output)?, clear(error)?], None));
+    };
+    if !given.is_empty() {
+        return Err(Errno::INVAL);
+    }
+    let Pty { controller, terminal } = pty::open(rows, columns)?;
+    rustix::fs::fchown(&terminal, Some(Uid::from_raw(spec.user)), Some(Gid::from_raw(spec.group)))?;
+    let copy = || rustix::io::fcntl_dupfd_cloexec(&terminal, CLEAR_OF_FIXED_NUMBERS);
+    Ok(([copy()?, copy()?, copy()?], Some(controller)))
+}
+
+/// Makes the scratch file system, detached, and opens its parts.
+fn scratch_of(spec: &TaskSpec) -> Result<(OwnedFd, Vec<OwnedFd>), Errno> {
+    let size = number(spec.scratch.size)?;
+    let inodes = number(spec.scratch.inodes)?;
+    let options = [
+        (c"size", size.as_c_str()),
+        (c"nr_inodes", inodes.as_c_str()),
+        (c"mode", c"0711"),
+    ];
+    let restrict = Restrict::NO_SUID.with(Restrict::NO_DEVICES);
+    let root = mount::new_detached(c"tmpfs", &options, restrict)?;
+    let mut parts = Vec::new();
+    for (index, (_, mode)) in spec.scratch.directories.iter().enumerate() {
+        parts.push(scratch_part(&root, &index.to_string(), *mode, spec)?);
+    }
+    Ok((root, parts))
+}
+
+fn scratch_part(root: &OwnedFd, name: &str, mode: u32, spec: &TaskSpec) -> Result<OwnedFd, Errno> {
+    rustix::fs::mkdirat(root, name, Mode::from_raw_mode(0o700))?;
+    let part = rustix::fs::openat(
+        root,
+        name,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    // Mode before owner: once the directory is the user's, the init, which has
+    // no CAP_FOWNER, could not change it.
+    rustix::fs::fchmod(&part, Mode::from_raw_mode(mode))?;
+    let (user, group) = (Uid::from_raw(spec.user), Gid::from_raw(spec.group));
+    rustix::fs::chownat(&part, c"", Some(user), Some(group), AtFlags::EMPTY_PATH)?;
+    Ok(part)
+}
+
+fn scratch_places(spec: &TaskSpec) -> Result<Vec<(CString, CString)>, Errno> {
+    let places = spec.scratch.directories.iter().enumerate();
+    places
+        .map(|(index, (target, _))| Ok((c_string(&format!("{SCRATCH_MOUNT}/{index}"))?, c_string(target)?)))
+        .collect()
+}
+
+fn proc_options(spec: &TaskSpec) -> Result<Vec<(CString, CString)>, Errno> {
+    // The init and the stub are other users' processes: invisible.
+    let mut options = vec![(c_string("hidepid")?, c_string("invisible")?)];
+    if spec.proc.only_processes {
+        options.push((c_string("subset")?, c_string("pid")?));
+    }
+    Ok(options)
+}
+
+fn resource(kind: ResourceKind) -> Resource {
+    match kind {
+        ResourceKind::CpuTime => Resource::Cpu,
+        ResourceKind::FileSize => Resource::Fsize,
+        ResourceKind::OpenFiles => Resource::Nofile,
+        ResourceKind::CoreSize => Resource::Core,
+        ResourceKind::LockedMemory => Resource::Memlock,
+        ResourceKind::MessageQueues => Resource::Msgqueue,
+        ResourceKind::Processes => Resource::Nproc,
+        ResourceKind::AddressSpace => Resource::As,
+    }
+}
+
+fn clear(fd: OwnedFd) -> Result<OwnedFd, Errno> {
+    rustix::io::fcntl_dupfd_cloexec(fd.as_fd(), CLEAR_OF_FIXED_NUMBERS)
+}
+
+fn number(value: u64) -> Result<CString, Errno> {
+    c_string(&value.to_string())
+}
+
+fn c_string(text: &str) -> Result<CString, Errno> {
+    bytes(text.as_bytes())
+}
+
+fn bytes(text: &[u8]) -> Result<CString, Errno> {
+    CString::new(text).map_err(|_| Errno::INVAL)
+}
+
+fn c_strings(texts: &[Vec<u8>]) -> Result<Vec<CString>, Errno> {
+    texts.iter().map(|text| bytes(text)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_looked_for_as_execvp_does_but_never_in_the_working_directory() {
+        let paths = candidates(b"sh", b"/usr/bin::/bin:").unwrap();
+        assert_eq!(paths, [c"/usr/bin/sh".to_owned(), c"/bin/sh".to_owned()]);
+        assert_eq!(candidates(b"./a", b"/bin").unwrap(), [c"./a".to_owned()]);
+        assert_eq!(candidates(b"", b"/bin").unwrap_err(), Errno::NOENT);
+        assert_eq!(candidates(b"a\0b", b"/bin").unwrap_err(), Errno::INVAL);
+    }
+}

@@ -1,0 +1,64 @@
+//! Rules for the floor.
+
+use std::collections::BTreeSet;
+
+use super::unknown;
+use crate::document::FloorDoc;
+use crate::layer::Layer;
+use crate::policy::Limits;
+use crate::show::quoted;
+use crate::violation::Findings;
+
+pub(super) fn check(doc: &FloorDoc, findings: &mut Findings<'_>) -> Vec<Layer> {
+    let mut layers = BTreeSet::new();
+    for (number, name) in doc.require.iter().enumerate() {
+        let field = format!("floor.require[{number}]");
+        match name.parse::<Layer>() {
+            Err(error) => unknown(&field, &error, findings),
+            Ok(layer) if !layers.insert(layer) => {
+                findings.add(&field, quoted(name), "named twice", "keep one of the two");
+            }
+            Ok(_) => {}
+        }
+    }
+    layers.into_iter().collect()
+}
+
+/// A layer that the same document switches off cannot be required.
+pub(super) fn contradictions(
+    floor: &[Layer],
+    landlock: bool,
+    limits: &Limits,
+    findings: &mut Findings<'_>,
+) {
+    let off = [
+        (
+            Layer::Landlock,
+            !landlock,
+            "landlock.enabled is false",
+            "set landlock.enabled = true",
+        ),
+        (
+            Layer::WallTimeLimit,
+            limits.wall_time.is_none(),
+            "there is no limits.wall_time",
+            "set limits.wall_time",
+        ),
+        (
+            Layer::CpuTimeLimit,
+            limits.cpu_time.is_none(),
+            "there is no limits.cpu_time",
+            "set limits.cpu_time",
+        ),
+    ];
+    for (layer, is_off, why, remedy) in off {
+        if is_off && floor.contains(&layer) {
+            findings.add(
+                "floor.require",
+                quoted(layer.as_str()),
+                format!("the layer is required, and {why}"),
+                format!("{remedy}, or require it no longer"),
+            );
+        }
+    }
+}

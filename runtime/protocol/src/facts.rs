@@ -1,0 +1,125 @@
+//! What was read back from the kernel, as it crosses between processes.
+
+use lakekeep_sys::process::{Ended, ResourceUsage};
+use lakekeep_sys::readback::{NamespaceIds, Status};
+use serde::{Deserialize, Serialize};
+
+/// A process as the kernel describes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessFacts {
+    /// Effective user id, in the reader's user namespace.
+    pub user: u32,
+    /// Effective group id.
+    pub group: u32,
+    /// Supplementary groups.
+    pub supplementary_groups: Vec<u32>,
+    /// Effective, permitted, inheritable, bounding, ambient capabilities.
+    pub capabilities: [u64; 5],
+    /// No exec can gain privileges.
+    pub no_new_privileges: bool,
+    /// 2 when a filter is in force.
+    pub seccomp_mode: u32,
+    /// How many filters are stacked.
+    pub seccomp_filters: u32,
+    /// Inode numbers of user, mnt, pid, net, ipc, uts, cgroup namespaces.
+    pub namespaces: [u64; 7],
+    /// Open descriptors.
+    pub descriptors: Vec<u32>,
+}
+
+impl ProcessFacts {
+    /// Joins the three read-backs of one process.
+    pub fn new(status: &Status, namespaces: NamespaceIds, descriptors: Vec<u32>) -> Self {
+        let sets = status.capabilities;
+        let n = namespaces;
+        Self {
+            user: status.users[1],
+            group: status.groups[1],
+            supplementary_groups: status.supplementary.clone(),
+            capabilities: [
+                sets.effective,
+                sets.permitted,
+                sets.inheritable,
+                sets.bounding,
+                sets.ambient,
+            ],
+            no_new_privileges: status.no_new_privileges,
+            seccomp_mode: status.seccomp_mode,
+            seccomp_filters: status.seccomp_filters,
+            namespaces: [n.user, n.mount, n.pid, n.network, n.ipc, n.uts, n.cgroup],
+            descriptors,
+        }
+    }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EndFacts {
+    /// With this exit code.
+    Exited(i32),
+    /// By this signal.
+    Signaled(i32),
+}
+
+impl From<Ended> for EndFacts {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Exited(code) => Self::Exited(code),
+            Ended::Signaled(signal) => Self::Signaled(signal),
+        }
+    }
+}
+
+/// What a task used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageFacts {
+    /// CPU time in user mode, microseconds.
+    pub user_us: u64,
+    /// CPU time in the kernel, microseconds.
+    pub system_us: u64,
+    /// Largest resident set, bytes.
+    pub max_rss: u64,
+}
+
+impl From<ResourceUsage> for UsageFacts {
+    fn from(usage: ResourceUsage) -> Self {
+        Self {
+            user_us: usage.user_us,
+            system_us: usage.system_us,
+            max_rss: usage.max_rss,
+        }
+    }
+}
+
+/// A sandbox's cgroup limits as read back; `None` where the kernel has no such
+/// file or says "max".
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitFacts {
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// Bytes of swap alone.
+    pub swap: Option<u64>,
+    /// Microseconds of CPU time per `cpu_period_us`.
+    pub cpu_quota_us: Option<u64>,
+    /// Microseconds.
+    pub cpu_period_us: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u64>,
+    /// The processors, as cpuset(7) lists them.
+    pub cpuset: Option<String>,
+}
+
+/// What a sandbox's cgroups counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupUsageFacts {
+    /// Largest memory charge, bytes.
+    pub memory_peak: Option<u64>,
+    /// Processes that the kernel killed for memory.
+    pub oom_kills: u64,
+    /// Forks that the pids limit refused.
+    pub pids_refused: u64,
+    /// CPU time of all its processes, microseconds.
+    pub cpu_us: Option<u64>,
+    /// Time that the CPU limit held it back, microseconds.
+    pub throttled_us: Option<u64>,
+}

@@ -1,0 +1,181 @@
+//! Between the manager and a launcher.
+
+use serde::{Deserialize, Serialize};
+
+use crate::facts::{GroupUsageFacts, LimitFacts, ProcessFacts};
+
+/// What a manager may ask of a launcher.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum LauncherRequest {
+    /// Make a sandbox. One descriptor: the init's end of its socket.
+    Create(Box<SandboxSpec>),
+    /// End a sandbox and remove everything that it was.
+    Destroy {
+        /// The sandbox's identifier.
+        id: String,
+    },
+}
+
+/// What a launcher answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum LauncherReply {
+    /// The sandbox exists and its init runs. One descriptor: its pidfd.
+    Created(Box<Created>),
+    /// The sandbox is gone.
+    Destroyed {
+        /// What it used.
+        usage: GroupUsageFacts,
+    },
+    /// Nothing was done: every effect of the request has been undone.
+    Failed(Failure),
+}
+
+/// A created sandbox, as read back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Created {
+    /// The init, in the launcher's pid namespace.
+    pub pid: i32,
+    /// The init as the kernel describes it.
+    pub init: ProcessFacts,
+    /// The launcher's own namespaces, to show which ones differ.
+    pub host_namespaces: [u64; 7],
+    /// First host id of the sandbox's range, and how many.
+    pub id_range: (u32, u32),
+    /// The limits of its cgroups.
+    pub limits: LimitFacts,
+    /// Mounts whose owners could not be mapped, by index into `rootfs`.
+    pub unmapped_mounts: Vec<u16>,
+}
+
+/// Why a request failed: a step of the plan and an errno. The manager renders
+/// it from its own copy of the plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Which step.
+    pub step: LaunchStep,
+    /// The kernel's errno, 0 when there is none.
+    pub errno: i32,
+    /// libcontainer's or our own words on it, at most [`MAX_DETAIL`] bytes.
+    pub detail: String,
+}
+
+/// Longest [`Failure::detail`], bytes.
+pub const MAX_DETAIL: usize = 512;
+
+/// The launcher's steps, in the order in which they are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LaunchStep {
+    /// The request itself was refused.
+    Check,
+    /// A range of ids of its own.
+    LeaseIds,
+    /// The sandbox's private folder.
+    StateDirectory,
+    /// Step `n` of [`SandboxSpec::rootfs`].
+    Rootfs(u16),
+    /// The network namespace.
+    Network,
+    /// libcontainer's part.
+    Container,
+    /// The seal of the init, read back.
+    ReadBack,
+    /// The start of the init.
+    Start,
+    /// The removal of a sandbox.
+    Destroy,
+}
+
+/// Everything that a launcher needs to make one sandbox.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SandboxSpec {
+    /// `[a-z0-9-]`, at most 64 bytes; also the name of its cgroup.
+    pub id: String,
+    /// Its host name.
+    pub hostname: String,
+    /// Which host ids its users are.
+    pub ids: IdSource,
+    /// What its root file system is made of, in order.
+    pub rootfs: Vec<RootfsStep>,
+    /// Its cgroup's limits; `None`: no cgroup of its own can be had.
+    pub limits: Option<GroupLimits>,
+    /// Capabilities of the init over its own user namespace, as bits.
+    pub init_capabilities: u64,
+}
+
+/// Where a sandbox's host ids come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IdSource {
+    /// A leased range of this many ids, of no other live sandbox.
+    Lease {
+        /// How many.
+        count: u32,
+    },
+    /// The launcher's own ids, one to one, `0..count`: without root there is
+    /// nothing else to give.
+    Own {
+        /// How many.
+        count: u32,
+    },
+}
+
+/// cgroup limits to set.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct GroupLimits {
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// Bytes of swap on top of `memory`.
+    pub swap: Option<u64>,
+    /// Microseconds per `cpu_period_us`.
+    pub cpu_quota_us: Option<u64>,
+    /// Microseconds.
+    pub cpu_period_us: u64,
+    /// Processes and threads.
+    pub pids: Option<u64>,
+}
+
+/// One step of making a root file system. Paths are absolute inside the root;
+/// the launcher opens each beneath it without following links.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RootfsStep {
+    /// A directory, root-owned.
+    Directory {
+        /// Where.
+        path: String,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// A symbolic link of our own making.
+    Symlink {
+        /// Where.
+        path: String,
+        /// What it points to, as seen from inside.
+        target: String,
+    },
+    /// A small generated file.
+    File {
+        /// Where.
+        path: String,
+        /// What it holds.
+        contents: Vec<u8>,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// Lays a folder of the host below the skeleton made so far: an image.
+    Image {
+        /// A real directory of the host.
+        folder: String,
+    },
+    /// Shows a file or folder of the host.
+    Bind {
+        /// On the host, followed through no link.
+        source: String,
+        /// Inside.
+        target: String,
+        /// Nothing on it can be changed.
+        read_only: bool,
+        /// Programs on it can be run.
+        executable: bool,
+        /// Show the source's owner as this user and group of the sandbox.
+        owner: Option<(u32, u32)>,
+    },
+}

@@ -1,0 +1,284 @@
+//! Between the manager and a sandbox's init.
+
+use serde::{Deserialize, Serialize};
+
+use crate::facts::{EndFacts, ProcessFacts, UsageFacts};
+
+/// What a manager may ask of an init.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum InitRequest {
+    /// Start a task. Descriptors: stdin, stdout, stderr; none with a terminal.
+    Spawn {
+        /// The manager's number for it.
+        task: u32,
+        /// What to start, and how it is sealed.
+        spec: Box<TaskSpec>,
+    },
+    /// Send a signal to a task's command; 9 ends the whole task.
+    Signal {
+        /// Which task.
+        task: u32,
+        /// signal(7).
+        signal: i32,
+    },
+}
+
+/// What an init says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum InitReply {
+    /// It runs and listens.
+    Started,
+    /// The task is sealed, was read back, and is about to run. One descriptor
+    /// with a terminal: its controller.
+    Spawned {
+        /// Which task.
+        task: u32,
+        /// The task, read back from the kernel by the init.
+        facts: Box<ProcessFacts>,
+    },
+    /// The task did not start; nothing of it is left.
+    SpawnFailed {
+        /// Which task.
+        task: u32,
+        /// Where it failed.
+        failure: TaskFailure,
+    },
+    /// The task has ended, with all its processes.
+    Exited(Exited),
+}
+
+/// The end of a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Exited {
+    /// Which task.
+    pub task: u32,
+    /// How its command ended.
+    pub ended: EndFacts,
+    /// What it used.
+    pub usage: UsageFacts,
+    /// Free bytes and inodes of its scratch file system at the end.
+    pub scratch_free: (u64, u64),
+    /// Refused system calls, number and count, when they were asked for.
+    pub refused: Vec<(i32, u32)>,
+}
+
+/// Why a task did not start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskFailure {
+    /// Which step.
+    pub step: TaskStep,
+    /// The kernel's errno.
+    pub errno: i32,
+    /// For a step over a list (masks, limits, paths tried), which element.
+    pub index: u16,
+}
+
+/// The steps of starting a task, in the order in which they are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum TaskStep {
+    /// The request itself was refused.
+    Check,
+    /// Terminal, rule set, scratch file system: before the clone.
+    Prepare,
+    /// The clone into new namespaces.
+    Clone,
+    /// Its own /proc.
+    MountProc,
+    /// Masked and read-only paths in /proc.
+    MaskProc,
+    /// Its writable directories.
+    MountScratch,
+    /// The host name.
+    Hostname,
+    /// The fork of the command.
+    Fork,
+    /// Session and controlling terminal.
+    Session,
+    /// stdin, stdout and stderr.
+    Stdio,
+    /// Resource limits.
+    Limits,
+    /// The processors it may use.
+    Affinity,
+    /// Its score for the out-of-memory killer.
+    OomScore,
+    /// A keyring of its own.
+    Keyring,
+    /// Capabilities.
+    Capabilities,
+    /// User and groups.
+    Identity,
+    /// Working directory.
+    WorkingDirectory,
+    /// No new privileges.
+    NoNewPrivileges,
+    /// No memory that becomes executable.
+    ExecutableGain,
+    /// Landlock.
+    Landlock,
+    /// The seccomp filter.
+    Seccomp,
+    /// The seal, read back from the kernel.
+    ReadBack,
+    /// The exec of the command.
+    Exec,
+}
+
+impl TaskStep {
+    /// All steps, in order.
+    pub const ALL: [Self; 23] = [
+        Self::Check,
+        Self::Prepare,
+        Self::Clone,
+        Self::MountProc,
+        Self::MaskProc,
+        Self::MountScratch,
+        Self::Hostname,
+        Self::Fork,
+        Self::Session,
+        Self::Stdio,
+        Self::Limits,
+        Self::Affinity,
+        Self::OomScore,
+        Self::Keyring,
+        Self::Capabilities,
+        Self::Identity,
+        Self::WorkingDirectory,
+        Self::NoNewPrivileges,
+        Self::ExecutableGain,
+        Self::Landlock,
+        Self::Seccomp,
+        Self::ReadBack,
+        Self::Exec,
+    ];
+
+    /// The step with this number, as a child reports it.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+}
+
+/// A command and everything that seals it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskSpec {
+    /// The command and its arguments, no NUL inside.
+    pub arguments: Vec<Vec<u8>>,
+    /// `NAME=value`, no NUL inside. The command is looked up in its `PATH`.
+    pub environment: Vec<Vec<u8>>,
+    /// Absolute, inside.
+    pub working_directory: String,
+    /// User id inside.
+    pub user: u32,
+    /// Group id inside.
+    pub group: u32,
+    /// The task's host name.
+    pub hostname: String,
+    /// Its writable directories.
+    pub scratch: Scratch,
+    /// Its /proc.
+    pub proc: ProcView,
+    /// Resource limits: kind and value, soft and hard alike.
+    pub limits: Vec<(ResourceKind, u64)>,
+    /// How many processors it may use; 0: all.
+    pub processors: u32,
+    /// Raised score for the out-of-memory killer: the task dies before the init.
+    pub oom_score_adj: i16,
+    /// The seccomp filter, 8 bytes an instruction.
+    pub filter: Vec<u8>,
+    /// Report refused calls: the filter then notifies instead of answering, and
+    /// the init answers `EPERM`, or `ENOSYS` for the numbers listed here.
+    pub explain: Option<Vec<i32>>,
+    /// The second layer over the file system; `None` where the kernel has none.
+    pub landlock: Option<LandlockRules>,
+    /// Refuse memory that is writable and becomes executable.
+    pub refuse_executable_gain: bool,
+    /// Rows and columns, for a task with a terminal.
+    pub terminal: Option<(u16, u16)>,
+    /// File mode creation mask.
+    pub umask: u32,
+}
+
+/// One size-limited tmpfs and the places where parts of it appear.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scratch {
+    /// Bytes, all together.
+    pub size: u64,
+    /// Files and directories, all together.
+    pub inodes: u64,
+    /// Where each part appears, and its permission bits.
+    pub directories: Vec<(String, u32)>,
+}
+
+/// What of /proc a task sees.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcView {
+    /// Only processes (`subset=pid`): nothing of the machine at all.
+    pub only_processes: bool,
+    /// What is covered, in order.
+    pub masks: Vec<ProcMask>,
+}
+
+/// A covered path of /proc. One that the kernel does not have is passed over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProcMask {
+    /// Reads as empty.
+    Empty(String),
+    /// Can be read, not written.
+    ReadOnly(String),
+    /// Reads as another file of the root file system.
+    Replaced {
+        /// Below /proc.
+        path: String,
+        /// Inside.
+        with: String,
+    },
+}
+
+/// The kinds of setrlimit(2) that a policy sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ResourceKind {
+    /// Seconds of CPU time.
+    CpuTime,
+    /// Bytes of a file.
+    FileSize,
+    /// Open descriptors.
+    OpenFiles,
+    /// Bytes of a core file.
+    CoreSize,
+    /// Bytes of locked memory.
+    LockedMemory,
+    /// Bytes in POSIX message queues.
+    MessageQueues,
+    /// Processes of the user, where no cgroup counts them.
+    Processes,
+    /// Bytes of address space, where no cgroup counts memory.
+    AddressSpace,
+}
+
+/// Which paths a task may read, write and execute, whatever the mounts say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LandlockRules {
+    /// The ABI that the rules are made for.
+    pub abi: u32,
+    /// Read and execute.
+    pub read: Vec<String>,
+    /// Read, write, make and remove; the scratch directories besides.
+    pub write: Vec<String>,
+    /// Read, write and ioctl: devices.
+    pub devices: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn step_numbers_name_their_steps() {
+        for (number, step) in TaskStep::ALL.iter().enumerate() {
+            assert_eq!(*step as usize, number);
+            assert_eq!(TaskStep::from_number(number as u8), Some(*step));
+        }
+        assert_eq!(TaskStep::from_number(TaskStep::ALL.len() as u8), None);
+    }
+}
