@@ -90,12 +90,18 @@ pub enum Refusal {
 
 /// The number of an error name that rules may use, such as `EPERM`.
 pub fn errno_number(name: &str) -> Option<u16> {
-    ERRNOS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
+    ERRNOS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, number)| *number)
 }
 
 /// The name of an error number that rules may use.
 pub fn errno_name(number: u16) -> Option<&'static str> {
-    ERRNOS.iter().find(|(_, known)| *known == number).map(|(name, _)| *name)
+    ERRNOS
+        .iter()
+        .find(|(_, known)| *known == number)
+        .map(|(name, _)| *name)
 }
 
 #[cfg(test)]
@@ -104,7 +110,13 @@ mod tests {
 
     #[test]
     fn raw_values_round_trip() {
-        for action in [Action::Allow, Action::Errno(1), Action::Errno(4095), Action::KillProcess, Action::Notify] {
+        for action in [
+            Action::Allow,
+            Action::Errno(1),
+            Action::Errno(4095),
+            Action::KillProcess,
+            Action::Notify,
+        ] {
             assert_eq!(Action::from_raw(action.to_raw()), Some(action));
         }
     }
@@ -120,7 +132,10 @@ mod tests {
     #[test]
     fn only_refusals_are_notified() {
         assert_eq!(Action::Errno(1).under(Refusal::Notify), Action::Notify);
-        assert_eq!(Action::KillProcess.under(Refusal::Notify), Action::KillProcess);
+        assert_eq!(
+            Action::KillProcess.under(Refusal::Notify),
+            Action::KillProcess
+        );
         assert_eq!(Action::Allow.under(Refusal::Notify), Action::Allow);
     }
 }

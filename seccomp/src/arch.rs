@@ -74,7 +74,12 @@ impl Arch {
             Self::X86_64 => &X86_64,
             Self::Aarch64 => &AARCH64,
         };
-        cell.get_or_init(|| self.calls().iter().map(|&(number, name)| (name, number)).collect())
+        cell.get_or_init(|| {
+            self.calls()
+                .iter()
+                .map(|&(number, name)| (name, number))
+                .collect()
+        })
     }
 }
 
@@ -88,7 +93,9 @@ impl fmt::Display for Arch {
 pub fn syscall_name(arch: Arch, number: i64) -> Option<&'static str> {
     let number = u16::try_from(number).ok()?;
     let calls = arch.calls();
-    let at = calls.binary_search_by_key(&number, |&(known, _)| known).ok()?;
+    let at = calls
+        .binary_search_by_key(&number, |&(known, _)| known)
+        .ok()?;
     calls.get(at).map(|&(_, name)| name)
 }
 
@@ -112,9 +119,20 @@ mod tests {
     #[test]
     fn tables_are_sorted_and_reach_469() {
         for arch in Arch::ALL {
-            assert!(arch.calls().windows(2).all(|pair| pair[0].0 < pair[1].0), "{arch}");
-            assert_eq!(arch.calls().last().unwrap(), &(469, "file_setattr"), "{arch}");
-            assert_eq!(arch.numbers().len(), arch.calls().len(), "{arch}: a name twice");
+            assert!(
+                arch.calls().windows(2).all(|pair| pair[0].0 < pair[1].0),
+                "{arch}"
+            );
+            assert_eq!(
+                arch.calls().last().unwrap(),
+                &(469, "file_setattr"),
+                "{arch}"
+            );
+            assert_eq!(
+                arch.numbers().len(),
+                arch.calls().len(),
+                "{arch}: a name twice"
+            );
         }
     }
 

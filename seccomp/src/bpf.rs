@@ -51,7 +51,12 @@ pub struct SeccompData {
 impl SeccompData {
     /// A native call.
     pub fn call(arch: Arch, nr: i32, args: [u64; 6]) -> Self {
-        Self { nr, arch: arch.audit(), instruction_pointer: 0, args }
+        Self {
+            nr,
+            arch: arch.audit(),
+            instruction_pointer: 0,
+            args,
+        }
     }
 
     fn words(&self) -> [u32; WORDS] {
@@ -79,7 +84,9 @@ impl Program {
     pub fn from_instructions(instructions: Vec<SockFilter>) -> Result<Self, ProgramError> {
         let count = instructions.len();
         if count > MAX_INSTRUCTIONS {
-            return Err(ProgramError::Length { instructions: count });
+            return Err(ProgramError::Length {
+                instructions: count,
+            });
         }
         match instructions.last() {
             None => return Err(ProgramError::Length { instructions: 0 }),
@@ -113,7 +120,10 @@ impl Program {
     }
 
     /// How many instructions there are; at least one.
-    #[expect(clippy::len_without_is_empty, reason = "a checked program is never empty")]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a checked program is never empty"
+    )]
     pub fn len(&self) -> usize {
         self.instructions.len()
     }
@@ -157,7 +167,11 @@ impl Program {
                 JUMP => at += k as usize,
                 RETURN => return (Action::from_raw(k).unwrap_or(Action::KillProcess), steps),
                 code => {
-                    let skip = if holds(code, accumulator, k) { instruction.jt } else { instruction.jf };
+                    let skip = if holds(code, accumulator, k) {
+                        instruction.jt
+                    } else {
+                        instruction.jf
+                    };
                     at += usize::from(skip);
                 }
             }
@@ -183,7 +197,13 @@ fn check(at: usize, count: usize, instruction: SockFilter) -> Result<(), Program
         RETURN if Action::from_raw(k).is_some() => return Ok(()),
         JUMP => k as usize,
         JUMP_EQ | JUMP_GT | JUMP_GE | JUMP_SET => usize::from(jt.max(jf)),
-        _ => return Err(ProgramError::Instruction { at, code, operand: k }),
+        _ => {
+            return Err(ProgramError::Instruction {
+                at,
+                code,
+                operand: k,
+            });
+        }
     };
     if reach >= count - at - 1 {
         return Err(ProgramError::Jump { at });
@@ -195,7 +215,12 @@ fn check(at: usize, count: usize, instruction: SockFilter) -> Result<(), Program
 mod tests {
     use super::*;
 
-    const ALLOW: SockFilter = SockFilter { code: RETURN, jt: 0, jf: 0, k: 0x7fff_0000 };
+    const ALLOW: SockFilter = SockFilter {
+        code: RETURN,
+        jt: 0,
+        jf: 0,
+        k: 0x7fff_0000,
+    };
 
     fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> SockFilter {
         SockFilter { code, jt, jf, k }
@@ -203,9 +228,16 @@ mod tests {
 
     #[test]
     fn bytes_round_trip() {
-        let program = Program::from_instructions(vec![instruction(LOAD, 0, 0, 4), instruction(JUMP_EQ, 0, 0, 9), ALLOW]);
+        let program = Program::from_instructions(vec![
+            instruction(LOAD, 0, 0, 4),
+            instruction(JUMP_EQ, 0, 0, 9),
+            ALLOW,
+        ]);
         let program = program.unwrap();
-        assert_eq!(Program::from_bytes(&program.to_bytes()), Ok(program.clone()));
+        assert_eq!(
+            Program::from_bytes(&program.to_bytes()),
+            Ok(program.clone())
+        );
         assert_eq!(program.to_bytes().len(), 24);
         assert_eq!(program.digest().len(), 64);
     }
@@ -214,16 +246,44 @@ mod tests {
     fn what_the_kernel_would_refuse_is_refused() {
         let refused = |list: &[SockFilter]| Program::from_instructions(list.to_vec()).unwrap_err();
         assert_eq!(refused(&[]), ProgramError::Length { instructions: 0 });
-        assert_eq!(refused(&vec![ALLOW; 4097]), ProgramError::Length { instructions: 4097 });
-        assert_eq!(refused(&[instruction(LOAD, 0, 0, 0)]), ProgramError::NoReturn);
-        assert_eq!(refused(&[instruction(JUMP, 0, 0, 1), ALLOW]), ProgramError::Jump { at: 0 });
-        assert_eq!(refused(&[instruction(JUMP, 0, 0, u32::MAX), ALLOW]), ProgramError::Jump { at: 0 });
-        assert_eq!(refused(&[instruction(JUMP_GE, 0, 1, 0), ALLOW]), ProgramError::Jump { at: 0 });
-        for (code, k) in [(LOAD, 64), (LOAD, 2), (0x61, 0), (RETURN, 0x7ff0_0000), (0x16, 0)] {
-            let expected = ProgramError::Instruction { at: 0, code, operand: k };
+        assert_eq!(
+            refused(&vec![ALLOW; 4097]),
+            ProgramError::Length { instructions: 4097 }
+        );
+        assert_eq!(
+            refused(&[instruction(LOAD, 0, 0, 0)]),
+            ProgramError::NoReturn
+        );
+        assert_eq!(
+            refused(&[instruction(JUMP, 0, 0, 1), ALLOW]),
+            ProgramError::Jump { at: 0 }
+        );
+        assert_eq!(
+            refused(&[instruction(JUMP, 0, 0, u32::MAX), ALLOW]),
+            ProgramError::Jump { at: 0 }
+        );
+        assert_eq!(
+            refused(&[instruction(JUMP_GE, 0, 1, 0), ALLOW]),
+            ProgramError::Jump { at: 0 }
+        );
+        for (code, k) in [
+            (LOAD, 64),
+            (LOAD, 2),
+            (0x61, 0),
+            (RETURN, 0x7ff0_0000),
+            (0x16, 0),
+        ] {
+            let expected = ProgramError::Instruction {
+                at: 0,
+                code,
+                operand: k,
+            };
             assert_eq!(refused(&[instruction(code, 0, 0, k), ALLOW]), expected);
         }
-        assert_eq!(Program::from_bytes(&[0; 9]), Err(ProgramError::Truncated { bytes: 9 }));
+        assert_eq!(
+            Program::from_bytes(&[0; 9]),
+            Err(ProgramError::Truncated { bytes: 9 })
+        );
     }
 
     #[test]
@@ -237,7 +297,10 @@ mod tests {
         ])
         .unwrap();
         let call = |sixth| SeccompData::call(Arch::X86_64, 0, [0, 0, 0, 0, 0, sixth]);
-        assert_eq!(program.run(&call(0x0000_1234_0000_0000)), (Action::Allow, 4));
+        assert_eq!(
+            program.run(&call(0x0000_1234_0000_0000)),
+            (Action::Allow, 4)
+        );
         assert_eq!(program.evaluate(&call(0x1234)), Action::KillProcess);
     }
 }

@@ -95,7 +95,9 @@ impl Visitor<'_> for NumberVisitor {
             (_, Some(digits)) => u64::from_str_radix(digits, 8),
             _ => text.parse(),
         };
-        number.map(Number).map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+        number
+            .map(Number)
+            .map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
     }
 }
 
@@ -120,7 +122,11 @@ pub(crate) fn line_of_rule(text: &str, rule: usize) -> usize {
     }
     let offset = serde_json::from_str::<Raw<'_>>(text)
         .ok()
-        .and_then(|raw| raw.rules.get(rule).map(|found| found.get().as_ptr() as usize - text.as_ptr() as usize))
+        .and_then(|raw| {
+            raw.rules
+                .get(rule)
+                .map(|found| found.get().as_ptr() as usize - text.as_ptr() as usize)
+        })
         .unwrap_or(0);
     let before = text.as_bytes().get(..offset).unwrap_or_default();
     1 + before.iter().filter(|&&byte| byte == b'\n').count()
@@ -142,7 +148,12 @@ mod tests {
 
     #[test]
     fn numbers_are_read_in_three_bases() {
-        for (text, value) in [("12", 12), ("\"0x7e020000\"", 0x7e02_0000), ("\"0o6000\"", 0o6000), ("\"7\"", 7)] {
+        for (text, value) in [
+            ("12", 12),
+            ("\"0x7e020000\"", 0x7e02_0000),
+            ("\"0o6000\"", 0o6000),
+            ("\"7\"", 7),
+        ] {
             assert_eq!(serde_json::from_str::<Number>(text).unwrap().0, value);
         }
         for text in ["-1", "1.5", "\"0x\"", "\"six\"", "null"] {

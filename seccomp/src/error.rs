@@ -17,7 +17,11 @@ pub struct Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "seccomp profile {}, line {}, rule {}", self.document, self.line, self.rule)
+        write!(
+            f,
+            "seccomp profile {}, line {}, rule {}",
+            self.document, self.line, self.rule
+        )
     }
 }
 
@@ -51,7 +55,9 @@ pub enum ProfileError {
         include: String,
     },
     /// An included document includes another.
-    #[error("seccomp profile {document} is itself included and includes {include:?}: list both in the profile")]
+    #[error(
+        "seccomp profile {document} is itself included and includes {include:?}: list both in the profile"
+    )]
     NestedInclude {
         /// Name of the included document.
         document: String,
@@ -67,7 +73,9 @@ pub enum ProfileError {
         syscall: String,
     },
     /// A rule names no call that exists where it applies.
-    #[error("{place}: no architecture of the rule has any of its calls: correct `syscalls` or `arch`")]
+    #[error(
+        "{place}: no architecture of the rule has any of its calls: correct `syscalls` or `arch`"
+    )]
     NoCall {
         /// Which rule.
         place: Place,
@@ -110,7 +118,9 @@ pub enum ConditionFault {
     #[error("`mask` belongs to masked_eq and only there: add or remove it")]
     Mask,
     /// Every comparison with this value has the same answer.
-    #[error("`value` {value:#x} has bits outside {mask:#x}, so the answer never depends on the call: correct one of them")]
+    #[error(
+        "`value` {value:#x} has bits outside {mask:#x}, so the answer never depends on the call: correct one of them"
+    )]
     Constant {
         /// The value.
         value: u64,
@@ -126,7 +136,9 @@ pub enum ConditionFault {
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
     /// The rules of one call lead to too many cases.
-    #[error("seccomp profile {profile} on {arch}: the rules of {syscall} have too many cases: use fewer conditions")]
+    #[error(
+        "seccomp profile {profile} on {arch}: the rules of {syscall} have too many cases: use fewer conditions"
+    )]
     TooComplex {
         /// Name of the profile.
         profile: String,
@@ -157,7 +169,10 @@ pub enum ProgramError {
         bytes: usize,
     },
     /// None, or more than the kernel takes.
-    #[error("filter of {instructions} instructions: the kernel takes 1 to {}", crate::MAX_INSTRUCTIONS)]
+    #[error(
+        "filter of {instructions} instructions: the kernel takes 1 to {}",
+        crate::MAX_INSTRUCTIONS
+    )]
     Length {
         /// Instructions given.
         instructions: usize,

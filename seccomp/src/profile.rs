@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::arch::known_name;
-use crate::document::{ActionDocument, ConditionDocument, Document, OperatorDocument, RuleDocument, line_of_rule};
+use crate::document::{
+    ActionDocument, ConditionDocument, Document, OperatorDocument, RuleDocument, line_of_rule,
+};
 use crate::error::ConditionFault;
 use crate::{Action, Arch, Place, ProfileError, errno_number, syscall_number};
 
@@ -65,7 +67,9 @@ impl Profile {
     /// One of the profiles that come with the crate: `udf`, `notebook`, `general`.
     pub fn builtin(name: &str) -> Result<Self, ProfileError> {
         let Some((_, text)) = BUILTIN.iter().find(|(known, _)| *known == name) else {
-            return Err(ProfileError::UnknownProfile { name: name.to_owned() });
+            return Err(ProfileError::UnknownProfile {
+                name: name.to_owned(),
+            });
         };
         Self::parse(name, text, |include| match include {
             "base.json" => Some(BASE.to_owned()),
@@ -90,11 +94,17 @@ impl Profile {
             })?;
             let included = Document::read(&include, &text)?;
             if let Some(nested) = included.include.into_iter().next() {
-                return Err(ProfileError::NestedInclude { document: include, include: nested });
+                return Err(ProfileError::NestedInclude {
+                    document: include,
+                    include: nested,
+                });
             }
             rules.extend(checked_rules(&include, &text, included.rules)?);
         }
-        Ok(Self { name: name.to_owned(), rules })
+        Ok(Self {
+            name: name.to_owned(),
+            rules,
+        })
     }
 
     /// Its name.
@@ -112,7 +122,11 @@ impl Profile {
         let mut open = BTreeSet::new();
         let mut closed = BTreeSet::new();
         for rule in self.rules.iter().filter(|rule| rule.arches.contains(&arch)) {
-            for &name in rule.syscalls.iter().filter(|name| syscall_number(arch, name).is_some()) {
+            for &name in rule
+                .syscalls
+                .iter()
+                .filter(|name| syscall_number(arch, name).is_some())
+            {
                 if rule.action.is_allow() && !closed.contains(name) {
                     open.insert(name);
                 }
@@ -192,9 +206,17 @@ impl Condition {
     }
 }
 
-fn checked_rules(document: &str, text: &str, rules: Vec<RuleDocument>) -> Result<Vec<Rule>, ProfileError> {
+fn checked_rules(
+    document: &str,
+    text: &str,
+    rules: Vec<RuleDocument>,
+) -> Result<Vec<Rule>, ProfileError> {
     let check = |(index, rule): (usize, RuleDocument)| {
-        let place = || Place { document: document.to_owned(), rule: index, line: line_of_rule(text, index) };
+        let place = || Place {
+            document: document.to_owned(),
+            rule: index,
+            line: line_of_rule(text, index),
+        };
         checked_rule(&place, rule)
     };
     rules.into_iter().enumerate().map(check).collect()
@@ -203,42 +225,69 @@ fn checked_rules(document: &str, text: &str, rules: Vec<RuleDocument>) -> Result
 fn checked_rule(place: &dyn Fn() -> Place, rule: RuleDocument) -> Result<Rule, ProfileError> {
     let arches = rule.arch.unwrap_or_else(|| Arch::ALL.to_vec());
     let syscalls = checked_names(place, &rule.syscalls)?;
-    let somewhere = |name: &&str| arches.iter().any(|&arch| syscall_number(arch, name).is_some());
+    let somewhere = |name: &&str| {
+        arches
+            .iter()
+            .any(|&arch| syscall_number(arch, name).is_some())
+    };
     if !syscalls.iter().any(somewhere) {
         return Err(ProfileError::NoCall { place: place() });
     }
     let checked = |(index, condition)| {
-        checked_condition(condition).map_err(|fault| ProfileError::Condition { place: place(), condition: index, fault })
+        checked_condition(condition).map_err(|fault| ProfileError::Condition {
+            place: place(),
+            condition: index,
+            fault,
+        })
     };
     Ok(Rule {
         action: checked_action(place, rule.action)?,
-        when: rule.when.iter().enumerate().map(checked).collect::<Result<_, _>>()?,
+        when: rule
+            .when
+            .iter()
+            .enumerate()
+            .map(checked)
+            .collect::<Result<_, _>>()?,
         comment: rule.comment,
         syscalls,
         arches,
     })
 }
 
-fn checked_names(place: &dyn Fn() -> Place, names: &[String]) -> Result<Vec<&'static str>, ProfileError> {
+fn checked_names(
+    place: &dyn Fn() -> Place,
+    names: &[String],
+) -> Result<Vec<&'static str>, ProfileError> {
     let mut seen = BTreeSet::new();
     let mut known = Vec::with_capacity(names.len());
     for syscall in names {
-        let name = known_name(syscall)
-            .ok_or_else(|| ProfileError::UnknownSyscall { place: place(), syscall: syscall.clone() })?;
+        let name = known_name(syscall).ok_or_else(|| ProfileError::UnknownSyscall {
+            place: place(),
+            syscall: syscall.clone(),
+        })?;
         if !seen.insert(name) {
-            return Err(ProfileError::RepeatedSyscall { place: place(), syscall: syscall.clone() });
+            return Err(ProfileError::RepeatedSyscall {
+                place: place(),
+                syscall: syscall.clone(),
+            });
         }
         known.push(name);
     }
     Ok(known)
 }
 
-fn checked_action(place: &dyn Fn() -> Place, action: ActionDocument) -> Result<Action, ProfileError> {
+fn checked_action(
+    place: &dyn Fn() -> Place,
+    action: ActionDocument,
+) -> Result<Action, ProfileError> {
     match action {
         ActionDocument::Allow => Ok(Action::Allow),
         ActionDocument::Errno(errno) => match errno_number(&errno) {
             Some(number) => Ok(Action::Errno(number)),
-            None => Err(ProfileError::UnknownErrno { place: place(), errno }),
+            None => Err(ProfileError::UnknownErrno {
+                place: place(),
+                errno,
+            }),
         },
     }
 }
@@ -259,9 +308,17 @@ fn checked_condition(condition: &ConditionDocument) -> Result<Condition, Conditi
     };
     let value = condition.value.0;
     if value & !(mask & width) != 0 || mask & !width != 0 {
-        return Err(ConditionFault::Constant { value, mask: mask & width });
+        return Err(ConditionFault::Constant {
+            value,
+            mask: mask & width,
+        });
     }
-    Ok(Condition { arg: condition.arg, mask, comparison: comparison(condition.op), value })
+    Ok(Condition {
+        arg: condition.arg,
+        mask,
+        comparison: comparison(condition.op),
+        value,
+    })
 }
 
 fn comparison(op: OperatorDocument) -> Comparison {

@@ -28,7 +28,9 @@ pub fn decide(profile: &Profile, arch: Arch, refusal: Refusal, data: &SeccompDat
     let matching = profile.rules().iter().find(|rule| {
         rule.syscalls().contains(&name) && rule.arches().contains(&arch) && rule.holds(&data.args)
     });
-    matching.map_or(DEFAULT, |rule| rule.action()).under(refusal)
+    matching
+        .map_or(DEFAULT, |rule| rule.action())
+        .under(refusal)
 }
 
 #[cfg(test)]

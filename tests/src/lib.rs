@@ -1,1 +1,47 @@
-//! Skeleton.
+//! The harness of the end-to-end tests: real processes on the real kernel.
+//!
+//! - [`Run`] starts `lakekeep run` as root or as an ordinary user and collects all
+//!   that it did; every run has a state directory of its own.
+//! - [`HostSnapshot`] compares the host before and after.
+//! - [`skip`] reports a test that this host cannot run; `LAKEKEEP_TESTS_REQUIRE`
+//!   turns such a report into a failure.
+//! - [`eventually`] polls a condition with a deadline; nothing here sleeps and hopes.
+
+mod attack;
+mod bin;
+mod host;
+mod place;
+mod poll;
+mod privilege;
+mod processes;
+mod run;
+mod skip;
+
+pub use attack::AttackGround;
+pub use bin::{lakekeep, target_dir};
+pub use host::HostSnapshot;
+pub use place::Place;
+pub use poll::{eventually, eventually_within};
+pub use privilege::{Privilege, for_each_privilege};
+pub use processes::{Tracked, cgroups_of_lakekeep, descendants, open_descriptors, orphans};
+pub use run::{Finished, Run};
+pub use skip::{SKIP_LOG, skip};
+
+/// A number from the environment, for the sizes of soak and fault tests.
+///
+/// # Panics
+/// When the variable is set to something else than a number.
+#[must_use]
+pub fn number_from_env(name: &str, default: usize) -> usize {
+    match std::env::var(name) {
+        Ok(text) => text.parse().unwrap_or_else(|e| fail(format_args!("{name}={text}: {e}"))),
+        Err(_) => default,
+    }
+}
+
+/// Ends the test. The harness is test code in a library: this is its one panic.
+#[expect(clippy::panic, reason = "a harness reports by failing its test")]
+#[track_caller]
+pub fn fail(message: std::fmt::Arguments<'_>) -> ! {
+    panic!("{message}")
+}

@@ -6,8 +6,8 @@
 #   initramfs   busybox and the disk driver
 #   root.ext4   Debian 12, minimal, with the user `tester`
 #
-# The folder's name carries a digest of this script: change it and the image is
-# built anew. Delete the cache for newer packages.
+# The folder's name carries a digest of this script: change it and a new image
+# replaces the old one. Delete the folder for newer packages.
 set -Eeuo pipefail
 
 SELF=$(realpath "${BASH_SOURCE[0]}")
@@ -18,7 +18,7 @@ readonly PACKAGES=bash,busybox-static,iproute2,kmod,libcap2-bin,login,mount,pass
 # Loaded by the initramfs: the disk, then the ports that carry output and status.
 readonly MODULES=(virtio_pci virtio_blk virtio_console)
 
-CACHE=$(realpath -m "${LAKEKEEP_VM_CACHE:-target/vm}")
+CACHE=$(realpath -m "${LAKEKEEP_VM_CACHE:-${SELF%/*}/../../target/vm}")
 readonly CACHE
 
 say() {
@@ -143,6 +143,7 @@ build_once() {
     trap "rm -rf '$work'" EXIT
     build "$work" >&2
     chmod 0755 "$work"
+    rm -rf "$CACHE"/image-*
     mv "$work" "$folder"
 }
 

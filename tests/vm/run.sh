@@ -33,7 +33,7 @@ Exit status: the command's; 124 out of time; 125 the machine failed (panic, no
 status reported) or the arguments are wrong. The console log is then kept.
 
 Environment:
-  LAKEKEEP_VM_CACHE  where the images live (target/vm)
+  LAKEKEEP_VM_CACHE  where image and logs live (the checkout's target/vm)
   LAKEKEEP_VM_ACCEL  the emulator's accelerator (tcg)
 USAGE
 }
@@ -144,7 +144,8 @@ make_initramfs() {
     rm -rf "$stage"
 }
 
-# A panic or an oops reboots at once, and a reboot ends the emulator.
+# A panic or an oops reboots at once, and a reboot ends the emulator. The last two
+# keep a busy host's late timer ticks from being taken for broken hardware.
 readonly KERNEL_ARGUMENTS='console=ttyS0 quiet cgroup_no_v1=all oops=panic panic=-1
     random.trust_cpu=on tsc=reliable no_timer_check'
 
@@ -179,7 +180,7 @@ boot() {
         </dev/null >"$run/emulator.log" 2>&1 &
     emulator=$!
     wait "$emulator" || status=$?
-    emulator=
+    emulator=''
     # An emulator that failed to start never opened the other end.
     : <>"$run/output"
     wait "$relay"
@@ -199,7 +200,7 @@ keep_logs() {
 
 # The command's status if the guest reported one, whatever came after.
 judge() {
-    local run=$1 emulator_status=$2 reported=
+    local run=$1 emulator_status=$2 reported=''
     read -r reported <"$run/status" || true
     if [[ $reported =~ ^[0-9]+$ ]]; then
         return "$reported"

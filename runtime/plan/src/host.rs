@@ -207,8 +207,8 @@ impl HostFacts {
     #[must_use]
     pub fn may_make_user_namespaces(&self) -> bool {
         let switches = &self.user_namespaces;
-        let unprivileged = switches.unprivileged_clone_sysctl.unwrap_or(true)
-            && !switches.apparmor_restricted;
+        let unprivileged =
+            switches.unprivileged_clone_sysctl.unwrap_or(true) && !switches.apparmor_restricted;
         switches.available && switches.max > 0 && (self.caller.euid == 0 || unprivileged)
     }
 }

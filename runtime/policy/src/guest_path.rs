@@ -10,7 +10,8 @@ const PATH_MAX: usize = 4096;
 const NAME_MAX: usize = 255;
 
 /// A path inside a sandbox: absolute, in normal form (no `.`, `..`, empty
-/// component or trailing `/`), free of NUL, and short enough for the kernel.
+/// component or trailing `/`), free of NUL and other control characters, and
+/// short enough for the kernel.
 ///
 /// It names a place in the guest's tree and says nothing about the host's.
 /// The only way to make one is the checking conversion from text.
@@ -29,6 +30,9 @@ pub enum GuestPathError {
     /// The path holds a NUL byte, at which the kernel would cut it.
     #[error("the path holds a NUL byte")]
     Nul,
+    /// The path holds a control character, which could forge a line of a log.
+    #[error("the path holds a control character")]
+    Control,
     /// A component is `..`, whose meaning depends on links inside the sandbox.
     #[error("the path holds \"..\"")]
     Parent,
@@ -48,6 +52,7 @@ impl GuestPathError {
                 "write the whole path inside the sandbox, starting with \"/\""
             }
             GuestPathError::Nul => "remove the NUL byte",
+            GuestPathError::Control => "use printable characters",
             GuestPathError::Parent => "write the path without \"..\"",
             GuestPathError::NotNormal => "remove \"//\", \"/./\" and a trailing \"/\"",
             GuestPathError::TooLong => {
@@ -110,6 +115,9 @@ fn check(text: &str) -> Result<(), GuestPathError> {
     if text.contains('\0') {
         return Err(GuestPathError::Nul);
     }
+    if text.chars().any(char::is_control) {
+        return Err(GuestPathError::Control);
+    }
     let Some(rest) = text.strip_prefix('/') else {
         return Err(GuestPathError::Relative);
     };
@@ -139,10 +147,10 @@ impl AsRef<Path> for GuestPath {
     }
 }
 
-/// Control characters are escaped; use [`GuestPath::as_str`] for the bytes.
+/// The path as it is.
 impl fmt::Display for GuestPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&crate::show::shown(&self.0))
+        f.pad(&self.0)
     }
 }
 
@@ -166,6 +174,8 @@ mod tests {
             ("data", GuestPathError::Relative),
             ("./data", GuestPathError::Relative),
             ("/da\0ta", GuestPathError::Nul),
+            ("/da\nta", GuestPathError::Control),
+            ("/da\u{1b}[2Jta", GuestPathError::Control),
             ("/data/../etc", GuestPathError::Parent),
             ("/..", GuestPathError::Parent),
             ("//", GuestPathError::NotNormal),

@@ -37,6 +37,23 @@ pub(crate) fn quoted(text: &str) -> String {
     format!("\"{}\"", shown(text))
 }
 
+/// The whole of `text` as a basic string of TOML, with the same characters
+/// escaped.
+pub(crate) fn toml_string(text: &str) -> String {
+    let mut out = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            _ if c.is_control() || is_invisible(c) => {
+                out.push_str(&format!("\\U{:08X}", u32::from(c)));
+            }
+            _ => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
 /// Characters that change how their neighbours are read: direction overrides
 /// and isolates, zero-width characters, the byte order mark.
 fn is_invisible(c: char) -> bool {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::canonical::Canonical;
 use crate::policy::{ImageRef, Limits, MountRule, Policy};
-use crate::show::{quoted, shown};
+use crate::show::toml_string;
 use crate::units::format_duration;
 
 /// Lines of the text form.
@@ -27,14 +27,15 @@ pub(crate) fn text(policy: &Policy) -> String {
     lines.put(format_args!("version = {}", crate::DOCUMENT_VERSION));
     lines.put(format_args!("preset = \"{}\"", policy.preset));
     lines.put(format_args!("image = {}", image(&policy.image)));
-    lines.put(format_args!("workdir = \"{}\"", policy.workdir));
+    let workdir = toml_string(policy.workdir.as_str());
+    lines.put(format_args!("workdir = {workdir}"));
     limits(&mut lines, &policy.limits);
     for rule in &policy.mounts {
         mount(&mut lines, rule);
     }
     lines.put(format_args!("\n[env]"));
     for name in policy.env.keys() {
-        lines.put(format_args!("# {} (value not shown)", shown(name)));
+        lines.put(format_args!("# {} (value not shown)", toml_string(name)));
     }
     lines.put(format_args!("\n[network]\nmode = \"{}\"", policy.network));
     lines.put(format_args!(
@@ -46,7 +47,7 @@ pub(crate) fn text(policy: &Policy) -> String {
     let floor: Vec<String> = policy
         .floor
         .iter()
-        .map(|layer| quoted(layer.as_str()))
+        .map(|layer| toml_string(layer.as_str()))
         .collect();
     lines.put(format_args!("\n[floor]\nrequire = [{}]", floor.join(", ")));
     lines.0
@@ -55,7 +56,7 @@ pub(crate) fn text(policy: &Policy) -> String {
 fn image(image: &ImageRef) -> String {
     match image {
         ImageRef::Host => "\"host\"".to_owned(),
-        ImageRef::Folder(path) => quoted(&path.to_string_lossy()),
+        ImageRef::Folder(path) => toml_string(&path.to_string_lossy()),
     }
 }
 
@@ -85,9 +86,10 @@ fn mount(lines: &mut Lines, rule: &MountRule) {
     lines.put(format_args!("\n[[mounts]]"));
     lines.put(format_args!(
         "source = {}",
-        quoted(&rule.source.to_string_lossy())
+        toml_string(&rule.source.to_string_lossy())
     ));
-    lines.put(format_args!("target = \"{}\"", rule.target));
+    let target = toml_string(rule.target.as_str());
+    lines.put(format_args!("target = {target}"));
     lines.put(format_args!("mode = \"{}\"", rule.mode));
 }
 

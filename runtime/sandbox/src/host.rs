@@ -4,8 +4,8 @@
 //! made, nothing changed. What a kernel does not have is a fact ("absent"); an error is
 //! only what keeps us from knowing.
 
-mod cgroup;
 mod caller;
+mod cgroup;
 mod kernel;
 mod read;
 mod subordinate;

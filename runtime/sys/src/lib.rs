@@ -8,7 +8,7 @@
 #[macro_use]
 mod flags;
 
-// pub mod cgroup;
+pub mod cgroup;
 pub mod error;
 pub mod landlock;
 pub mod lock;

@@ -65,11 +65,11 @@ pub fn capabilities() -> Result<CapabilitySets, Errno> {
 /// Becomes `user` and `group`, with no supplementary group.
 ///
 /// `setgroups` is refused in a user namespace whose map its owner wrote without
-/// privilege (`/proc/self/setgroups` is `deny`, user_namespaces(7)); the groups
-/// then stay, and the read-back tells.
+/// privilege (`/proc/self/setgroups` is `deny`, user_namespaces(7)). Groups that
+/// are there then stay, and the read-back tells.
 pub fn become_user(user: u32, group: u32) -> Result<(), Errno> {
     match rustix::thread::set_thread_groups(&[]) {
-        Err(Errno::PERM) if group == 0 => {}
+        Err(Errno::PERM) => {}
         other => other?,
     }
     let group = rustix::process::Gid::from_raw(group);

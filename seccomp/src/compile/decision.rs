@@ -10,17 +10,30 @@ use super::lower::{Step, Steps, Target};
 /// built-in ones need fewer than 100), low enough to end at once.
 const MAX_CASES: usize = 20_000;
 
+/// Steps after which they do: the graph is walked by recursion, which must not exhaust the stack.
+const MAX_STEPS: usize = 2048;
+
 /// The rules of a call lead to too many cases.
 #[derive(Debug)]
 pub(super) struct TooComplex;
 
 /// What a path has learned about a masked word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Fact {
     word: u8,
     mask: u32,
-    test: Test,
-    truth: bool,
+    about: Knowledge,
+}
+
+/// At most one range for each masked word; the others add to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Knowledge {
+    /// From the first to the last, both included.
+    Within(u32, u32),
+    /// Not this value.
+    Not(u32),
+    /// Whether some of these bits are set.
+    Any(u32, bool),
 }
 
 /// What the accumulator holds: a word, masked.
@@ -40,8 +53,16 @@ struct Decider<'a> {
 /// The graph of one call. It begins with a load or is an answer, so that it can follow the
 /// search for the number.
 pub(super) fn decide(graph: &mut Graph, steps: &Steps) -> Result<NodeId, TooComplex> {
+    if steps.steps.len() > MAX_STEPS {
+        return Err(TooComplex);
+    }
     let words = words(&steps.steps);
-    let mut decider = Decider { graph, steps: &steps.steps, words, memo: HashMap::new() };
+    let mut decider = Decider {
+        graph,
+        steps: &steps.steps,
+        words,
+        memo: HashMap::new(),
+    };
     decider.node((steps.entry, Vec::new(), None))
 }
 
@@ -90,19 +111,73 @@ impl Decider<'_> {
         if held == holds {
             return Ok(test);
         }
-        let masked = if step.mask == u32::MAX { test } else { self.graph.and(step.mask, test) };
-        Ok(if held == Some((step.word, u32::MAX)) { masked } else { self.graph.load(step.word, masked) })
+        let masked = if step.mask == u32::MAX {
+            test
+        } else {
+            self.graph.and(step.mask, test)
+        };
+        Ok(if held == Some((step.word, u32::MAX)) {
+            masked
+        } else {
+            self.graph.load(step.word, masked)
+        })
     }
 }
 
+/// Adds what the outcome of a step tells.
 fn learn(facts: &[Fact], step: &Step, truth: bool) -> Vec<Fact> {
-    let fact = Fact { word: step.word, mask: step.mask, test: step.test, truth };
-    let exact = truth && matches!(step.test, Test::Eq(_));
-    let same_word = |known: &&Fact| exact && (known.word, known.mask) == (step.word, step.mask);
-    let mut facts: Vec<Fact> = facts.iter().filter(|known| !same_word(known)).copied().collect();
-    facts.push(fact);
-    facts.sort_unstable_by_key(|fact| (fact.word, fact.mask, fact.test.key(), fact.truth));
+    let Step { word, mask, .. } = *step;
+    let mut learned = Knowledge::of(step.test, truth);
+    let mut facts = facts.to_vec();
+    facts.retain(|fact| {
+        if (fact.word, fact.mask) != (word, mask) {
+            return true;
+        }
+        match (fact.about, learned) {
+            (Knowledge::Within(first, last), Knowledge::Within(low, high)) => {
+                learned = Knowledge::Within(first.max(low), last.min(high));
+                false
+            }
+            (Knowledge::Not(value), Knowledge::Within(low, high)) => (low..=high).contains(&value),
+            _ => true,
+        }
+    });
+    facts.push(Fact {
+        word,
+        mask,
+        about: learned,
+    });
+    facts.sort_unstable();
     facts
+}
+
+impl Knowledge {
+    fn of(test: Test, truth: bool) -> Self {
+        match (test, truth) {
+            (Test::Eq(k), true) => Self::Within(k, k),
+            (Test::Eq(k), false) => Self::Not(k),
+            (Test::Ge(k), true) => Self::Within(k, u32::MAX),
+            (Test::Ge(k), false) => Self::Within(0, k.saturating_sub(1)),
+            (Test::Gt(k), true) => Self::Within(k.saturating_add(1), u32::MAX),
+            (Test::Gt(k), false) => Self::Within(0, k),
+            (Test::Any(k), truth) => Self::Any(k, truth),
+        }
+    }
+
+    /// What this says about a test of the same bits.
+    fn implies(self, test: Test) -> Option<bool> {
+        match (self, test) {
+            (Self::Within(first, last), _) if first == last => Some(test.holds(first)),
+            (Self::Within(first, last), Test::Eq(k)) => (k < first || k > last).then_some(false),
+            // Both hold for all from some value on: the ends of the range tell.
+            (Self::Within(first, last), Test::Ge(_) | Test::Gt(_)) => {
+                (test.holds(first) == test.holds(last)).then_some(test.holds(first))
+            }
+            (Self::Not(value), Test::Eq(k)) => (k == value).then_some(false),
+            (Self::Any(bits, truth), Test::Any(k)) => (k == bits).then_some(truth),
+            _ => None,
+        }
+    }
 }
 
 impl Fact {
@@ -111,13 +186,11 @@ impl Fact {
         if self.word != step.word {
             return None;
         }
-        if (self.mask, self.test) == (step.mask, step.test) {
-            return Some(self.truth);
-        }
-        match self.test {
-            Test::Eq(value) if self.truth && step.bits() & !self.mask == 0 => {
+        match self.about {
+            Knowledge::Within(value, last) if value == last && step.bits() & !self.mask == 0 => {
                 Some(step.test.holds(value & step.mask))
             }
+            about if self.mask == step.mask => about.implies(step.test),
             _ => None,
         }
     }
@@ -140,15 +213,6 @@ impl Test {
             Self::Gt(k) => value > k,
             Self::Ge(k) => value >= k,
             Self::Any(k) => value & k != 0,
-        }
-    }
-
-    fn key(self) -> (u8, u32) {
-        match self {
-            Self::Eq(k) => (0, k),
-            Self::Gt(k) => (1, k),
-            Self::Ge(k) => (2, k),
-            Self::Any(k) => (3, k),
         }
     }
 }

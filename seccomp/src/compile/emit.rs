@@ -17,7 +17,11 @@ struct Emitter<'a> {
 
 /// The instructions of everything that `root` leads to, `root` first.
 pub(super) fn emit(graph: &Graph, root: NodeId) -> Vec<SockFilter> {
-    let mut emitter = Emitter { graph, reversed: Vec::new(), places: HashMap::new() };
+    let mut emitter = Emitter {
+        graph,
+        reversed: Vec::new(),
+        places: HashMap::new(),
+    };
     emitter.write(root);
     emitter.reversed.reverse();
     emitter.reversed
@@ -55,7 +59,11 @@ impl Emitter<'_> {
 
     /// Makes `next` the instruction just written. A copy costs as much as a jump to it would.
     fn write_before(&mut self, next: NodeId) {
-        if self.places.get(&next).is_none_or(|place| place + 1 != self.reversed.len()) {
+        if self
+            .places
+            .get(&next)
+            .is_none_or(|place| place + 1 != self.reversed.len())
+        {
             self.write(next);
         }
     }
@@ -84,7 +92,9 @@ impl Emitter<'_> {
     }
 
     fn distance(&self, target: NodeId) -> usize {
-        self.places.get(&target).map_or(usize::MAX, |place| self.reversed.len() - place - 1)
+        self.places
+            .get(&target)
+            .map_or(usize::MAX, |place| self.reversed.len() - place - 1)
     }
 
     fn push(&mut self, code: u16, k: u32, [jt, jf]: [u8; 2]) {

@@ -52,17 +52,29 @@ impl Graph {
 
     /// A load, unless what follows never looks at it.
     pub(super) fn load(&mut self, word: u8, next: NodeId) -> NodeId {
-        if self.reads_accumulator(next) { self.intern(Node::Load { word, next }) } else { next }
+        if self.reads_accumulator(next) {
+            self.intern(Node::Load { word, next })
+        } else {
+            next
+        }
     }
 
     /// A mask, unless what follows never looks at it.
     pub(super) fn and(&mut self, mask: u32, next: NodeId) -> NodeId {
-        if self.reads_accumulator(next) { self.intern(Node::And { mask, next }) } else { next }
+        if self.reads_accumulator(next) {
+            self.intern(Node::And { mask, next })
+        } else {
+            next
+        }
     }
 
     /// A test, unless both outcomes are the same.
     pub(super) fn jump(&mut self, test: Test, yes: NodeId, no: NodeId) -> NodeId {
-        if yes == no { yes } else { self.intern(Node::Jump { test, yes, no }) }
+        if yes == no {
+            yes
+        } else {
+            self.intern(Node::Jump { test, yes, no })
+        }
     }
 
     fn reads_accumulator(&self, id: NodeId) -> bool {
@@ -85,12 +97,19 @@ mod tests {
     #[test]
     fn equal_parts_exist_once_and_useless_ones_never() {
         let mut graph = Graph::default();
-        let (allow, kill) = (graph.action(Action::Allow), graph.action(Action::KillProcess));
+        let (allow, kill) = (
+            graph.action(Action::Allow),
+            graph.action(Action::KillProcess),
+        );
         let first = graph.jump(Test::Eq(1), allow, kill);
         assert_eq!(first, graph.jump(Test::Eq(1), allow, kill));
         assert_eq!(allow, graph.jump(Test::Eq(1), allow, allow));
         assert_eq!(allow, graph.load(4, allow));
         let loaded = graph.load(4, first);
-        assert_eq!(loaded, graph.load(5, loaded), "a second load would overwrite the first");
+        assert_eq!(
+            loaded,
+            graph.load(5, loaded),
+            "a second load would overwrite the first"
+        );
     }
 }

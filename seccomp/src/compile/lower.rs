@@ -51,7 +51,12 @@ pub(super) fn lower(rules: &[&Rule], refusal: Refusal) -> Steps {
     Steps { steps, entry }
 }
 
-fn lower_condition(steps: &mut Vec<Step>, condition: &Condition, pass: Target, fail: Target) -> Target {
+fn lower_condition(
+    steps: &mut Vec<Step>,
+    condition: &Condition,
+    pass: Target,
+    fail: Target,
+) -> Target {
     let (low, high) = halves(condition);
     match condition.comparison() {
         Comparison::Eq => equal(steps, [low, high], pass, fail),
@@ -74,7 +79,9 @@ fn halves(condition: &Condition) -> (Half, Half) {
 }
 
 fn equal(steps: &mut Vec<Step>, halves: [Half; 2], pass: Target, fail: Target) -> Target {
-    halves.into_iter().fold(pass, |then, half| equal_half(steps, half, then, fail))
+    halves
+        .into_iter()
+        .fold(pass, |then, half| equal_half(steps, half, then, fail))
 }
 
 /// A mask of zero holds (the value has no bit outside it); bits that must all be clear, or one
@@ -91,20 +98,61 @@ fn equal_half(steps: &mut Vec<Step>, half: Half, pass: Target, fail: Target) -> 
     } else {
         (mask, Test::Eq(value), pass, fail)
     };
-    push(steps, Step { word, mask, test, yes, no })
+    push(
+        steps,
+        Step {
+            word,
+            mask,
+            test,
+            yes,
+            no,
+        },
+    )
 }
 
 /// The low halves decide only when the high ones are equal.
-fn ordered(steps: &mut Vec<Step>, halves: [Half; 2], test: fn(u32) -> Test, outcomes: [Target; 2]) -> Target {
+fn ordered(
+    steps: &mut Vec<Step>,
+    halves: [Half; 2],
+    test: fn(u32) -> Test,
+    outcomes: [Target; 2],
+) -> Target {
     let [low, high] = halves;
     let [yes, no] = outcomes;
-    let low = push(steps, Step { word: low.word, mask: low.mask, test: test(low.value), yes, no });
+    let low = push(
+        steps,
+        Step {
+            word: low.word,
+            mask: low.mask,
+            test: test(low.value),
+            yes,
+            no,
+        },
+    );
     if high.mask == 0 {
         return low;
     }
     let Half { word, mask, value } = high;
-    let tie = push(steps, Step { word, mask, test: Test::Eq(value), yes: low, no });
-    push(steps, Step { word, mask, test: Test::Gt(value), yes, no: tie })
+    let tie = push(
+        steps,
+        Step {
+            word,
+            mask,
+            test: Test::Eq(value),
+            yes: low,
+            no,
+        },
+    );
+    push(
+        steps,
+        Step {
+            word,
+            mask,
+            test: Test::Gt(value),
+            yes,
+            no: tie,
+        },
+    )
 }
 
 fn push(steps: &mut Vec<Step>, step: Step) -> Target {

@@ -45,7 +45,12 @@ fn guard(graph: &mut Graph, arch: Arch, tree: NodeId) -> NodeId {
 }
 
 /// Every number there is, as runs of numbers with the same decision.
-fn runs(graph: &mut Graph, profile: &Profile, arch: Arch, refusal: Refusal) -> Result<Vec<Run>, CompileError> {
+fn runs(
+    graph: &mut Graph,
+    profile: &Profile,
+    arch: Arch,
+    refusal: Refusal,
+) -> Result<Vec<Run>, CompileError> {
     let rules = rules_by_number(profile, arch);
     let unknown = graph.action(UNKNOWN.under(refusal));
     let default = graph.action(DEFAULT.under(refusal));
@@ -58,9 +63,13 @@ fn runs(graph: &mut Graph, profile: &Profile, arch: Arch, refusal: Refusal) -> R
         }
         let node = match rules.get(&number) {
             None => default,
-            Some(rules) => decision::decide(graph, &lower::lower(rules, refusal)).map_err(|decision::TooComplex| {
-                CompileError::TooComplex { profile: profile.name().to_owned(), arch, syscall }
-            })?,
+            Some(rules) => decision::decide(graph, &lower::lower(rules, refusal)).map_err(
+                |decision::TooComplex| CompileError::TooComplex {
+                    profile: profile.name().to_owned(),
+                    arch,
+                    syscall,
+                },
+            )?,
         };
         search::push(&mut runs, number, node);
         next = number + 1;
@@ -76,11 +85,134 @@ fn runs(graph: &mut Graph, profile: &Profile, arch: Arch, refusal: Refusal) -> R
 /// The rules that speak of each number, in their order.
 fn rules_by_number(profile: &Profile, arch: Arch) -> BTreeMap<u32, Vec<&Rule>> {
     let mut by_number: BTreeMap<u32, Vec<&Rule>> = BTreeMap::new();
-    for rule in profile.rules().iter().filter(|rule| rule.arches().contains(&arch)) {
-        let numbers = rule.syscalls().iter().filter_map(|name| syscall_number(arch, name));
+    for rule in profile
+        .rules()
+        .iter()
+        .filter(|rule| rule.arches().contains(&arch))
+    {
+        let numbers = rule
+            .syscalls()
+            .iter()
+            .filter_map(|name| syscall_number(arch, name));
         for number in numbers.filter_map(|number| u32::try_from(number).ok()) {
             by_number.entry(number).or_default().push(rule);
         }
     }
     by_number
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ProgramError, SeccompData, decide};
+
+    fn profile(rules: &[String]) -> Profile {
+        let text = format!("{{\"rules\": [{}]}}", rules.join(","));
+        Profile::parse("p", &text, |_| None).unwrap()
+    }
+
+    fn rule(conditions: &str) -> String {
+        format!(r#"{{"syscalls": ["ioctl"], "action": "allow", "when": [{conditions}]}}"#)
+    }
+
+    #[test]
+    fn what_a_path_knows_is_not_tested_again() {
+        let range = |first: u32| {
+            rule(&format!(
+                r#"{{"arg": 0, "op": "ge", "bits": 32, "value": {first}}},
+                   {{"arg": 0, "op": "lt", "bits": 32, "value": {}}}"#,
+                first + 5
+            ))
+        };
+        let rules: Vec<String> = (1..=40).map(|step| range(step * 10)).collect();
+        let length = compile(&profile(&rules), Arch::X86_64, Refusal::Errno)
+            .unwrap()
+            .len();
+        assert!(
+            length < 40 * 2 + 20,
+            "{length}: one load, two tests for each range"
+        );
+    }
+
+    #[test]
+    fn jumps_reach_further_than_an_offset() {
+        let rules: Vec<String> = (0..1000)
+            .map(|value| {
+                rule(&format!(
+                    r#"{{"arg": 0, "op": "eq", "value": {}}}"#,
+                    value * 3
+                ))
+            })
+            .collect();
+        let profile = profile(&rules);
+        let program = compile(&profile, Arch::X86_64, Refusal::Errno).unwrap();
+        assert!(program.len() > 1000);
+        for value in 0..3010 {
+            let call = SeccompData::call(Arch::X86_64, 16, [value, 0, 0, 0, 0, 0]);
+            assert_eq!(
+                program.evaluate(&call),
+                decide(&profile, Arch::X86_64, Refusal::Errno, &call)
+            );
+        }
+    }
+
+    #[test]
+    fn a_filter_longer_than_the_kernel_takes_is_refused() {
+        let rules: Vec<String> = ["read", "write", "ioctl", "fcntl", "lseek"]
+            .into_iter()
+            .enumerate()
+            .flat_map(|(call, name)| (0..1000).map(move |value| (name, value * 7 + call)))
+            .map(|(name, value)| {
+                rule(&format!(
+                    r#"{{"arg": 0, "op": "eq", "bits": 32, "value": {value}}}"#
+                ))
+                .replace("ioctl", name)
+            })
+            .collect();
+        let error = compile(&profile(&rules), Arch::X86_64, Refusal::Errno).unwrap_err();
+        let CompileError::Refused {
+            source: ProgramError::Length { instructions },
+            ..
+        } = error
+        else {
+            panic!("{error}");
+        };
+        assert!(instructions > crate::MAX_INSTRUCTIONS);
+    }
+
+    #[test]
+    fn rules_with_too_many_steps_are_refused() {
+        let rules: Vec<String> = (0..5000)
+            .map(|value| rule(&format!(r#"{{"arg": 0, "op": "eq", "value": {value}}}"#)))
+            .collect();
+        let error = compile(&profile(&rules), Arch::X86_64, Refusal::Errno).unwrap_err();
+        assert!(matches!(error, CompileError::TooComplex { .. }), "{error}");
+    }
+
+    #[test]
+    fn rules_with_too_many_cases_are_refused() {
+        let set = |arg: usize, bit: usize| {
+            format!(
+                r#"{{"arg": {arg}, "op": "masked_eq", "mask": {}, "value": {}}}"#,
+                1u64 << bit,
+                1u64 << bit
+            )
+        };
+        let rules: Vec<String> = (0..60)
+            .map(|bit| {
+                rule(&[set(0, bit), set(1, (bit * 7) % 60), set(2, (bit * 11) % 60)].join(","))
+            })
+            .collect();
+        let error = compile(&profile(&rules), Arch::X86_64, Refusal::Errno).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                CompileError::TooComplex {
+                    syscall: "ioctl",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
 }

@@ -20,13 +20,12 @@ struct Group {
     picked: usize,
 }
 
-/// The most numbers picked out one after another: a longer chain saves no instruction over a
-/// split and makes the path longer.
-const MAX_PICKED: usize = 4;
+/// The most numbers picked out one after another: longer chains were not measured to gain.
+const MAX_PICKED: usize = 8;
 
-/// Numbers that a group of this size and below is worth as much as one instruction more: paths
-/// are weighed against length.
-const PATH_WEIGHT: u64 = 64;
+/// An instruction costs the installation about as much (translating and assembling it) as this
+/// many steps of the kernel's trial of every number.
+const PATH_WEIGHT: u64 = 128;
 
 /// The kernel tries every number up to its last at installation; those beyond weigh nothing.
 const TRIED: u32 = 480;
@@ -41,7 +40,10 @@ pub(super) fn push(runs: &mut Vec<Run>, first: u32, node: NodeId) {
 /// The tree over runs that begin at 0.
 pub(super) fn tree(graph: &mut Graph, runs: &[Run]) -> NodeId {
     let groups = group(runs);
-    let table = Table { runs, groups: &groups };
+    let table = Table {
+        runs,
+        groups: &groups,
+    };
     table.subtree(graph, 0..groups.len())
 }
 
@@ -54,7 +56,9 @@ struct Table<'a> {
 
 impl Table<'_> {
     fn first(self, group: usize) -> u32 {
-        self.groups.get(group).map_or(u32::MAX, |group| self.runs[group.runs.start].first)
+        self.groups
+            .get(group)
+            .map_or(u32::MAX, |group| self.runs[group.runs.start].first)
     }
 
     fn subtree(self, graph: &mut Graph, groups: Range<usize>) -> NodeId {
@@ -73,7 +77,9 @@ impl Table<'_> {
             .iter()
             .rev()
             .filter(single)
-            .fold(group.rest, |rest, run| graph.jump(Test::Eq(run.first), run.node, rest))
+            .fold(group.rest, |rest, run| {
+                graph.jump(Test::Eq(run.first), run.node, rest)
+            })
     }
 
     /// Where to split so that both sides have about as many numbers.
@@ -84,7 +90,9 @@ impl Table<'_> {
             let at = weight(*middle);
             (at - low).abs_diff(high - at)
         };
-        (groups.start + 1..groups.end).min_by_key(uneven).unwrap_or(groups.start)
+        (groups.start + 1..groups.end)
+            .min_by_key(uneven)
+            .unwrap_or(groups.start)
     }
 }
 
@@ -118,12 +126,17 @@ fn candidates(runs: &[Run], range: Range<usize>) -> impl Iterator<Item = Group> 
         let mut picked = range.clone().filter(|&run| runs[run].node != rest);
         let singles = picked.clone().all(|run| is_single(runs, run));
         let picked = picked.by_ref().count();
-        (singles && picked <= MAX_PICKED).then(|| Group { runs: range.clone(), rest, picked })
+        (singles && picked <= MAX_PICKED).then(|| Group {
+            runs: range.clone(),
+            rest,
+            picked,
+        })
     })
 }
 
 fn is_single(runs: &[Run], run: usize) -> bool {
-    runs.get(run + 1).is_some_and(|next| next.first == runs[run].first + 1)
+    runs.get(run + 1)
+        .is_some_and(|next| next.first == runs[run].first + 1)
 }
 
 fn cost(runs: &[Run], group: &Group) -> u64 {

@@ -99,6 +99,19 @@ static int listen_abstract(void)
     return fd;
 }
 
+static int listen_path(const char *base)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    snprintf(to.sun_path, sizeof to.sun_path, "%s/hidden/service", base);
+    unlink(to.sun_path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&to, sizeof to) != 0 || listen(fd, 64) != 0 ||
+        chmod(to.sun_path, 0777) != 0)
+        return -1;
+    printf("service=%s\n", to.sun_path);
+    return fd;
+}
+
 static int listen_loopback(void)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
@@ -178,9 +191,12 @@ static void hand_out(int client, int dir)
     sendmsg(client, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-static void serve(int abstract, int loopback, int dir)
+/* Each connection is accepted and closed; on the abstract socket, after the
+ * descriptor was handed over. */
+static void serve(int abstract, int loopback, int service, int dir)
 {
-    struct pollfd on[] = {{0, POLLIN, 0}, {abstract, POLLIN, 0}, {loopback, POLLIN, 0}};
+    struct pollfd on[] = {
+        {0, POLLIN, 0}, {abstract, POLLIN, 0}, {loopback, POLLIN, 0}, {service, POLLIN, 0}};
     char buf[64];
     for (;;) {
         if (poll(on, COUNT(on), -1) < 0 && errno != EINTR)
@@ -219,18 +235,18 @@ int bait(void)
     umask(022);
     if (plant_files(base) != 0 || plant_ipc(&ipc) != 0)
         return BROKEN;
-    int abstract = listen_abstract(), loopback = listen_loopback();
+    int abstract = listen_abstract(), loopback = listen_loopback(), service = listen_path(base);
     char hidden[256];
     snprintf(hidden, sizeof hidden, "%s/hidden", base);
     int dir = open(hidden, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (abstract < 0 || loopback < 0 || dir < 0) {
+    if (abstract < 0 || loopback < 0 || service < 0 || dir < 0) {
         remove_ipc(&ipc);
         return broken("sockets: %s", strerror(errno));
     }
     print_namespaces();
     printf("pid=%d\nready\n", getpid());
     fflush(stdout);
-    serve(abstract, loopback, dir);
+    serve(abstract, loopback, service, dir);
     remove_ipc(&ipc);
     return 0;
 }

@@ -1,5 +1,8 @@
 /* Which of the kernel's parts this host has: a case about a missing one is a
  * reported skip. Run outside, as root where possible; prints name=0 or name=1. */
+#include <arpa/inet.h>
+#include <linux/capability.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -49,6 +52,64 @@ static int has_x32(void)
 #endif
 }
 
+static int has_iopl(void)
+{
+#ifdef __x86_64__
+    return has_call(SYS_iopl);
+#else
+    return 0;
+#endif
+}
+
+/* Root in a virtual machine or a container may be short of some. */
+static int has_capability(int capability)
+{
+    char text[4096];
+    if (slurp("/proc/self/status", text, sizeof text) < 0)
+        return 0;
+    const char *at = strstr(text, "CapEff:");
+    return at && (strtoull(at + 7, NULL, 16) >> capability & 1);
+}
+
+static int has_x86_64(void)
+{
+#ifdef __x86_64__
+    return 1;
+#else
+    return 0;
+#endif
+}
+
+static int has_route(void)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(53)};
+    inet_pton(AF_INET, "192.0.2.1", &to.sin_addr);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int done = fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof to) == 0;
+    if (fd >= 0)
+        close(fd);
+    return done;
+}
+
+static int has_filesystem(const char *name)
+{
+    char text[4096], line[64];
+    snprintf(line, sizeof line, "\t%s\n", name);
+    return slurp("/proc/filesystems", text, sizeof text) > 0 && strstr(text, line) != NULL;
+}
+
+static int has_interface(void)
+{
+    char text[16384];
+    if (slurp("/proc/net/dev", text, sizeof text) < 0)
+        return 0;
+    int lines = 0;
+    for (const char *at = text; (at = strchr(at, '\n')); at++)
+        lines++;
+    /* Two of heading and lo. */
+    return lines > 3;
+}
+
 static int has_cpus(void)
 {
     cpu_set_t set;
@@ -70,6 +131,11 @@ int features(void)
     } all[] = {
         {"i386", has_i386()},
         {"x32", has_x32()},
+        {"x86_64", has_x86_64()},
+        {"iopl", has_iopl()},
+        {"cap_sys_resource", has_capability(CAP_SYS_RESOURCE)},
+        {"crypto", has_file("/proc/crypto")},
+        {"proc_switch", has_file("/proc/mtrr") || has_file("/proc/irq") || has_file("/proc/sysrq-trigger")},
         {"vsock", has_socket(40, SOCK_STREAM, 0)},
         {"vsock_device", has_file("/dev/vsock") || has_file("/dev/vhost-vsock")},
         {"alg", has_socket(38, SOCK_SEQPACKET, 0)},
@@ -98,7 +164,10 @@ int features(void)
         {"tiocsti", has_pushed_input()},
         {"two_cpus", has_cpus()},
         {"machine_id", has_file("/etc/machine-id")},
-        {"interfaces", has_file("/sys/class/net/eth0") || has_file("/proc/net/route")},
+        {"interfaces", has_interface()},
+        {"route", has_route()},
+        {"overlay_type", has_filesystem("overlay")},
+        {"debugfs_type", has_filesystem("debugfs")},
         {"loop_device", has_file("/dev/loop0")},
     };
     for (size_t i = 0; i < COUNT(all); i++)

@@ -94,6 +94,23 @@ void must_path(char *out, size_t size, const char *key, const char *name)
     snprintf(out, size, "%s/%s", must_arg(key), name);
 }
 
+/* Not an attack: what a sandbox allows. */
+static int control(void)
+{
+    char text[16], path[256];
+    must_path(path, sizeof path, "ro", "data");
+    if (slurp(path, text, sizeof text) != 5)
+        return blocked(path);
+    snprintf(path, sizeof path, "/tmp/attack-control-%d", getpid());
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return blocked(path);
+    unlink(path);
+    return by_result("write to the scratch space", write(fd, "x", 1));
+}
+
+static const struct attack control_case = {"control", control};
+
 static int list(void)
 {
     for (size_t g = 0; g < COUNT(groups); g++)
@@ -104,6 +121,8 @@ static int list(void)
 
 static const struct attack *find(const char *name)
 {
+    if (!strcmp(name, control_case.name))
+        return &control_case;
     for (size_t g = 0; g < COUNT(groups); g++)
         for (const struct attack *a = groups[g]; a->name; a++)
             if (!strcmp(a->name, name))

@@ -16,7 +16,7 @@
 #include "attack.h"
 
 #define MIB (1024l * 1024)
-/* The limits that the cases' flags set: see limits in src/table.rs. */
+/* The limits that the cases' flags set: see src/table/resources.rs. */
 enum { WANT_PROCESSES = 200, WANT_FDS = 1000, WANT_INODES = 5000 };
 #define WANT_MEMORY (384 * MIB)
 #define WANT_SCRATCH (96 * MIB)
@@ -197,13 +197,13 @@ static int fill_dev_shm(void)
 
 static int fill_home(void)
 {
-    return fill("/home/user", WANT_SCRATCH);
+    return fill(must_arg("home"), WANT_SCRATCH);
 }
 
 /* No more by being in three places at once. */
 static int fill_together(void)
 {
-    static const char *const dirs[] = {"/tmp", "/dev/shm", "/home/user"};
+    const char *const dirs[] = {"/tmp", "/dev/shm", must_arg("home")};
     int fds[COUNT(dirs)], error = 0;
     long have = 0;
     static char chunk[256 * 1024];
@@ -353,27 +353,6 @@ static int cpu_hog(void)
     return succeeded("4 seconds of CPU time");
 }
 
-/* CPU time again, by children that each stay below the limit. */
-static int cpu_hog_in_pieces(void)
-{
-    struct rusage used;
-    for (int i = 0; i < 8; i++) {
-        pid_t child = fork();
-        if (child < 0)
-            return blocked("fork");
-        if (child == 0) {
-            while (seconds(CLOCK_PROCESS_CPUTIME_ID) < 0.5)
-                ;
-            _exit(0);
-        }
-        waitpid(child, NULL, 0);
-    }
-    getrusage(RUSAGE_CHILDREN, &used);
-    return used.ru_utime.tv_sec + used.ru_stime.tv_sec >= 3
-               ? succeeded("4 seconds of CPU time in 8 children")
-               : blocked_because("children used %ld s", (long)used.ru_utime.tv_sec);
-}
-
 static int many_cpus(void)
 {
     cpu_set_t set;
@@ -422,8 +401,10 @@ static int queue_bomb(void)
 {
     struct mq_attr shape = {.mq_maxmsg = 10, .mq_msgsize = 8192};
     char name[64];
+    struct rlimit all = {RLIM_INFINITY, RLIM_INFINITY};
     int made = 0, error = 0;
     many_descriptors();
+    setrlimit(RLIMIT_MSGQUEUE, &all);
     for (; made < 32; made++) {
         snprintf(name, sizeof name, "/attack-%d-%d", getpid(), made);
         if (mq_open(name, O_RDWR | O_CREAT, 0600, &shape) < 0) {
@@ -460,7 +441,6 @@ const struct attack resource_attacks[] = {
     {"socket_bomb", socket_bomb},
     {"output_flood", output_flood},
     {"cpu_hog", cpu_hog},
-    {"cpu_hog_in_pieces", cpu_hog_in_pieces},
     {"many_cpus", many_cpus},
     {"outlast", outlast},
     {"lock_memory", lock_memory},

@@ -122,6 +122,7 @@ impl Case {
         if let Some((_, base)) = facts.iter().find(|(key, _)| key == "base") {
             args.push(format!("rw={base}/rw"));
             args.push(format!("ro={base}/ro"));
+            args.push(format!("home={base}/rw"));
         }
         args
     }
@@ -136,7 +137,7 @@ impl Case {
         }
         args.push(self.name.to_owned());
         args.extend(facts.iter().map(|(key, value)| format!("{key}={value}")));
-        args.extend(["rw=/mnt/rw", "ro=/mnt/ro", "scan=1"].map(str::to_owned));
+        args.extend(["rw=/mnt/rw", "ro=/mnt/ro", "home=/home/user", "scan=1"].map(str::to_owned));
         args
     }
 

@@ -20,7 +20,7 @@ use std::process::Command;
 pub use bait::Bait;
 pub use case::{Case, ORDINARY_UID, Outside, RUN_BINARY, SECRET_VARIABLE};
 pub use judge::{Ended, Judgement, judge};
-pub use table::cases;
+pub use table::{cases, control};
 
 /// The multi-call program, statically linked.
 pub const BINARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/attack"));

@@ -59,3 +59,50 @@ fn bad_value(name: &str, value: &str) -> Fault {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{accept, refuse, refuse_doc};
+    use super::*;
+    use crate::document::PolicyDoc;
+
+    #[test]
+    fn ordinary_names_are_accepted() {
+        let policy =
+            accept("[env]\nPATH = \"/bin\"\nLD_PRELOAD = \"/data/x.so\"\n\"a.b-c\" = \"\"");
+        assert_eq!(policy.env().len(), 3);
+        assert_eq!(policy.env()["PATH"], "/bin");
+    }
+
+    #[test]
+    fn bad_names_are_refused() {
+        for (name, why) in [
+            ("", "the name is empty"),
+            ("A=B", "which ends a name"),
+            ("A\\u0000", "holds a NUL byte"),
+            ("LAKEKEEP_TASK", "are set by the runtime"),
+        ] {
+            let found = refuse(&format!("[env]\n\"{name}\" = \"v\""));
+            assert!(found[0].contains(why), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn bad_values_are_refused_and_never_shown() {
+        let mut doc = PolicyDoc::default();
+        doc.env.0.insert("A".into(), "hunter2\0".into());
+        doc.env.0.insert("B".into(), "hunter2".repeat(20_000));
+        let found = refuse_doc(doc);
+        assert_eq!(found.len(), 2);
+        assert!(!found.concat().contains("hunter2"));
+    }
+
+    #[test]
+    fn the_longest_value_is_accepted() {
+        let mut doc = PolicyDoc::default();
+        doc.env.0.insert("A".into(), "x".repeat(LONGEST - 3));
+        assert!(crate::Policy::check(doc.clone()).is_ok());
+        doc.env.0.insert("A".into(), "x".repeat(LONGEST - 2));
+        assert_eq!(refuse_doc(doc).len(), 1);
+    }
+}

@@ -62,3 +62,38 @@ pub(super) fn contradictions(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{accept, refuse};
+    use super::*;
+
+    #[test]
+    fn required_layers_are_ordered() {
+        let policy = accept("floor.require = [\"memory_limit\", \"landlock\"]");
+        assert_eq!(policy.floor(), [Layer::Landlock, Layer::MemoryLimit]);
+    }
+
+    #[test]
+    fn unknown_and_repeated_layers_are_refused() {
+        let found = refuse("floor.require = [\"landlok\", \"seccomp\", \"seccomp\"]");
+        assert_eq!(
+            found,
+            [
+                "floor.require[0]: not a layer",
+                "floor.require[2]: named twice"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_layer_that_is_off_cannot_be_required() {
+        let found = refuse("landlock.enabled = false\nfloor.require = [\"landlock\"]");
+        assert!(found[0].contains("landlock.enabled is false"), "{found:?}");
+        let found = refuse(
+            "preset = \"notebook\"\nfloor.require = [\"wall_time_limit\", \"cpu_time_limit\"]",
+        );
+        assert_eq!(found.len(), 2, "{found:?}");
+        accept("floor.require = [\"wall_time_limit\"]");
+    }
+}

@@ -212,3 +212,147 @@ fn cpu_time_in_wall_time(limits: &Limits, findings: &mut Findings<'_>) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{accept, refuse, refuse_doc};
+    use super::*;
+    use crate::document::PolicyDoc;
+
+    fn refuse_limits(body: &str) -> Vec<String> {
+        refuse(&format!("[limits]\n{body}"))
+    }
+
+    #[test]
+    fn every_limit_can_be_set() {
+        let policy = accept(
+            "[limits]\nmemory = \"512MiB\"\nswap = \"1MiB\"\ncpus = 1.5\npids = 64\n\
+             wall_time = \"60s\"\ncpu_time = 30\nopen_files = 7\nfile_size = \"1GiB\"\n\
+             scratch_size = \"64MiB\"\nscratch_inodes = 10\noutput = 17",
+        );
+        let limits = policy.limits();
+        assert_eq!(limits.memory(), Bytes::mib(512));
+        assert_eq!(limits.swap(), Bytes::mib(1));
+        assert_eq!(limits.cpus(), Cpus::from_millis(1500));
+        assert_eq!(limits.pids(), 64);
+        assert_eq!(limits.wall_time(), Some(Duration::from_secs(60)));
+        assert_eq!(limits.cpu_time(), Some(Duration::from_secs(30)));
+        assert_eq!(limits.open_files(), 7);
+        assert_eq!(limits.file_size(), Bytes::gib(1));
+        assert_eq!(limits.scratch_size(), Bytes::mib(64));
+        assert_eq!(limits.scratch_inodes(), 10);
+        assert_eq!(limits.output(), Bytes(17));
+    }
+
+    #[test]
+    fn zero_is_refused_but_for_swap() {
+        for name in [
+            "memory",
+            "cpus",
+            "pids",
+            "wall_time",
+            "cpu_time",
+            "open_files",
+            "file_size",
+            "scratch_size",
+            "scratch_inodes",
+            "output",
+        ] {
+            // No memory leaves no scratch either, which the preset fills in.
+            let scratch = if name == "memory" {
+                "scratch_size = 0"
+            } else {
+                ""
+            };
+            let found = refuse_limits(&format!("{name} = 0\n{scratch}"));
+            assert!(
+                found[0].starts_with(&format!("limits.{name}: a limit of zero")),
+                "{found:?}"
+            );
+        }
+        accept("[limits]\nswap = 0");
+    }
+
+    #[test]
+    fn memory_without_its_unit_is_refused() {
+        let found = refuse_limits("memory = 512");
+        assert_eq!(found, ["limits.memory: less than 1MiB holds no process"]);
+        accept("[limits]\nmemory = \"1MiB\"");
+    }
+
+    #[test]
+    fn less_cpu_than_the_kernel_gives_is_refused() {
+        let found = refuse_limits("cpus = 0.009");
+        assert_eq!(found, ["limits.cpus: the kernel gives no less than 0.01"]);
+        accept("[limits]\ncpus = 0.01");
+    }
+
+    #[test]
+    fn sizes_beyond_the_kernel_are_refused() {
+        let found = refuse_limits("memory = \"9223372036854775808\"");
+        assert_eq!(found, ["limits.memory: more than the kernel can count"]);
+        accept("[limits]\nmemory = 9223372036854775807");
+    }
+
+    #[test]
+    fn memory_and_swap_together_must_be_countable() {
+        let found = refuse_limits("memory = 9223372036854775807\nswap = 1");
+        assert!(
+            found[0].starts_with("limits.swap: with limits.memory"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn scratch_beyond_memory_is_refused() {
+        let found = refuse_limits("memory = \"64MiB\"\nscratch_size = \"65MiB\"");
+        assert!(
+            found[0].starts_with("limits.scratch_size: scratch files"),
+            "{found:?}"
+        );
+        accept("[limits]\nmemory = \"64MiB\"\nscratch_size = \"64MiB\"");
+    }
+
+    #[test]
+    fn a_small_memory_makes_the_usual_scratch_smaller() {
+        let policy = accept("[limits]\nmemory = \"32MiB\"");
+        assert_eq!(policy.limits().scratch_size(), Bytes::mib(32));
+    }
+
+    #[test]
+    fn cpu_time_is_in_whole_seconds() {
+        let found = refuse_limits("cpu_time = \"1500ms\"");
+        assert_eq!(
+            found,
+            ["limits.cpu_time: the kernel counts CPU time in whole seconds"]
+        );
+    }
+
+    #[test]
+    fn cpu_time_that_cannot_be_reached_is_refused() {
+        let found = refuse_limits("wall_time = 10\ncpu_time = 16\ncpus = 1.5");
+        assert!(
+            found[0].starts_with("limits.cpu_time: cannot be reached"),
+            "{found:?}"
+        );
+        accept("[limits]\nwall_time = 10\ncpu_time = 15\ncpus = 1.5");
+        accept("preset = \"notebook\"\n[limits]\ncpu_time = \"10d\"");
+    }
+
+    #[test]
+    fn times_set_in_code_are_checked_too() {
+        let mut doc = PolicyDoc::default();
+        doc.limits.wall_time = Some(Duration::from_nanos(1));
+        let found = refuse_doc(doc.clone());
+        assert_eq!(
+            found,
+            ["limits.wall_time: not a whole number of milliseconds"]
+        );
+        doc.limits.wall_time = Some(Duration::from_secs(u64::MAX));
+        let found = refuse_doc(doc);
+        assert_eq!(
+            found,
+            ["limits.wall_time: more milliseconds than can be counted"]
+        );
+    }
+}

@@ -148,3 +148,104 @@ pub(super) fn is_kernel_interface(path: &Path) -> bool {
     let kernel = ["/proc", "/sys", "/dev"];
     !shared_memory && kernel.iter().any(|top| path.starts_with(top))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{accept, refuse};
+    use super::*;
+
+    fn mount(source: &str, target: &str, mode: &str) -> String {
+        format!("[[mounts]]\nsource = \"{source}\"\ntarget = \"{target}\"\nmode = \"{mode}\"\n")
+    }
+
+    #[test]
+    fn mounts_are_read_only_unless_they_say_otherwise() {
+        let policy = accept("[[mounts]]\nsource = \"/srv/x\"\ntarget = \"/data/x\"");
+        let rule = &policy.mounts()[0];
+        assert_eq!(rule.source(), Path::new("/srv/x"));
+        assert_eq!(rule.target().as_str(), "/data/x");
+        assert_eq!(rule.mode(), MountMode::ReadOnly);
+    }
+
+    #[test]
+    fn a_folder_precedes_what_is_mounted_beneath_it() {
+        let text = [("/b-c", "ro"), ("/b/c", "ro"), ("/a", "rw"), ("/b", "ro")]
+            .map(|(target, mode)| mount("/srv/x", target, mode))
+            .concat();
+        let policy = accept(&text);
+        let targets: Vec<&str> = policy
+            .mounts()
+            .iter()
+            .map(|rule| rule.target().as_str())
+            .collect();
+        assert_eq!(targets, ["/a", "/b", "/b/c", "/b-c"]);
+    }
+
+    #[test]
+    fn bad_sources_are_refused() {
+        for (source, why) in [
+            ("", "not absolute"),
+            ("x.csv", "not absolute"),
+            ("/srv/../etc/shadow", "whose meaning depends on links"),
+            ("/a\\u0000b", "NUL byte"),
+            ("/proc/sys/kernel", "configure the host's kernel"),
+            ("/dev/sda", "configure the host's kernel"),
+            ("//sys/./fs", "configure the host's kernel"),
+        ] {
+            let found = refuse(&mount(source, "/data", "ro"));
+            assert!(
+                found[0].starts_with("mounts[0].source") && found[0].contains(why),
+                "{found:?}"
+            );
+        }
+        accept(&mount("/dev/shm/batch", "/data", "ro"));
+    }
+
+    #[test]
+    fn the_whole_host_is_never_writable() {
+        let found = refuse(&mount("/", "/data", "rw"));
+        assert!(found[0].starts_with("mounts[0].mode"), "{found:?}");
+        assert_eq!(accept(&mount("/", "/data", "ro")).warnings().len(), 1);
+    }
+
+    #[test]
+    fn bad_targets_are_refused() {
+        for target in ["", "data", "/data/", "/data/../x", "/d//x", "/a\\u0000b"] {
+            let found = refuse(&mount("/srv/x", target, "ro"));
+            assert!(
+                found[0].starts_with("mounts[0].target: the path"),
+                "{found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn protected_targets_are_refused() {
+        for protected in PROTECTED_TARGETS {
+            for target in [(*protected).to_owned(), format!("{protected}/x")] {
+                let found = refuse(&mount("/srv/x", &target, "ro"));
+                assert!(
+                    found[0].contains("belongs to the sandbox's system"),
+                    "{found:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn targets_that_would_hide_a_protected_path_are_refused() {
+        for target in ["/", "/run"] {
+            let found = refuse(&mount("/srv/x", target, "ro"));
+            assert!(found[0].contains("it would hide"), "{found:?}");
+        }
+        for target in ["/run/user", "/library", "/usrdata", "/tmp/x", "/home/user"] {
+            accept(&mount("/srv/x", target, "ro"));
+        }
+    }
+
+    #[test]
+    fn a_target_twice_is_refused() {
+        let found = refuse(&(mount("/a", "/data", "ro") + &mount("/b", "/data", "ro")));
+        assert_eq!(found, ["mounts[1].target: mounts[0] has the same target"]);
+    }
+}

@@ -90,3 +90,54 @@ fn kernel_workdir(path: &GuestPath, findings: &mut Findings<'_>) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{accept, refuse};
+    use super::*;
+
+    #[test]
+    fn images_are_the_host_or_an_absolute_folder() {
+        assert_eq!(accept("image = \"host\"").image(), &ImageRef::Host);
+        let folder = ImageRef::Folder(PathBuf::from("/srv/images/py"));
+        assert_eq!(accept("image = \"/srv/images/py\"").image(), &folder);
+    }
+
+    #[test]
+    fn other_images_are_refused() {
+        for (image, why) in [
+            ("", "the path is not absolute"),
+            ("images/py", "the path is not absolute"),
+            (
+                "/srv/../py",
+                "the path holds \"..\", whose meaning depends on links",
+            ),
+            ("/a\\u0000b", "the path holds a NUL byte"),
+            ("/", "the host's whole file system is not an image"),
+            (
+                "/proc/1/root",
+                "/proc, /sys and /dev hold no root file system",
+            ),
+        ] {
+            let found = refuse(&format!("image = \"{image}\""));
+            assert_eq!(found, [format!("image: {why}")]);
+        }
+    }
+
+    #[test]
+    fn working_directories_are_guest_paths() {
+        assert_eq!(accept("workdir = \"/\"").workdir(), &GuestPath::root());
+        for workdir in ["work", "/work/", "/work/.."] {
+            assert_eq!(refuse(&format!("workdir = \"{workdir}\"")).len(), 1);
+        }
+    }
+
+    #[test]
+    fn working_directories_in_kernel_file_systems_are_refused() {
+        for workdir in ["/proc/self/fd/7", "/sys", "/dev/fd/7"] {
+            let found = refuse(&format!("workdir = \"{workdir}\""));
+            assert!(found[0].contains("no place to work in"), "{found:?}");
+        }
+        accept("workdir = \"/processes\"");
+    }
+}

@@ -124,3 +124,31 @@ pub(super) fn line_at(text: &str, offset: usize) -> usize {
     let before = text.as_bytes().iter().take(offset);
     before.filter(|byte| **byte == b'\n').count() + 1
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str, needle: &str) -> String {
+        let table = DeTable::parse(text).unwrap();
+        let outline = Outline::of_toml(table.get_ref());
+        let entry = outline.innermost(text.find(needle).unwrap());
+        entry.map_or(String::new(), |entry| render(&outline.path(entry)))
+    }
+
+    #[test]
+    fn fields_are_found_by_position() {
+        let text = "a.b = 1\n[t]\nx = [10, {y = true}]\n[[m]]\n[[m]]\nz = 3\n";
+        assert_eq!(at(text, "1\n"), "a.b");
+        assert_eq!(at(text, "10"), "t.x[0]");
+        assert_eq!(at(text, "true"), "t.x[1].y");
+        assert_eq!(at(text, "3"), "m[1].z");
+    }
+
+    #[test]
+    fn lines_are_counted_from_one() {
+        assert_eq!(line_at("a\nb\n", 0), 1);
+        assert_eq!(line_at("a\nb\n", 2), 2);
+        assert_eq!(line_at("a\nb\n", 99), 3);
+    }
+}

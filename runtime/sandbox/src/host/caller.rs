@@ -64,7 +64,10 @@ mod tests {
         let map = parse("         0       1000          1\n         1     100000      65536\n");
         let map = map.unwrap();
         assert!(!is_identity(&map));
-        assert_eq!((map[1].inside, map[1].outside, map[1].count), (1, 100_000, 65_536));
+        assert_eq!(
+            (map[1].inside, map[1].outside, map[1].count),
+            (1, 100_000, 65_536)
+        );
         assert!(!is_identity(&parse("").unwrap()));
         assert!(parse("0 0\n").is_none());
     }

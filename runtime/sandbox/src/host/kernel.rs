@@ -65,7 +65,9 @@ pub(super) fn filesystems() -> Result<Filesystems, ProbeError> {
 /// The two first numbers of `6.1.0-28-amd64`, `5.15-rc3`, `6.12+`.
 fn release(text: &str) -> Option<KernelRelease> {
     let (major, rest) = text.split_once('.')?;
-    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let digits = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(rest.len());
     Some(KernelRelease {
         major: major.parse().ok()?,
         minor: rest[..digits].parse().ok()?,

@@ -105,7 +105,11 @@ mod tests {
     fn absence_is_none_or_an_error_with_the_path() {
         assert!(read("/proc/no-such-file", LINE).unwrap().is_none());
         let error = require("/proc/self/no-such-file", LINE).unwrap_err();
-        assert!(error.to_string().contains("/proc/self/no-such-file; mount /proc"));
+        assert!(
+            error
+                .to_string()
+                .contains("/proc/self/no-such-file; mount /proc")
+        );
         assert!(error.source().is_some());
     }
 

@@ -18,12 +18,7 @@ pub(super) fn proc_fully_visible(mountinfo: &str) -> bool {
 
 /// Directories of proc that exist to be mounted on, and are empty for ever.
 fn hides_nothing(point: &str, proc: &str) -> bool {
-    const EMPTY: [&str; 4] = [
-        "/sys/fs/binfmt_misc",
-        "/fs/nfsd",
-        "/openprom",
-        "/xen",
-    ];
+    const EMPTY: [&str; 4] = ["/sys/fs/binfmt_misc", "/fs/nfsd", "/openprom", "/xen"];
     point
         .strip_prefix(proc)
         .is_some_and(|inside| EMPTY.contains(&inside))
@@ -55,9 +50,15 @@ mod tests {
 
     #[test]
     fn part_of_a_proc_or_a_read_only_one_or_none_is_not() {
-        assert!(!proc_fully_visible("22 27 0:21 /sys /x rw - proc proc rw\n"));
-        assert!(!proc_fully_visible("22 27 0:21 / /proc ro - proc proc rw\n"));
-        assert!(!proc_fully_visible("22 27 0:21 / /tmp rw - tmpfs tmpfs rw\n"));
+        assert!(!proc_fully_visible(
+            "22 27 0:21 /sys /x rw - proc proc rw\n"
+        ));
+        assert!(!proc_fully_visible(
+            "22 27 0:21 / /proc ro - proc proc rw\n"
+        ));
+        assert!(!proc_fully_visible(
+            "22 27 0:21 / /tmp rw - tmpfs tmpfs rw\n"
+        ));
     }
 
     #[test]

@@ -67,11 +67,7 @@ impl Group {
 }
 
 /// Another launcher may prune an empty `lakekeep` between our two mkdirs.
-fn create_in(
-    dir: &Dir,
-    wanted: &[Controller],
-    made: &mut Vec<PathBuf>,
-) -> Result<(), CgroupError> {
+fn create_in(dir: &Dir, wanted: &[Controller], made: &mut Vec<PathBuf>) -> Result<(), CgroupError> {
     for _ in 1..TRIES {
         match create_levels(dir, wanted, made) {
             Err(error) if error.errno() == Some(Errno::NOENT) => {}

@@ -251,6 +251,69 @@ fn a_sweep_ends_what_a_dead_launcher_left_and_can_be_repeated() {
     }
 }
 
+/// The version 2 tree alone, also on a hybrid host, where it has no controllers.
+fn unified_only() -> Option<Hierarchy> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let v2: String = mounts
+        .split_inclusive('\n')
+        .filter(|line| line.contains(" - cgroup2 "))
+        .collect();
+    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+    let hierarchy = Hierarchy::from_texts(&v2, &own).unwrap();
+    match hierarchy.unified() {
+        Some(mount) if hierarchy.writable(mount) => Some(hierarchy),
+        _ => skip("no writable version 2 tree"),
+    }
+}
+
+#[test]
+fn version_2_ends_a_whole_subtree_at_once() {
+    let Some(hierarchy) = unified_only() else {
+        return;
+    };
+    let launcher = format!("lakekeep/test-v2-{}", std::process::id());
+    let make = |name: &str| {
+        let group = Group::new(&hierarchy, &format!("{launcher}/{name}")).unwrap();
+        group.create(&[Controller::Freezer]).unwrap();
+        group
+    };
+    let (sandbox, task) = (make("s1"), make("s1/task"));
+    assert!(task.unified_fd().unwrap().is_some());
+    let mut children = [
+        start_in(&sandbox, "sleep 1000 & sleep 1000"),
+        start_in(&task, "while :; do (sleep 1000) & sleep 0.001; done"),
+    ];
+    until("five processes below", || task.procs().unwrap().len() > 5);
+    assert!(sandbox.kill_all(SOON).unwrap() > 5);
+    assert!(task.procs().unwrap().is_empty());
+    assert_eq!(sandbox.remove(SOON).unwrap(), 2);
+    assert!(sandbox.unified_fd().unwrap().is_none());
+    for child in &mut children {
+        child.wait().unwrap();
+    }
+    hierarchy.sweep(&launcher, SOON).unwrap();
+    hierarchy.prune().unwrap();
+}
+
+#[test]
+fn the_callers_own_group_is_never_killed() {
+    let Some(hierarchy) = unified_only() else {
+        return;
+    };
+    let path = format!("lakekeep/test-own-{}", std::process::id());
+    let group = Group::new(&hierarchy, &path).unwrap();
+    group.create(&[Controller::Freezer]).unwrap();
+    let home = hierarchy.unified().unwrap();
+    let home = home
+        .point
+        .join(home.own.as_ref().unwrap().strip_prefix("/").unwrap());
+    group.attach(rustix::process::getpid()).unwrap();
+    let refused = group.kill_all(SOON);
+    std::fs::write(home.join("cgroup.procs"), "0").unwrap();
+    assert!(matches!(refused, Err(CgroupError::ContainsCaller { .. })));
+    group.remove(SOON).unwrap();
+}
+
 #[test]
 fn a_group_must_be_new() {
     let Some(fixture) = Fixture::new() else {

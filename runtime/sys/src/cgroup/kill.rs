@@ -33,10 +33,12 @@ impl Group {
         for dir in &self.dirs {
             look(&dir.path, &mut known)?;
         }
+        // Who is not there cannot fork; version 2 may hold some that we cannot see.
+        let empty = known.is_empty();
         for dir in &self.dirs {
             if dir.version == Version::V2 && kill_at_once(&dir.path)? {
                 wait::until_unpopulated(&dir.path, deadline)?;
-            } else {
+            } else if !empty {
                 self.kill_in_rounds(&dir.path, &mut known, deadline)?;
             }
         }

@@ -1,0 +1,161 @@
+//! The cgroups of this launcher's sandboxes, around libcontainer's manager.
+
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lakekeep_protocol::facts::{GroupUsageFacts, LimitFacts};
+use lakekeep_sys::cgroup::{CgroupError, Controller, Group, Hierarchy, Limit, Mode, Version};
+use lakekeep_sys::error::Context;
+use lakekeep_sys::mount::{self, Restrict};
+use lakekeep_sys::{Errno, userns};
+
+use crate::error::StartError;
+
+/// The hierarchies in which limits are set or usage is read. libcontainer joins
+/// every version 1 hierarchy that it finds mounted, at 30–75 µs each to make,
+/// as much to remove, and an RCU grace period to join: the others are hidden
+/// from it.
+const USED: [Controller; 3] = [Controller::Memory, Controller::Cpu, Controller::Pids];
+
+/// How long the last processes of a group may take to die.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where sandboxes' groups are made.
+#[derive(Debug)]
+pub struct Groups {
+    hierarchy: Hierarchy,
+}
+
+/// The group of one sandbox; its end is the end of all its processes.
+#[derive(Debug)]
+pub struct SandboxGroup(Option<Group>);
+
+impl Groups {
+    /// Reads the hierarchies, and leaves mounted, in this launcher's own mount
+    /// table, only those that are used.
+    pub fn prepare(privileged: bool) -> Result<Self, StartError> {
+        let hierarchy = Hierarchy::detect()?;
+        if privileged {
+            hide_unused(&hierarchy)?;
+        } else if hierarchy.mode() != Mode::V2 {
+            // libcontainer treats a version 2 tree that it may not write as
+            // something to do without, a version 1 tree as an error. Where there
+            // is nothing to write, show it a version 2 tree.
+            show_unified()?;
+        }
+        Ok(Self { hierarchy })
+    }
+
+    /// The cgroup of sandbox `id` of launcher `launcher`, as OCI wants it: an
+    /// absolute path, for an empty one means the caller's own group.
+    pub fn path(&self, launcher: &str, id: &str) -> PathBuf {
+        let path = Path::new("/").join(self.hierarchy.parent());
+        path.join("lakekeep").join(launcher).join(id)
+    }
+
+    /// The group of a sandbox, which is removed when this is dropped. Without
+    /// limits there is none.
+    pub fn sandbox(&self, launcher: &str, id: &str, limited: bool) -> Result<SandboxGroup, CgroupError> {
+        let group = limited.then(|| Group::new(&self.hierarchy, &format!("lakekeep/{launcher}/{id}")));
+        group.transpose().map(SandboxGroup)
+    }
+
+    /// Ends and removes everything of a launcher: of a dead one, or of this one
+    /// when it ends.
+    pub fn sweep(&self, launcher: &str) -> Result<(), CgroupError> {
+        // A name that no launcher of ours makes has no group of ours, and where
+        // nothing is mounted there is none at all.
+        match self.hierarchy.sweep(&format!("lakekeep/{launcher}"), PATIENCE) {
+            Err(CgroupError::RefusedPath { .. } | CgroupError::NotMounted) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+}
+
+impl SandboxGroup {
+    /// The limits as the kernel holds them.
+    pub fn limits(&self) -> Result<LimitFacts, CgroupError> {
+        let Some(group) = &self.0 else {
+            return Ok(LimitFacts::default());
+        };
+        let limits = group.read_limits()?;
+        Ok(LimitFacts {
+            memory: bounded(limits.memory),
+            swap: bounded(limits.swap),
+            cpu_quota_us: bounded(limits.cpu_quota_us),
+            cpu_period_us: limits.cpu_period_us,
+            pids: bounded(limits.pids),
+            cpuset: limits.cpuset,
+        })
+    }
+
+    /// What was used so far.
+    pub fn usage(&self) -> Result<GroupUsageFacts, CgroupError> {
+        let Some(group) = &self.0 else {
+            return Ok(GroupUsageFacts::default());
+        };
+        let usage = group.usage()?;
+        Ok(GroupUsageFacts {
+            memory_peak: usage.memory_peak,
+            oom_kills: usage.oom_kills,
+            pids_refused: usage.pids_max_events.unwrap_or(0),
+            cpu_us: usage.cpu_usage_us,
+            throttled_us: usage.cpu_throttled_us,
+        })
+    }
+
+    /// Ends what is left and removes the group.
+    pub fn remove(mut self) -> Result<(), CgroupError> {
+        match self.0.take() {
+            Some(group) => remove(&group),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for SandboxGroup {
+    fn drop(&mut self) {
+        if let Some(group) = self.0.take()
+            && remove(&group).is_err()
+        {
+            // An undo after another failure, which is what is reported. The
+            // launcher's end and the next one's sweep try again.
+        }
+    }
+}
+
+fn remove(group: &Group) -> Result<(), CgroupError> {
+    group.kill_all(PATIENCE)?;
+    group.remove(PATIENCE).map(drop)
+}
+
+fn bounded(limit: Option<Limit>) -> Option<u64> {
+    match limit {
+        Some(Limit::Value(value)) => Some(value),
+        _ => None,
+    }
+}
+
+fn hide_unused(hierarchy: &Hierarchy) -> Result<(), StartError> {
+    for mounted in hierarchy.mounts().iter().filter(|mount| mount.version == Version::V1) {
+        let used = |controller: &Controller| {
+            hierarchy.mount_of(*controller).is_some_and(|of| of.point == mounted.point)
+        };
+        if USED.iter().any(used) {
+            continue;
+        }
+        let object = mounted.point.display().to_string();
+        let path = CString::new(object.clone()).map_err(|_| Errno::INVAL);
+        path.and_then(|path| mount::detach(&path)).context("umount", object)?;
+    }
+    Ok(())
+}
+
+fn show_unified() -> Result<(), StartError> {
+    userns::unshare_cgroup().context("unshare", "cgroup namespace")?;
+    let restrict = Restrict::NO_SUID.with(Restrict::NO_DEVICES).with(Restrict::NO_EXEC);
+    let tree = mount::new_detached(c"cgroup2", &[], restrict).context("mount", "cgroup2")?;
+    mount::attach_at(&tree, c"/sys/fs/cgroup").context("move_mount", "/sys/fs/cgroup")?;
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! The launcher trusts no message: every field of a plan is checked again.
+
+use std::path::{Component, Path};
+
+use lakekeep_protocol::launch::{IdSource, LaunchStep, RootfsStep, SandboxSpec};
+
+use crate::error::Failed;
+
+/// Most steps of one root file system.
+const MAX_STEPS: usize = 4096;
+
+/// Most bytes of all generated files of one root file system.
+const MAX_GENERATED: usize = 1 << 20;
+
+/// Capabilities that an init may be given over its own user namespace.
+const INIT_MAY_HAVE: u64 = 1 << 0 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 19 | 1 << 21;
+
+/// Checks a whole specification before anything is made.
+pub fn sandbox(spec: &SandboxSpec, privileged: bool) -> Result<(), Failed> {
+    identifier(&spec.id)?;
+    identifier(&spec.hostname)?;
+    ids(spec.ids, privileged)?;
+    capabilities(spec.init_capabilities)?;
+    steps(&spec.rootfs)?;
+    spec.rootfs.iter().try_for_each(step)
+}
+
+fn refuse(detail: impl Into<String>) -> Failed {
+    Failed::refused(LaunchStep::Check, detail)
+}
+
+/// `[a-z0-9-]`, 1 to 64 bytes, not beginning with a dash: a safe name for a
+/// folder, a cgroup and a host.
+pub fn identifier(text: &str) -> Result<(), Failed> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if (1..=64).contains(&text.len()) && text.bytes().all(allowed) && !text.starts_with('-') {
+        return Ok(());
+    }
+    Err(refuse("identifier is not 1 to 64 of a-z, 0-9 and -"))
+}
+
+fn ids(source: IdSource, privileged: bool) -> Result<(), Failed> {
+    match source {
+        IdSource::Lease { count: 1..=65_536 } if privileged => Ok(()),
+        IdSource::Own { count: 1..=65_536 } if !privileged => Ok(()),
+        // Root's own ids would map the host's root into a sandbox.
+        _ => Err(refuse("id range is empty, too large, or not for this launcher")),
+    }
+}
+
+fn capabilities(bits: u64) -> Result<(), Failed> {
+    match bits & !INIT_MAY_HAVE {
+        0 => Ok(()),
+        _ => Err(refuse("a capability that no init may have")),
+    }
+}
+
+fn steps(steps: &[RootfsStep]) -> Result<(), Failed> {
+    let generated = steps.iter().map(|step| match step {
+        RootfsStep::File { contents, .. } => contents.len(),
+        _ => 0,
+    });
+    if steps.len() > MAX_STEPS || generated.sum::<usize>() > MAX_GENERATED {
+        return Err(refuse("root file system of too many steps or bytes"));
+    }
+    Ok(())
+}
+
+fn step(step: &RootfsStep) -> Result<(), Failed> {
+    match step {
+        RootfsStep::Directory { path, .. }
+        | RootfsStep::Symlink { path, .. }
+        | RootfsStep::File { path, .. } => absolute(path),
+        RootfsStep::Image { folder } => absolute(folder),
+        RootfsStep::Bind { source, target, .. } => absolute(source).and_then(|()| absolute(target)),
+    }
+}
+
+/// Absolute, not `/`, made of plain names alone.
+fn absolute(path: &str) -> Result<(), Failed> {
+    let mut parts = Path::new(path).components();
+    let rooted = parts.next() == Some(Component::RootDir);
+    let plain = parts.clone().next().is_some() && parts.all(|part| matches!(part, Component::Normal(_)));
+    if rooted && plain && !path.contains('\0') {
+        return Ok(());
+    }
+    Err(refuse(format!("path {path:?} is not absolute and plain")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> SandboxSpec {
+        SandboxSpec {
+            id: "s1".to_owned(),
+            hostname: "sandbox-s1".to_owned(),
+            ids: IdSource::Lease { count: 65_536 },
+            rootfs: Vec::new(),
+            limits: None,
+            init_capabilities: 1 << 21,
+        }
+    }
+
+    #[test]
+    fn a_plain_plan_passes() {
+        sandbox(&spec(), true).unwrap();
+    }
+
+    #[test]
+    fn names_that_are_paths_are_refused() {
+        for id in ["", "..", "a/b", "-a", "A", "a\0", &"a".repeat(65)] {
+            let spec = SandboxSpec { id: id.to_owned(), ..spec() };
+            assert!(sandbox(&spec, true).is_err(), "{id:?}");
+        }
+    }
+
+    #[test]
+    fn the_hosts_own_ids_are_never_mapped_by_root() {
+        let own = SandboxSpec { ids: IdSource::Own { count: 1 }, ..spec() };
+        assert!(sandbox(&own, true).is_err());
+        sandbox(&own, false).unwrap();
+        assert!(sandbox(&spec(), false).is_err());
+    }
+
+    #[test]
+    fn capabilities_beyond_the_inits_are_refused() {
+        // CAP_SYS_MODULE, CAP_NET_ADMIN, CAP_DAC_OVERRIDE.
+        for bit in [16, 12, 1] {
+            let spec = SandboxSpec { init_capabilities: 1 << bit, ..spec() };
+            assert!(sandbox(&spec, true).is_err(), "{bit}");
+        }
+    }
+
+    #[test]
+    fn paths_that_climb_are_refused() {
+        for path in ["", "/", "relative", "/a/../b", "/a\0b"] {
+            let rootfs = vec![RootfsStep::Image { folder: path.to_owned() }];
+            assert!(sandbox(&SandboxSpec { rootfs, ..spec() }, true).is_err(), "{path:?}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! One sandbox: its steps, and the undo of each.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use lakekeep_plan::oci::Placement;
+use lakekeep_protocol::facts::GroupUsageFacts;
+use lakekeep_protocol::launch::{Created, IdSource, LaunchStep, SandboxSpec};
+use lakekeep_sys::mount;
+use lakekeep_sys::readback::NamespaceIds;
+use rustix::fs::Mode;
+
+use crate::cgroups::{Groups, SandboxGroup};
+use crate::container::{self, Folders, Inherited, InitProcess};
+use crate::error::Failed;
+use crate::ids::{Lease, Leases};
+use crate::rootfs::{self, Ground};
+use crate::state::State;
+
+/// A live sandbox. Fields are dropped in this order, each undoing its step:
+/// processes first, what they ran in after, their ids last, so that no id is
+/// free while a process or a file of it is left.
+#[derive(Debug)]
+pub struct Sandbox {
+    init: InitProcess,
+    group: SandboxGroup,
+    folder: Folder,
+    lease: Option<Lease>,
+}
+
+/// What sandboxes are made with.
+#[derive(Debug, Clone, Copy)]
+pub struct Workshop<'a> {
+    pub state: &'a State,
+    pub groups: &'a Groups,
+    pub program: &'a Rc<OwnedFd>,
+    pub privileged: bool,
+}
+
+impl Sandbox {
+    /// Makes a sandbox, in this order:
+    ///
+    /// 1. ids: everything after is done for them;
+    /// 2. a folder on the launcher's tmpfs: all files of the sandbox are in it;
+    /// 3. the root file system, before any process could look at it;
+    /// 4. the container, its seal read back, its init started;
+    /// 5. the limits, read back.
+    ///
+    /// A failure anywhere drops what was made so far, which undoes it.
+    pub fn create(
+        workshop: &Workshop<'_>,
+        leases: &mut Leases,
+        spec: &SandboxSpec,
+        channel: OwnedFd,
+    ) -> Result<(Self, Created), Failed> {
+        let (lease, first_id, id_count) = match spec.ids {
+            IdSource::Lease { count } => {
+                let lease = leases.take()?;
+                let first = lease.first();
+                (Some(lease), first, count)
+            }
+            IdSource::Own { count } => (None, 0, count),
+        };
+        let folder = Folder::make(workshop.state.path(), &spec.id)?;
+        let ground = Ground {
+            place: &folder.path.join("root"),
+            skeleton: &folder.path.join("skeleton"),
+            first_id,
+        };
+        let unmapped_mounts = rootfs::assemble(&ground, &spec.rootfs)?;
+        let launcher = workshop.state.name();
+        let group = workshop.groups.sandbox(launcher, &spec.id, spec.limits.is_some());
+        let group = group.map_err(|error| Failed::other(LaunchStep::Container, &error))?;
+        let placement = Placement {
+            rootfs: ground.place,
+            first_id,
+            id_count,
+            cgroup: &workshop.groups.path(launcher, &spec.id),
+            privileged: workshop.privileged,
+        };
+        let folders = Folders {
+            bundle: &folder.path,
+            state: &folder.path.join("state"),
+        };
+        let inherited = Inherited {
+            program: Rc::clone(workshop.program),
+            channel,
+        };
+        let (init, facts) = container::create(spec, &placement, &folders, inherited)?;
+        let own = NamespaceIds::read(Path::new("/proc"), "self")
+            .map_err(Failed::kernel(LaunchStep::ReadBack))?;
+        let limits = group.limits().map_err(|error| Failed::other(LaunchStep::ReadBack, &error))?;
+        let created = Created {
+            pid: init.pid().as_raw_nonzero().get(),
+            init: facts,
+            host_namespaces: [own.user, own.mount, own.pid, own.network, own.ipc, own.uts, own.cgroup],
+            id_range: (first_id, id_count),
+            limits,
+            unmapped_mounts,
+        };
+        Ok((Self { init, group, folder, lease }, created))
+    }
+
+    /// The init's pidfd.
+    pub fn pidfd(&self) -> &OwnedFd {
+        self.init.pidfd()
+    }
+
+    /// Ends the sandbox and says what it used. Usage is read once all processes
+    /// are gone and before the group is.
+    pub fn destroy(self) -> Result<GroupUsageFacts, Failed> {
+        let failed = |errno| Failed::errno(LaunchStep::Destroy, errno);
+        self.init.end().map_err(failed)?;
+        let other = |error| Failed::other(LaunchStep::Destroy, &error);
+        let usage = self.group.usage().map_err(other)?;
+        self.group.remove().map_err(other)?;
+        self.folder.remove()?;
+        drop(self.lease);
+        Ok(usage)
+    }
+}
+
+/// A sandbox's folder on the launcher's tmpfs.
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
+    removed: bool,
+}
+
+impl Folder {
+    fn make(launcher: &Path, id: &str) -> Result<Self, Failed> {
+        let path = launcher.join(id);
+        let failed = |errno| Failed::errno(LaunchStep::StateDirectory, errno);
+        // Searched by the sandbox's root, whose ids are nobody's here; listed by
+        // nobody but the launcher.
+        let searchable = Mode::from_raw_mode(0o711);
+        rustix::fs::mkdir(&path, searchable).map_err(failed)?;
+        let folder = Self {
+            path,
+            removed: false,
+        };
+        for name in ["root", "skeleton", "state"] {
+            rustix::fs::mkdir(folder.path.join(name), Mode::from_raw_mode(0o755)).map_err(failed)?;
+        }
+        Ok(folder)
+    }
+
+    fn remove(mut self) -> Result<(), Failed> {
+        self.removed = true;
+        remove(&self.path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !self.removed && remove(&self.path).is_err() {
+            // The undo of another failure; the launcher's end takes the tmpfs.
+        }
+    }
+}
+
+fn remove(path: &Path) -> Result<(), Failed> {
+    let root = std::ffi::CString::new(path.join("root").as_os_str().as_encoded_bytes());
+    let root = root.map_err(|_| Failed::errno(LaunchStep::Destroy, rustix::io::Errno::INVAL))?;
+    match mount::detach(&root) {
+        // Nothing was mounted yet.
+        Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+        Err(errno) => return Err(Failed::errno(LaunchStep::Destroy, errno)),
+    }
+    std::fs::remove_dir_all(path).map_err(|error| Failed::other(LaunchStep::Destroy, &error))
+}

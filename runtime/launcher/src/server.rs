@@ -1,0 +1,123 @@
+//! The launcher's loop: one request, one reply.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use lakekeep_protocol::launch::{Created, LaunchStep, SandboxSpec};
+use lakekeep_protocol::{CHANNEL_FD, Channel, LauncherReply, LauncherRequest};
+use lakekeep_sys::error::Context;
+use lakekeep_sys::{memfd, process};
+
+use crate::cgroups::Groups;
+use crate::error::{Failed, StartError};
+use crate::ids::Leases;
+use crate::sandbox::{Sandbox, Workshop};
+use crate::state::State;
+use crate::{INIT, check};
+
+/// Most sandboxes of one launcher.
+const MAX_SANDBOXES: usize = 4096;
+
+/// Our end of the socket to the manager.
+pub type Manager = Channel<LauncherReply, LauncherRequest>;
+
+/// A launcher at work. Dropped, it destroys every sandbox before its state.
+#[derive(Debug)]
+pub struct Server {
+    sandboxes: BTreeMap<String, Sandbox>,
+    manager: Manager,
+    leases: Leases,
+    program: Rc<OwnedFd>,
+    privileged: bool,
+    groups: Groups,
+    state: State,
+}
+
+/// Takes the inherited socket.
+pub fn channel() -> Result<Manager, StartError> {
+    process::inherited(CHANNEL_FD)
+        .map(Channel::new)
+        .map_err(StartError::NoChannel)
+}
+
+impl Server {
+    pub fn new(
+        manager: Manager,
+        state: State,
+        groups: Groups,
+        privileged: bool,
+    ) -> Result<Self, StartError> {
+        let program = memfd::sealed("lakekeep-init", INIT, true).context("memfd_create", "init")?;
+        Ok(Self {
+            sandboxes: BTreeMap::new(),
+            manager,
+            leases: Leases::open(state.root())?,
+            program: Rc::new(program),
+            privileged,
+            groups,
+            state,
+        })
+    }
+
+    /// Serves until the manager closes its end, then destroys what is left.
+    pub fn serve(mut self) -> Result<(), StartError> {
+        while let Some((request, descriptors)) = self.manager.receive()? {
+            self.answer(request, descriptors)?;
+        }
+        self.sandboxes.clear();
+        self.groups.sweep(self.state.name())?;
+        Ok(())
+    }
+
+    fn answer(
+        &mut self,
+        request: LauncherRequest,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(), StartError> {
+        let (reply, created) = match request {
+            LauncherRequest::Create(spec) => match self.create(&spec, descriptors) {
+                Ok(created) => (LauncherReply::Created(Box::new(created)), Some(spec.id)),
+                Err(failed) => (LauncherReply::Failed(failed.to_wire()), None),
+            },
+            LauncherRequest::Destroy { id } => match self.destroy(&id) {
+                Ok(reply) => (reply, None),
+                Err(failed) => (LauncherReply::Failed(failed.to_wire()), None),
+            },
+        };
+        let sandbox = created.and_then(|id| self.sandboxes.get(&id));
+        let pidfd: Vec<_> = sandbox.iter().map(|sandbox| sandbox.pidfd().as_fd()).collect();
+        self.manager.send(&reply, &pidfd)?;
+        Ok(())
+    }
+
+    fn create(&mut self, spec: &SandboxSpec, descriptors: Vec<OwnedFd>) -> Result<Created, Failed> {
+        let refuse = |detail: &str| Failed::refused(LaunchStep::Check, detail);
+        check::sandbox(spec, self.privileged)?;
+        let [channel]: [OwnedFd; 1] = descriptors
+            .try_into()
+            .map_err(|_| refuse("a creation needs exactly one descriptor"))?;
+        if self.sandboxes.contains_key(&spec.id) {
+            return Err(refuse("a sandbox of this identifier lives"));
+        }
+        if self.sandboxes.len() >= MAX_SANDBOXES {
+            return Err(refuse("this launcher has as many sandboxes as it may"));
+        }
+        let workshop = Workshop {
+            state: &self.state,
+            groups: &self.groups,
+            program: &self.program,
+            privileged: self.privileged,
+        };
+        let (sandbox, created) = Sandbox::create(&workshop, &mut self.leases, spec, channel)?;
+        self.sandboxes.insert(spec.id.clone(), sandbox);
+        Ok(created)
+    }
+
+    fn destroy(&mut self, id: &str) -> Result<LauncherReply, Failed> {
+        let unknown = || Failed::refused(LaunchStep::Check, "no sandbox of this identifier");
+        let sandbox = self.sandboxes.remove(id).ok_or_else(unknown)?;
+        let usage = sandbox.destroy()?;
+        Ok(LauncherReply::Destroyed { usage })
+    }
+}

@@ -1,0 +1,146 @@
+//! The state folder, and the sweep of what dead launchers left.
+//!
+//! A launcher's whole trace on the host is a folder, a cgroup of the same name
+//! and byte locks. The folder is locked while its launcher lives; one that can
+//! be locked by another is a dead launcher's, and everything of that name goes.
+//! There is no journal to replay: the lock is the journal, written by the
+//! kernel. All files of a sandbox lie on a tmpfs in the launcher's own mount
+//! table and end with it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use lakekeep_sys::error::Context;
+use lakekeep_sys::{Error, lock, mount};
+use rustix::fs::{Mode, OFlags};
+
+use crate::cgroups::Groups;
+use crate::error::StartError;
+
+/// Bytes of a launcher's tmpfs: bundles, skeletons, generated files.
+const FILES_SIZE: &std::ffi::CStr = c"256m";
+
+/// The folder of one launcher.
+#[derive(Debug)]
+pub struct State {
+    /// The folder of all launchers.
+    root: PathBuf,
+    name: String,
+    path: PathBuf,
+    /// Held for its lock.
+    _lock: File,
+}
+
+impl State {
+    /// Makes this launcher's folder below `root`, after removing what launchers
+    /// that no longer live left there.
+    pub fn open(root: &Path, groups: &Groups) -> Result<Self, StartError> {
+        let launchers = root.join("launchers");
+        make(root)?;
+        make(&launchers)?;
+        let state = Self::claim(root, &launchers)?;
+        sweep(&launchers, &state.name, groups)?;
+        let options = [(c"size", FILES_SIZE), (c"mode", c"0711")];
+        let restrict = mount::Restrict::NO_SUID.with(mount::Restrict::NO_DEVICES);
+        let files = mount::new_detached(c"tmpfs", &options, restrict)
+            .context("mount tmpfs", state.path.display().to_string())?;
+        let place = mount::host_place(&state.path).context("open", state.path.display().to_string())?;
+        mount::attach(&files, &place).context("move_mount", state.path.display().to_string())?;
+        Ok(state)
+    }
+
+    /// A folder of a name that no living or dead launcher has, locked.
+    fn claim(root: &Path, launchers: &Path) -> Result<Self, Error> {
+        let mut bytes = [0u8; 8];
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+            .context("getrandom", "launcher name")?;
+        let name = format!("l{:016x}", u64::from_le_bytes(bytes));
+        let path = launchers.join(&name);
+        let object = path.display().to_string();
+        rustix::fs::mkdir(&path, Mode::from_raw_mode(0o711)).context("mkdir", &object)?;
+        let lock = directory(&path)?;
+        // Nobody else knows the name yet but a sweeper that lists the folder
+        // right now: it removes only what it could lock first.
+        match lock::try_lock(&lock).context("flock", &object)? {
+            true => Ok(Self {
+                root: root.to_path_buf(),
+                name,
+                path,
+                _lock: lock,
+            }),
+            false => Err(Error::new("flock", object, rustix::io::Errno::WOULDBLOCK)),
+        }
+    }
+
+    /// The folder of all launchers' state.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// This launcher's folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// This launcher's name: also that of its cgroup.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        // The mount ends with this process's mount table; the folder below it can
+        // go only once nothing is mounted on it here.
+        let unmounted = std::ffi::CString::new(self.path.as_os_str().as_encoded_bytes())
+            .ok()
+            .and_then(|path| mount::detach(&path).ok());
+        if unmounted.is_some() && std::fs::remove_dir(&self.path).is_err() {
+            // The next launcher's sweep takes it.
+        }
+    }
+}
+
+fn make(path: &Path) -> Result<(), Error> {
+    let object = path.display().to_string();
+    match rustix::fs::mkdir(path, Mode::from_raw_mode(0o711)) {
+        Err(rustix::io::Errno::EXIST) => Ok(()),
+        other => other.context("mkdir", object),
+    }
+}
+
+fn directory(path: &Path) -> Result<File, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+        .map(File::from)
+        .context("open", path.display().to_string())
+}
+
+fn sweep(launchers: &Path, own: &str, groups: &Groups) -> Result<(), StartError> {
+    let object = launchers.display().to_string();
+    for entry in std::fs::read_dir(launchers).context("opendir", &object)? {
+        let name = entry.context("readdir", &object)?.file_name();
+        let Some(name) = name.to_str().filter(|name| *name != own) else {
+            continue;
+        };
+        sweep_one(&launchers.join(name), name, groups)?;
+    }
+    Ok(())
+}
+
+fn sweep_one(path: &Path, name: &str, groups: &Groups) -> Result<(), StartError> {
+    // Gone meanwhile, or somebody else's file: not a launcher's.
+    let Ok(folder) = directory(path) else {
+        return Ok(());
+    };
+    if !lock::try_lock(&folder).context("flock", path.display().to_string())? {
+        return Ok(());
+    }
+    groups.sweep(name)?;
+    match std::fs::remove_dir(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("rmdir", path.display().to_string(), &error).into())
+        }
+        _ => Ok(()),
+    }
+}

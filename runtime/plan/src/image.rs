@@ -1,0 +1,48 @@
+//! What the planner knows about an image and the mounts: read by someone else.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+/// Where the root file system comes from, as found on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum ImageFacts {
+    /// The host's own programs and libraries.
+    Host(HostImage),
+    /// A folder that holds a root file system.
+    Folder(FolderImage),
+}
+
+/// The parts of the host's root that a sandbox is shown, read-only.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct HostImage {
+    /// Directories of `/` to show: `/usr`, and on hosts without a merged /usr
+    /// also `/bin`, `/lib` and so on.
+    pub directories: Vec<String>,
+    /// Symbolic links of `/` to repeat: `/bin` → `usr/bin`.
+    pub links: Vec<(String, String)>,
+    /// Files and directories of /etc that carry no secret and that programs
+    /// need: the linker's cache, certificates, alternatives.
+    pub etc: Vec<String>,
+    /// An interpreter's own prefix outside of these, when asked for.
+    pub interpreter: Option<String>,
+}
+
+/// A folder given as an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FolderImage {
+    /// Its real path on the host.
+    pub folder: PathBuf,
+    /// `/dev`, `/proc`, `/sys` and others that the sandbox mounts over, where
+    /// they exist and are not directories: path and what they are.
+    pub not_directories: Vec<(String, &'static str)>,
+}
+
+/// A mount's source as found on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MountFacts {
+    /// Whether it is a directory (else a file).
+    pub directory: bool,
+    /// On-disk owner.
+    pub owner: (u32, u32),
+}

@@ -1,0 +1,229 @@
+//! The steps that make a sandbox's root file system.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use lakekeep_policy::{MountMode, Policy};
+use lakekeep_protocol::launch::RootfsStep;
+
+use crate::error::PlanError;
+use crate::image::{FolderImage, HostImage, ImageFacts, MountFacts};
+
+/// Home of the user inside.
+pub const HOME: &str = "/home/user";
+
+/// Files of /proc that are replaced by generated ones, which speak of the
+/// sandbox's limits and not of the machine.
+pub const GENERATED_PROC: [&str; 5] = ["loadavg", "meminfo", "stat", "swaps", "uptime"];
+
+/// Where /sys is asked how many processors there are.
+const CPU_FILES: [&str; 3] = ["online", "possible", "present"];
+
+/// What the steps are made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts<'a> {
+    pub policy: &'a Policy,
+    pub image: &'a ImageFacts,
+    pub mounts: &'a [MountFacts],
+    /// User and group inside that own what is mounted, where owners can be
+    /// mapped.
+    pub owner: Option<(u32, u32)>,
+    pub user: u32,
+    pub hostname: &'a str,
+    pub processors: u32,
+}
+
+/// All steps, in this order:
+///
+/// 1. the skeleton: directories that something is mounted on, generated files;
+/// 2. the image, below the skeleton, which thereby wins;
+/// 3. the mounts of the policy, on top.
+pub fn steps(parts: &Parts<'_>) -> Result<Vec<RootfsStep>, PlanError> {
+    let mut steps = skeleton(parts);
+    match parts.image {
+        ImageFacts::Host(image) => steps.extend(host(image)),
+        ImageFacts::Folder(image) => steps.push(folder(image)?),
+    }
+    for rule in parts.policy.mounts() {
+        check_target(parts.image, rule.target().as_str())?;
+        steps.push(RootfsStep::Bind {
+            source: rule.source().display().to_string(),
+            target: rule.target().as_str().to_owned(),
+            read_only: rule.mode() == MountMode::ReadOnly,
+            executable: true,
+            owner: parts.owner,
+        });
+    }
+    Ok(steps)
+}
+
+fn directory(path: impl Into<String>) -> RootfsStep {
+    RootfsStep::Directory {
+        path: path.into(),
+        mode: 0o755,
+    }
+}
+
+fn file(path: impl Into<String>, contents: impl Into<Vec<u8>>) -> RootfsStep {
+    RootfsStep::File {
+        path: path.into(),
+        contents: contents.into(),
+        mode: 0o444,
+    }
+}
+
+/// Mount points and generated files. Parents come before their children.
+fn skeleton(parts: &Parts<'_>) -> Vec<RootfsStep> {
+    let mut directories: BTreeSet<String> = BTreeSet::new();
+    let fixed = ["/dev", "/proc", "/tmp", "/var/tmp", "/etc", HOME, "/run/lakekeep/scratch"];
+    for path in fixed {
+        with_parents(path, &mut directories);
+    }
+    with_parents("/run/lakekeep/proc", &mut directories);
+    with_parents("/sys/devices/system/cpu", &mut directories);
+    with_parents(parts.policy.workdir().as_str(), &mut directories);
+    let mut files = Vec::new();
+    if let ImageFacts::Host(image) = parts.image {
+        for name in &image.directories {
+            with_parents(name, &mut directories);
+        }
+        if let Some(prefix) = &image.interpreter {
+            with_parents(prefix, &mut directories);
+        }
+    }
+    for (rule, facts) in parts.policy.mounts().iter().zip(parts.mounts) {
+        let target = rule.target().as_str();
+        if facts.directory {
+            with_parents(target, &mut directories);
+        } else {
+            parent(target, &mut directories);
+            files.push(file(target, Vec::new()));
+        }
+    }
+    let mut steps: Vec<RootfsStep> = directories.into_iter().map(directory).collect();
+    steps.extend(generated(parts));
+    steps.extend(files);
+    steps
+}
+
+fn with_parents(path: &str, into: &mut BTreeSet<String>) {
+    parent(path, into);
+    if path != "/" {
+        into.insert(path.to_owned());
+    }
+}
+
+fn parent(path: &str, into: &mut BTreeSet<String>) {
+    let above = Path::new(path).ancestors().skip(1);
+    let named = above.filter_map(Path::to_str).filter(|path| *path != "/" && !path.is_empty());
+    into.extend(named.map(str::to_owned));
+}
+
+fn generated(parts: &Parts<'_>) -> Vec<RootfsStep> {
+    let user = parts.user;
+    let name = parts.hostname;
+    let mut passwd = format!("user:x:{user}:{user}:user:{HOME}:/bin/sh\n");
+    let mut group = format!("user:x:{user}:\n");
+    if user != 0 {
+        passwd.insert_str(0, "root:x:0:0:root:/:/usr/sbin/nologin\n");
+        group.insert_str(0, "root:x:0:\n");
+    }
+    passwd.push_str("nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n");
+    group.push_str("nogroup:x:65534:\n");
+    let mut steps = vec![
+        file("/etc/passwd", passwd),
+        file("/etc/group", group),
+        file("/etc/hostname", format!("{name}\n")),
+        file("/etc/hosts", format!("127.0.0.1 localhost {name}\n::1 localhost {name}\n")),
+        file("/etc/resolv.conf", "# no network\n"),
+        file("/etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n"),
+    ];
+    let cpus = match parts.processors {
+        1 => "0\n".to_owned(),
+        count => format!("0-{}\n", count - 1),
+    };
+    let cpu_file = |name| file(format!("/sys/devices/system/cpu/{name}"), cpus.clone());
+    steps.extend(CPU_FILES.map(cpu_file));
+    steps.extend(GENERATED_PROC.map(|name| {
+        file(format!("/run/lakekeep/proc/{name}"), proc_file(name, parts))
+    }));
+    steps
+}
+
+/// Static answers with the sandbox's own limits in the formats of proc(5).
+fn proc_file(name: &str, parts: &Parts<'_>) -> String {
+    let memory = parts.policy.limits().memory().get() / 1024;
+    match name {
+        "loadavg" => "0.00 0.00 0.00 1/1 1\n".to_owned(),
+        "meminfo" => format!(
+            "MemTotal: {memory:>14} kB\nMemFree: {memory:>15} kB\nMemAvailable: {memory:>10} kB\n\
+             Buffers: {zero:>15} kB\nCached: {zero:>16} kB\nSwapCached: {zero:>12} kB\n\
+             Active: {zero:>16} kB\nInactive: {zero:>14} kB\nSwapTotal: {zero:>13} kB\n\
+             SwapFree: {zero:>14} kB\nShmem: {zero:>17} kB\nSlab: {zero:>18} kB\n\
+             SReclaimable: {zero:>10} kB\n",
+            zero = 0
+        ),
+        "stat" => cpu_times(parts.processors),
+        "swaps" => "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n".to_owned(),
+        _ => "1.00 1.00\n".to_owned(),
+    }
+}
+
+fn cpu_times(processors: u32) -> String {
+    let zeros = "0 0 0 0 0 0 0 0 0 0\n";
+    let mut text = format!("cpu  {zeros}");
+    for cpu in 0..processors {
+        text.push_str(&format!("cpu{cpu} {zeros}"));
+    }
+    text.push_str("intr 0\nctxt 0\nbtime 0\nprocesses 1\nprocs_running 1\nprocs_blocked 0\n");
+    text
+}
+
+fn host(image: &HostImage) -> Vec<RootfsStep> {
+    let bind = |path: &String, executable| RootfsStep::Bind {
+        source: path.clone(),
+        target: path.clone(),
+        read_only: true,
+        executable,
+        owner: None,
+    };
+    let mut steps: Vec<RootfsStep> = Vec::new();
+    for (path, target) in &image.links {
+        steps.push(RootfsStep::Symlink {
+            path: path.clone(),
+            target: target.clone(),
+        });
+    }
+    steps.extend(image.directories.iter().map(|path| bind(path, true)));
+    steps.extend(image.etc.iter().map(|path| bind(path, false)));
+    steps.extend(image.interpreter.iter().map(|path| bind(path, true)));
+    steps
+}
+
+fn folder(image: &FolderImage) -> Result<RootfsStep, PlanError> {
+    let folder = image.folder.display().to_string();
+    match image.not_directories.first() {
+        Some((path, found)) => Err(PlanError::UnsafeImage {
+            image: folder,
+            path: path.clone(),
+            found,
+        }),
+        None => Ok(RootfsStep::Image { folder }),
+    }
+}
+
+/// A target below a link of the image would be placed elsewhere.
+fn check_target(image: &ImageFacts, target: &str) -> Result<(), PlanError> {
+    let ImageFacts::Host(image) = image else {
+        return Ok(());
+    };
+    let blocked = |link: &str| target == link || target.starts_with(&format!("{link}/"));
+    match image.links.iter().find(|(path, _)| blocked(path)) {
+        Some((path, _)) => Err(PlanError::TargetBlocked {
+            target: target.to_owned(),
+            path: path.clone(),
+            found: "a symbolic link",
+        }),
+        None => Ok(()),
+    }
+}

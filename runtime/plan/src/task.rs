@@ -1,0 +1,172 @@
+//! The task's part of a plan: its seal, its limits, its view.
+
+use std::time::Duration;
+
+use lakekeep_policy::{MountMode, Policy, Preset};
+use lakekeep_protocol::task::{LandlockRules, ResourceKind, Scratch, TaskSpec};
+use lakekeep_seccomp::{Action, Arch, Profile, Program, Refusal, SeccompData, compile};
+
+use crate::error::PlanError;
+use crate::host::HostFacts;
+use crate::planner::Command;
+use crate::rootfs::HOME;
+use crate::{layers, proc_view};
+
+/// Above what any other process of the host usually has: under memory
+/// pressure of the whole host the task goes first.
+const OOM_SCORE_ADJ: i16 = 500;
+
+const ENOSYS: u16 = 38;
+
+/// Highest system call number that is asked for its answer; the tables end
+/// well below.
+const LAST_NUMBER: i32 = 511;
+
+/// A filter and the numbers that it answers with `ENOSYS`.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    pub program: Program,
+    pub missing: Option<Vec<i32>>,
+}
+
+/// Compiles the policy's profile for `host`.
+pub fn filter(policy: &Policy, host: &HostFacts, explain: bool) -> Result<Filter, PlanError> {
+    let arch = match host.arch.as_str() {
+        "x86_64" => Arch::X86_64,
+        "aarch64" => Arch::Aarch64,
+        other => {
+            return Err(PlanError::Architecture {
+                arch: other.to_owned(),
+            });
+        }
+    };
+    let profile = Profile::builtin(policy.seccomp_profile())?;
+    let answering = compile(&profile, arch, Refusal::Errno)?;
+    if !explain {
+        return Ok(Filter {
+            program: answering,
+            missing: None,
+        });
+    }
+    let absent = |number: &i32| {
+        answering.evaluate(&SeccompData::call(arch, *number, [0; 6])) == Action::Errno(ENOSYS)
+    };
+    Ok(Filter {
+        program: compile(&profile, arch, Refusal::Notify)?,
+        missing: Some((0..=LAST_NUMBER).filter(absent).collect()),
+    })
+}
+
+/// The task's specification.
+pub fn spec(
+    policy: &Policy,
+    host: &HostFacts,
+    command: &Command,
+    filter: Filter,
+    hostname: &str,
+) -> TaskSpec {
+    let user = host.task_user();
+    TaskSpec {
+        arguments: command.arguments.clone(),
+        environment: environment(policy, command),
+        working_directory: policy.workdir().as_str().to_owned(),
+        user,
+        group: user,
+        hostname: hostname.to_owned(),
+        scratch: scratch(policy),
+        proc: proc_view::view(policy.proc_view()),
+        limits: limits(policy, host),
+        processors: processors(policy, host),
+        oom_score_adj: OOM_SCORE_ADJ,
+        filter: filter.program.to_bytes(),
+        explain: filter.missing,
+        landlock: landlock(policy, host),
+        refuse_executable_gain: policy.preset() == Preset::Udf && host.kernel.at_least(6, 3),
+        terminal: command.terminal,
+        umask: 0o022,
+    }
+}
+
+/// How many processors the task may use: its CPU limit, rounded up.
+pub fn processors(policy: &Policy, host: &HostFacts) -> u32 {
+    let wanted = policy.limits().cpus().millis().div_ceil(1000);
+    wanted.clamp(1, host.online_cpus.max(1))
+}
+
+/// The sandbox's own variables, then the policy's, which win.
+fn environment(policy: &Policy, command: &Command) -> Vec<Vec<u8>> {
+    let mut variables = vec![
+        ("HOME", HOME.to_owned()),
+        ("LANG", "C.UTF-8".to_owned()),
+        ("PATH", command.path.clone()),
+        ("TMPDIR", "/tmp".to_owned()),
+        ("USER", "user".to_owned()),
+    ];
+    if let Some(term) = &command.term {
+        variables.push(("TERM", term.clone()));
+    }
+    let own = variables
+        .iter()
+        .filter(|(name, _)| !policy.env().contains_key(*name))
+        .map(|(name, value)| format!("{name}={value}").into_bytes());
+    let given = policy.env().iter().map(|(name, value)| format!("{name}={value}").into_bytes());
+    own.chain(given).collect()
+}
+
+fn scratch(policy: &Policy) -> Scratch {
+    let places = [("/tmp", 0o1777), ("/var/tmp", 0o1777), ("/dev/shm", 0o1777), (HOME, 0o700)];
+    Scratch {
+        size: policy.limits().scratch_size().get(),
+        inodes: policy.limits().scratch_inodes(),
+        directories: places.map(|(path, mode)| (path.to_owned(), mode)).to_vec(),
+    }
+}
+
+fn limits(policy: &Policy, host: &HostFacts) -> Vec<(ResourceKind, u64)> {
+    let wanted = policy.limits();
+    let mut limits = vec![
+        (ResourceKind::OpenFiles, wanted.open_files()),
+        (ResourceKind::FileSize, wanted.file_size().get()),
+        (ResourceKind::CoreSize, 0),
+        (ResourceKind::LockedMemory, 64 * 1024),
+        (ResourceKind::MessageQueues, 0),
+    ];
+    if let Some(time) = wanted.cpu_time() {
+        limits.push((ResourceKind::CpuTime, whole_seconds(time)));
+    }
+    // Counted per user namespace since Linux 5.14: it holds where no cgroup does.
+    if !host.cgroup.enforces("pids") {
+        limits.push((ResourceKind::Processes, u64::from(wanted.pids())));
+    }
+    limits
+}
+
+/// RLIMIT_CPU counts whole seconds; a part of one is rounded up.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
+fn landlock(policy: &Policy, host: &HostFacts) -> Option<LandlockRules> {
+    if layers::refusal(lakekeep_policy::Layer::Landlock, policy, host).is_some() {
+        return None;
+    }
+    let writable = policy.mounts().iter().filter(|mount| mount.mode() == MountMode::ReadWrite);
+    Some(LandlockRules {
+        abi: host.landlock_abi,
+        read: vec!["/".to_owned()],
+        write: writable.map(|mount| mount.target().as_str().to_owned()).collect(),
+        devices: vec!["/dev".to_owned()],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_second_is_a_second() {
+        assert_eq!(whole_seconds(Duration::from_millis(1)), 1);
+        assert_eq!(whole_seconds(Duration::from_secs(2)), 2);
+        assert_eq!(whole_seconds(Duration::from_millis(2001)), 3);
+    }
+}

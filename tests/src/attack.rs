@@ -1,0 +1,115 @@
+//! The ground on which the attacks of `lakekeep-attacks` are tried.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use lakekeep_attacks::{Bait, Case, Ended, Judgement, SECRET_VARIABLE, features, judge, write_binary};
+use rustix::fs::{Mode, OFlags, open};
+
+use crate::processes::quietly;
+use crate::{Finished, HostSnapshot, Place, Privilege, Run, Tracked, fail};
+
+/// The program, its bait, and a descriptor that is leaked on purpose.
+#[derive(Debug)]
+pub struct AttackGround {
+    // Dropped in this order: the bait lives in the place.
+    bait: Bait,
+    /// Without close-on-exec: every process started from here inherits the root
+    /// directory, so that a sandbox has something to lose.
+    _leaked: OwnedFd,
+    binary: PathBuf,
+    base: PathBuf,
+    place: Place,
+}
+
+impl AttackGround {
+    /// Prepares it.
+    ///
+    /// # Panics
+    /// When the program or the bait cannot be started.
+    #[must_use]
+    pub fn new() -> Self {
+        let place = Place::new();
+        let bin = place.dir("bin", Privilege::User);
+        let base = place.path().join("bait");
+        let binary = write_binary(&bin).unwrap_or_else(|e| fail(format_args!("the program: {e}")));
+        let leaked = open("/", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+            .unwrap_or_else(|e| fail(format_args!("/: {e}")));
+        let bait = quietly(|| Bait::start(&binary, &base), |bait| bait.as_ref().ok().map(Bait::pid))
+            .unwrap_or_else(|e| fail(format_args!("{e}")));
+        Self { bait, _leaked: leaked, binary, base, place }
+    }
+
+    /// What the kernel offers.
+    ///
+    /// # Panics
+    /// When the program cannot say.
+    #[must_use]
+    pub fn features(&self) -> BTreeMap<String, bool> {
+        quietly(|| features(&self.binary), |_| None).unwrap_or_else(|e| fail(format_args!("features: {e}")))
+    }
+
+    /// The names of the program's cases.
+    ///
+    /// # Panics
+    /// When the program cannot say.
+    #[must_use]
+    pub fn listed(&self) -> Vec<String> {
+        quietly(|| lakekeep_attacks::listed(&self.binary), |_| None)
+            .unwrap_or_else(|e| fail(format_args!("list: {e}")))
+    }
+
+    /// The host as it is now.
+    #[must_use]
+    pub fn snapshot(&self) -> HostSnapshot {
+        HostSnapshot::take(self.place.path())
+    }
+
+    /// Runs the case without a sandbox.
+    #[must_use]
+    #[track_caller]
+    pub fn outside(&self, case: &Case) -> Judgement {
+        let mut command = Command::new(&self.binary);
+        command
+            .args(case.outside_args(self.bait.facts()))
+            .env(SECRET_VARIABLE, "outside")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = Tracked::spawn(&mut command);
+        let mut stderr = String::new();
+        if let Some(mut pipe) = child.stderr.take()
+            && let Err(error) = std::io::Read::read_to_string(&mut pipe, &mut stderr)
+        {
+            fail(format_args!("stderr: {error}"));
+        }
+        let status = child.wait().unwrap_or_else(|e| fail(format_args!("wait: {e}")));
+        let code = status.code().unwrap_or(-1);
+        judge(case, &Ended { code, stderr, verdict: None })
+    }
+
+    /// Runs the case as the command of a sandbox.
+    #[must_use]
+    #[track_caller]
+    pub fn inside(&self, case: &Case, preset: &str, privilege: Privilege) -> (Judgement, Finished) {
+        let bin = self.binary.parent().unwrap_or(&self.binary);
+        let finished = Run::new(&self.place, privilege)
+            .flags(case.run_flags(preset, &self.base, bin))
+            .command(case.inside_args(preset, self.bait.facts()))
+            .finish();
+        let ended = Ended {
+            code: finished.code,
+            stderr: finished.stderr.clone(),
+            verdict: finished.verdict().map(str::to_owned),
+        };
+        (judge(case, &ended), finished)
+    }
+}
+
+impl Default for AttackGround {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,109 @@
+//! The host before and after: nothing of a sandbox may stay.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::processes::{cgroups_of_lakekeep, is_populated, orphans};
+use crate::{eventually_within, fail};
+
+/// How long the launcher, or the next start, may take to clean up.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What there was before a test.
+#[derive(Debug)]
+pub struct HostSnapshot {
+    place: PathBuf,
+    temporary: BTreeSet<PathBuf>,
+}
+
+impl HostSnapshot {
+    /// Taken before the test that uses `place` for its state directories.
+    #[must_use]
+    pub fn take(place: &Path) -> Self {
+        Self { place: place.to_path_buf(), temporary: temporary_files() }
+    }
+
+    /// Fails the test when something of a sandbox stays: processes, mounts, control
+    /// groups, state, temporary files. Other tests run meanwhile: what counts is
+    /// what never goes away while this one looks.
+    #[track_caller]
+    pub fn assert_unchanged(&self) {
+        let mut persisting = self.leftovers();
+        let clean = eventually_within(PATIENCE, || {
+            if persisting.is_empty() {
+                return Some(());
+            }
+            let now = self.leftovers();
+            persisting.retain(|item| now.contains(item));
+            None
+        });
+        if clean.is_none() {
+            let list: Vec<_> = persisting.into_iter().collect();
+            fail(format_args!("left behind:\n  {}", list.join("\n  ")));
+        }
+    }
+
+    fn leftovers(&self) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        found.extend(orphans().into_iter().map(|(pid, line)| format!("process {pid}: {line}")));
+        found.extend(self.mounts().map(|line| format!("mount {line}")));
+        found.extend(
+            cgroups_of_lakekeep()
+                .into_iter()
+                .filter(|group| !is_populated(group))
+                .map(|group| format!("control group {}", group.display())),
+        );
+        found.extend(self.state_files().into_iter().map(|path| format!("state {}", path.display())));
+        found.extend(
+            temporary_files()
+                .difference(&self.temporary)
+                .map(|path| format!("temporary file {}", path.display())),
+        );
+        found
+    }
+
+    fn mounts(&self) -> impl Iterator<Item = String> {
+        let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let place = self.place.display().to_string();
+        text.lines().filter(|line| line.contains(&place)).map(str::to_owned).collect::<Vec<_>>().into_iter()
+    }
+
+    /// Everything in the state directories but empty directories at their top and
+    /// the file whose locks are the leases of id ranges.
+    fn state_files(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for state in children(&self.place).into_iter().filter(|dir| is_state(dir)) {
+            for child in children(&state) {
+                if child.is_dir() {
+                    found.extend(children(&child));
+                } else if !child.ends_with("ids") {
+                    found.push(child);
+                }
+            }
+        }
+        found
+    }
+}
+
+fn is_state(dir: &Path) -> bool {
+    dir.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("state"))
+}
+
+fn children(dir: &Path) -> Vec<PathBuf> {
+    fs::read_dir(dir).map_or_else(|_| Vec::new(), |list| list.filter_map(Result::ok).map(|e| e.path()).collect())
+}
+
+/// Files of lakekeep's where temporary files are; the attacks' bait is not one.
+fn temporary_files() -> BTreeSet<PathBuf> {
+    ["/tmp", "/var/tmp", "/dev/shm", "/run"]
+        .into_iter()
+        .flat_map(|dir| children(Path::new(dir)))
+        .filter(|path| {
+            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| {
+                (name.starts_with("lakekeep") || name.starts_with(".lakekeep")) && !name.contains("bait") && name != "lakekeep"
+            })
+        })
+        .collect()
+}
