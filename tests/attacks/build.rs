@@ -14,15 +14,32 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?).join("attack");
     let compiler = env::var_os("CC").unwrap_or_else(|| "cc".into());
     let status = Command::new(&compiler)
-        .args(["-static", "-O1", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-o"])
+        .args([
+            "-static",
+            "-O1",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-D_GNU_SOURCE",
+            "-o",
+        ])
         .arg(&out)
         .args(&sources)
         .status()
-        .map_err(|e| format!("cannot run the C compiler {}: {e}; install gcc and libc6-dev, or set CC", compiler.display()))?;
+        .map_err(|e| {
+            format!(
+                "cannot run the C compiler {}: {e}; install gcc and libc6-dev, or set CC",
+                compiler.display()
+            )
+        })?;
     if status.success() {
         Ok(())
     } else {
-        Err(format!("the C compiler {} failed: {status}; a static libc (libc6-dev) is needed", compiler.display()).into())
+        Err(format!(
+            "the C compiler {} failed: {status}; a static libc (libc6-dev) is needed",
+            compiler.display()
+        )
+        .into())
     }
 }
 

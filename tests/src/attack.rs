@@ -5,7 +5,9 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use lakekeep_attacks::{Bait, Case, Ended, Judgement, SECRET_VARIABLE, features, judge, write_binary};
+use lakekeep_attacks::{
+    Bait, Case, Ended, Judgement, SECRET_VARIABLE, features, judge, write_binary,
+};
 use rustix::fs::{Mode, OFlags, open};
 
 use crate::processes::quietly;
@@ -37,9 +39,18 @@ impl AttackGround {
         let binary = write_binary(&bin).unwrap_or_else(|e| fail(format_args!("the program: {e}")));
         let leaked = open("/", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
             .unwrap_or_else(|e| fail(format_args!("/: {e}")));
-        let bait = quietly(|| Bait::start(&binary, &base), |bait| bait.as_ref().ok().map(Bait::pid))
-            .unwrap_or_else(|e| fail(format_args!("{e}")));
-        Self { bait, _leaked: leaked, binary, base, place }
+        let bait = quietly(
+            || Bait::start(&binary, &base),
+            |bait| bait.as_ref().ok().map(Bait::pid),
+        )
+        .unwrap_or_else(|e| fail(format_args!("{e}")));
+        Self {
+            bait,
+            _leaked: leaked,
+            binary,
+            base,
+            place,
+        }
     }
 
     /// What the kernel offers.
@@ -48,7 +59,8 @@ impl AttackGround {
     /// When the program cannot say.
     #[must_use]
     pub fn features(&self) -> BTreeMap<String, bool> {
-        quietly(|| features(&self.binary), |_| None).unwrap_or_else(|e| fail(format_args!("features: {e}")))
+        quietly(|| features(&self.binary), |_| None)
+            .unwrap_or_else(|e| fail(format_args!("features: {e}")))
     }
 
     /// The names of the program's cases.
@@ -85,9 +97,18 @@ impl AttackGround {
         {
             fail(format_args!("stderr: {error}"));
         }
-        let status = child.wait().unwrap_or_else(|e| fail(format_args!("wait: {e}")));
+        let status = child
+            .wait()
+            .unwrap_or_else(|e| fail(format_args!("wait: {e}")));
         let code = status.code().unwrap_or(-1);
-        judge(case, &Ended { code, stderr, verdict: None })
+        judge(
+            case,
+            &Ended {
+                code,
+                stderr,
+                verdict: None,
+            },
+        )
     }
 
     /// Runs the case as the command of a sandbox.

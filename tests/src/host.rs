@@ -22,7 +22,10 @@ impl HostSnapshot {
     /// Taken before the test that uses `place` for its state directories.
     #[must_use]
     pub fn take(place: &Path) -> Self {
-        Self { place: place.to_path_buf(), temporary: temporary_files() }
+        Self {
+            place: place.to_path_buf(),
+            temporary: temporary_files(),
+        }
     }
 
     /// Fails the test when something of a sandbox stays: processes, mounts, control
@@ -47,7 +50,11 @@ impl HostSnapshot {
 
     fn leftovers(&self) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
-        found.extend(orphans().into_iter().map(|(pid, line)| format!("process {pid}: {line}")));
+        found.extend(
+            orphans()
+                .into_iter()
+                .map(|(pid, line)| format!("process {pid}: {line}")),
+        );
         found.extend(self.mounts().map(|line| format!("mount {line}")));
         found.extend(
             cgroups_of_lakekeep()
@@ -55,7 +62,11 @@ impl HostSnapshot {
                 .filter(|group| !is_populated(group))
                 .map(|group| format!("control group {}", group.display())),
         );
-        found.extend(self.state_files().into_iter().map(|path| format!("state {}", path.display())));
+        found.extend(
+            self.state_files()
+                .into_iter()
+                .map(|path| format!("state {}", path.display())),
+        );
         found.extend(
             temporary_files()
                 .difference(&self.temporary)
@@ -67,14 +78,21 @@ impl HostSnapshot {
     fn mounts(&self) -> impl Iterator<Item = String> {
         let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let place = self.place.display().to_string();
-        text.lines().filter(|line| line.contains(&place)).map(str::to_owned).collect::<Vec<_>>().into_iter()
+        text.lines()
+            .filter(|line| line.contains(&place))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+            .into_iter()
     }
 
     /// Everything in the state directories but empty directories at their top and
     /// the file whose locks are the leases of id ranges.
     fn state_files(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
-        for state in children(&self.place).into_iter().filter(|dir| is_state(dir)) {
+        for state in children(&self.place)
+            .into_iter()
+            .filter(|dir| is_state(dir))
+        {
             for child in children(&state) {
                 if child.is_dir() {
                     found.extend(children(&child));
@@ -88,11 +106,16 @@ impl HostSnapshot {
 }
 
 fn is_state(dir: &Path) -> bool {
-    dir.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("state"))
+    dir.file_name()
+        .and_then(|name| name.to_str())
+        .is_some_and(|name| name.starts_with("state"))
 }
 
 fn children(dir: &Path) -> Vec<PathBuf> {
-    fs::read_dir(dir).map_or_else(|_| Vec::new(), |list| list.filter_map(Result::ok).map(|e| e.path()).collect())
+    fs::read_dir(dir).map_or_else(
+        |_| Vec::new(),
+        |list| list.filter_map(Result::ok).map(|e| e.path()).collect(),
+    )
 }
 
 /// Files of lakekeep's where temporary files are; the attacks' bait is not one.
@@ -101,9 +124,13 @@ fn temporary_files() -> BTreeSet<PathBuf> {
         .into_iter()
         .flat_map(|dir| children(Path::new(dir)))
         .filter(|path| {
-            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| {
-                (name.starts_with("lakekeep") || name.starts_with(".lakekeep")) && !name.contains("bait") && name != "lakekeep"
-            })
+            path.file_name()
+                .and_then(|name| name.to_str())
+                .is_some_and(|name| {
+                    (name.starts_with("lakekeep") || name.starts_with(".lakekeep"))
+                        && !name.contains("bait")
+                        && name != "lakekeep"
+                })
         })
         .collect()
 }

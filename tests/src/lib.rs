@@ -34,7 +34,9 @@ pub use skip::{SKIP_LOG, skip};
 #[must_use]
 pub fn number_from_env(name: &str, default: usize) -> usize {
     match std::env::var(name) {
-        Ok(text) => text.parse().unwrap_or_else(|e| fail(format_args!("{name}={text}: {e}"))),
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|e| fail(format_args!("{name}={text}: {e}"))),
         Err(_) => default,
     }
 }

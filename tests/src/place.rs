@@ -77,7 +77,8 @@ impl Default for Place {
 fn give(path: &Path, owner: Privilege) {
     let uid = owner.uid();
     if uid != rustix::process::getuid().as_raw() {
-        chown(path, Some(uid), Some(uid)).unwrap_or_else(|e| fail(format_args!("chown {}: {e}", path.display())));
+        chown(path, Some(uid), Some(uid))
+            .unwrap_or_else(|e| fail(format_args!("chown {}: {e}", path.display())));
     }
 }
 

@@ -39,9 +39,12 @@ impl Tracked {
         if let Err(error) = set_child_subreaper(Some(getpid())) {
             fail(format_args!("cannot become a subreaper: {error}"));
         }
-        let child = command
-            .spawn()
-            .unwrap_or_else(|e| fail(format_args!("cannot start {}: {e}", command.get_program().display())));
+        let child = command.spawn().unwrap_or_else(|e| {
+            fail(format_args!(
+                "cannot start {}: {e}",
+                command.get_program().display()
+            ))
+        });
         known.insert(pid_of(&child));
         Self { child }
     }
@@ -117,7 +120,11 @@ pub fn descendants(pid: u32) -> Vec<i32> {
     let mut found: Vec<i32> = vec![i32::try_from(pid).unwrap_or(-1)];
     let mut at = 0;
     while let Some(&parent) = found.get(at) {
-        found.extend(all.iter().filter(|p| p.parent == parent && p.state != 'Z').map(|p| p.pid));
+        found.extend(
+            all.iter()
+                .filter(|p| p.parent == parent && p.state != 'Z')
+                .map(|p| p.pid),
+        );
         at += 1;
     }
     found.split_off(1)
@@ -189,5 +196,7 @@ fn subdirectories(dir: &Path) -> Vec<PathBuf> {
 /// Whether any process is in the group or below it.
 pub(crate) fn is_populated(group: &Path) -> bool {
     fs::read_to_string(group.join("cgroup.procs")).is_ok_and(|text| !text.is_empty())
-        || subdirectories(group).iter().any(|child| is_populated(child))
+        || subdirectories(group)
+            .iter()
+            .any(|child| is_populated(child))
 }

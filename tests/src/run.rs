@@ -68,14 +68,18 @@ impl Run {
     /// Adds flags before the `--`.
     #[must_use]
     pub fn flags<S: AsRef<OsStr>>(mut self, flags: impl IntoIterator<Item = S>) -> Self {
-        self.flags.extend(flags.into_iter().map(|flag| flag.as_ref().to_owned()));
+        self.flags
+            .extend(flags.into_iter().map(|flag| flag.as_ref().to_owned()));
         self
     }
 
     /// Sets the command after the `--`.
     #[must_use]
     pub fn command<S: AsRef<OsStr>>(mut self, command: impl IntoIterator<Item = S>) -> Self {
-        self.command = command.into_iter().map(|word| word.as_ref().to_owned()).collect();
+        self.command = command
+            .into_iter()
+            .map(|word| word.as_ref().to_owned())
+            .collect();
         self
     }
 
@@ -122,13 +126,20 @@ impl Run {
     #[must_use]
     pub fn to_command(&self) -> Command {
         let mut command = Command::new(lakekeep());
-        command.arg("run").arg("--receipt").arg(&self.receipt).args(&self.flags);
+        command
+            .arg("run")
+            .arg("--receipt")
+            .arg(&self.receipt)
+            .args(&self.flags);
         if !self.command.is_empty() {
             command.arg("--").args(&self.command);
         }
         command
             .env_clear()
-            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env(
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            )
             .env("HOME", &self.home)
             .env("XDG_RUNTIME_DIR", &self.home)
             .env("LAKEKEEP_STATE_DIR", &self.state)
@@ -158,13 +169,19 @@ impl Run {
     pub fn finish(self) -> Finished {
         let started = Instant::now();
         let mut child = self.spawn();
-        let stdin = child.stdin.take().map(|pipe| feed(pipe, self.stdin.clone()));
+        let stdin = child
+            .stdin
+            .take()
+            .map(|pipe| feed(pipe, self.stdin.clone()));
         let stdout = child.stdout.take().map(collect);
         let stderr = child.stderr.take().map(collect);
         let Some(status) = eventually_within(self.time, || wait_now(&mut child)) else {
             let tree = crate::descendants(child.id());
             drop(child);
-            fail(format_args!("`lakekeep run` hangs; its processes: {tree:?}; stderr: {}", lossy(stderr)));
+            fail(format_args!(
+                "`lakekeep run` hangs; its processes: {tree:?}; stderr: {}",
+                lossy(stderr)
+            ));
         };
         join(stdin);
         Finished {
@@ -207,7 +224,10 @@ impl Finished {
     pub fn unenforced(&self, name: &str) -> Option<String> {
         let layer = self.layer(name)?;
         let state = layer.get("state").and_then(Value::as_str)?;
-        let reason = layer.get("reason").and_then(Value::as_str).unwrap_or("no reason given");
+        let reason = layer
+            .get("reason")
+            .and_then(Value::as_str)
+            .unwrap_or("no reason given");
         (state == "unenforced").then(|| reason.to_owned())
     }
 
@@ -221,7 +241,12 @@ impl Finished {
     #[track_caller]
     pub fn assert_code(&self, code: i32) -> &Self {
         if self.code != code {
-            fail(format_args!("exit {} and not {code}; verdict {:?}; stderr:\n{}", self.code, self.verdict(), self.stderr));
+            fail(format_args!(
+                "exit {} and not {code}; verdict {:?}; stderr:\n{}",
+                self.code,
+                self.verdict(),
+                self.stderr
+            ));
         }
         self
     }
@@ -230,7 +255,10 @@ impl Finished {
     #[track_caller]
     pub fn assert_verdict(&self, kind: &str) -> &Self {
         if self.verdict() != Some(kind) {
-            fail(format_args!("verdict {:?} and not {kind}; exit {}; stderr:\n{}", self.receipt, self.code, self.stderr));
+            fail(format_args!(
+                "verdict {:?} and not {kind}; exit {}; stderr:\n{}",
+                self.receipt, self.code, self.stderr
+            ));
         }
         self
     }
@@ -238,18 +266,24 @@ impl Finished {
 
 /// The exit code by the shell's convention.
 fn code_of(status: ExitStatus) -> i32 {
-    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+    status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
 fn wait_now(child: &mut Tracked) -> Option<ExitStatus> {
-    child.try_wait().unwrap_or_else(|e| fail(format_args!("wait: {e}")))
+    child
+        .try_wait()
+        .unwrap_or_else(|e| fail(format_args!("wait: {e}")))
 }
 
 fn feed(mut pipe: impl Write + Send + 'static, bytes: Vec<u8>) -> JoinHandle<Vec<u8>> {
     thread::spawn(move || {
         // A command may end without reading all: that is its right.
         match pipe.write_all(&bytes) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => fail(format_args!("stdin: {error}")),
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                fail(format_args!("stdin: {error}"))
+            }
             _ => Vec::new(),
         }
     })
@@ -266,7 +300,11 @@ fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
 }
 
 fn join(thread: Option<JoinHandle<Vec<u8>>>) -> Option<Vec<u8>> {
-    thread.map(|thread| thread.join().unwrap_or_else(|_| fail(format_args!("a pipe's thread failed"))))
+    thread.map(|thread| {
+        thread
+            .join()
+            .unwrap_or_else(|_| fail(format_args!("a pipe's thread failed")))
+    })
 }
 
 fn lossy(thread: Option<JoinHandle<Vec<u8>>>) -> String {
@@ -277,6 +315,9 @@ fn read_receipt(path: &Path) -> Option<Value> {
     let text = fs::read_to_string(path).ok()?;
     match serde_json::from_str(&text) {
         Ok(value) => Some(value),
-        Err(error) => fail(format_args!("{} is not JSON: {error}\n{text}", path.display())),
+        Err(error) => fail(format_args!(
+            "{} is not JSON: {error}\n{text}",
+            path.display()
+        )),
     }
 }

@@ -18,8 +18,13 @@ pub const SKIP_LOG: &str = "lakekeep-skips.log";
 #[track_caller]
 pub fn skip(test: &str, feature: &str, reason: &str) {
     let required = env::var("LAKEKEEP_TESTS_REQUIRE").unwrap_or_default();
-    if required.split(',').any(|name| name.trim() == feature || name.trim() == "all") {
-        fail(format_args!("{test}: {feature} is required and missing: {reason}"));
+    if required
+        .split(',')
+        .any(|name| name.trim() == feature || name.trim() == "all")
+    {
+        fail(format_args!(
+            "{test}: {feature} is required and missing: {reason}"
+        ));
     }
     let line = format!("SKIP {test}: {feature}: {reason}\n");
     eprint!("{line}");
@@ -30,6 +35,9 @@ pub fn skip(test: &str, feature: &str, reason: &str) {
         .open(&path)
         .and_then(|mut file| file.write_all(line.as_bytes()));
     if let Err(error) = written {
-        fail(format_args!("a skip could not be reported in {}: {error}", path.display()));
+        fail(format_args!(
+            "a skip could not be reported in {}: {error}",
+            path.display()
+        ));
     }
 }

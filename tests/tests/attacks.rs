@@ -5,7 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use lakekeep_attacks::{Case, Judgement, Outside, cases};
+use lakekeep_attacks::{Case, Judgement, cases};
 use lakekeep_tests::{AttackGround, Privilege, skip};
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -18,9 +18,14 @@ fn main() {
             trial(name, move |name| attack(name, case, privilege))
         })
         .collect();
-    trials.push(trial("attack::table".to_owned(), |_| table_agrees_with_the_program()));
+    trials.push(trial("attack::table".to_owned(), |_| {
+        table_agrees_with_the_program()
+    }));
     for privilege in Privilege::ALL {
-        trials.push(trial(format!("attack::control::{}", privilege.name()), move |name| control(name, privilege)));
+        trials.push(trial(
+            format!("attack::control::{}", privilege.name()),
+            move |name| control(name, privilege),
+        ));
     }
     libtest_mimic::run(&arguments, trials).exit();
 }
@@ -28,7 +33,8 @@ fn main() {
 fn trial(name: String, test: impl Fn(&str) -> Result<(), Failed> + Send + 'static) -> Trial {
     let own = name.clone();
     Trial::test(name, move || {
-        catch_unwind(AssertUnwindSafe(|| test(&own))).unwrap_or_else(|_| Err(Failed::from("panicked, see above")))
+        catch_unwind(AssertUnwindSafe(|| test(&own)))
+            .unwrap_or_else(|_| Err(Failed::from("panicked, see above")))
     })
 }
 
@@ -36,13 +42,21 @@ fn attack(name: &str, case: &'static Case, privilege: Privilege) -> Result<(), F
     if !privilege.available(name) {
         return Ok(());
     }
-    if case.outside != Outside::User && !Privilege::Root.available(name) {
+    if case.needs_root() && !Privilege::Root.available(name) {
         return Ok(());
     }
     let ground = AttackGround::new();
     let features = ground.features();
-    if let Some(missing) = case.needs.iter().find(|&&need| features.get(need) != Some(&true)) {
-        skip(name, missing, "this kernel lacks it: the attack works nowhere here");
+    if let Some(missing) = case
+        .needs
+        .iter()
+        .find(|&&need| features.get(need) != Some(&true))
+    {
+        skip(
+            name,
+            missing,
+            "this kernel lacks it: the attack works nowhere here",
+        );
         return Ok(());
     }
     match ground.outside(case) {
@@ -55,18 +69,30 @@ fn attack(name: &str, case: &'static Case, privilege: Privilege) -> Result<(), F
     Ok(())
 }
 
-fn inside(name: &str, case: &Case, preset: &str, at: (&AttackGround, Privilege)) -> Result<(), Failed> {
+fn inside(
+    name: &str,
+    case: &Case,
+    preset: &str,
+    at: (&AttackGround, Privilege),
+) -> Result<(), Failed> {
     let (ground, privilege) = at;
     let before = ground.snapshot();
     let (judgement, finished) = ground.inside(case, preset, privilege);
     before.assert_unchanged();
-    let unenforced = case.layer.and_then(|layer| Some((layer, finished.unenforced(layer)?)));
+    let unenforced = case
+        .layer
+        .and_then(|layer| Some((layer, finished.unenforced(layer)?)));
     match (judgement, unenforced) {
         (Judgement::Blocked(how), _) => eprintln!("{preset}: {how}"),
         // Said in the receipt, as it must be: reported, and required where it can be had.
         (Judgement::Succeeded(_), Some((layer, reason))) => skip(name, layer, &reason),
         (other, _) => {
-            let text = format!("{preset}: {other:?}\nexit {}, verdict {:?}\n{}", finished.code, finished.verdict(), finished.stderr);
+            let text = format!(
+                "{preset}: {other:?}\nexit {}, verdict {:?}\n{}",
+                finished.code,
+                finished.verdict(),
+                finished.stderr
+            );
             return Err(text.into());
         }
     }
@@ -86,7 +112,11 @@ fn table_agrees_with_the_program() -> Result<(), Failed> {
         .flat_map(|case| case.needs)
         .filter(|need| !features.contains_key(**need))
         .collect();
-    if unknown.is_empty() { Ok(()) } else { Err(format!("features that the program does not know: {unknown:?}").into()) }
+    if unknown.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("features that the program does not know: {unknown:?}").into())
+    }
 }
 
 /// The runner can see success, from inside too: the read-only volume's own rule

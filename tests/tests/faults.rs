@@ -3,13 +3,18 @@
 //!
 //! `LAKEKEEP_TESTS_KILLS` sets the number of kills per victim and privilege.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use lakekeep_tests::{
-    HostSnapshot, Place, Privilege, Run, Tracked, descendants, eventually, eventually_within, for_each_privilege, number_from_env, orphans,
+    HostSnapshot, Place, Privilege, Run, Tracked, descendants, eventually, eventually_within,
+    for_each_privilege, number_from_env, orphans,
 };
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -62,9 +67,16 @@ fn kill_many(test: &str, victim: Victim) {
             }
             no_process_stays(round);
         }
-        assert!(hits * 2 >= kills, "only {hits} of {kills} kills hit a living process");
+        assert!(
+            hits * 2 >= kills,
+            "only {hits} of {kills} kills hit a living process"
+        );
         // The next start sweeps what the dead could not take with them.
-        Run::new(&place, privilege).state(&state).command(["true"]).finish().assert_code(0);
+        Run::new(&place, privilege)
+            .state(&state)
+            .command(["true"])
+            .finish()
+            .assert_code(0);
         before.assert_unchanged();
     });
 }
@@ -76,16 +88,28 @@ fn round_share(round: usize, of: usize) -> f64 {
 /// How long a run takes until its command has started.
 fn usual_time(place: &Place, privilege: Privilege, state: &Path) -> Duration {
     let started = Instant::now();
-    Run::new(place, privilege).state(state).command(["true"]).finish().assert_code(0);
+    Run::new(place, privilege)
+        .state(state)
+        .command(["true"])
+        .finish()
+        .assert_code(0);
     started.elapsed()
 }
 
 /// One run, one kill. The moment is a stage of the run, not a wait for anything:
 /// whatever was reached by then is what gets interrupted.
-fn kill_once(place: &Place, privilege: Privilege, state: &Path, at: (Victim, usize, Duration)) -> bool {
+fn kill_once(
+    place: &Place,
+    privilege: Privilege,
+    state: &Path,
+    at: (Victim, usize, Duration),
+) -> bool {
     let (victim, round, moment) = at;
     let started = Instant::now();
-    let child = Run::new(place, privilege).state(state).command(["sleep", "1000"]).spawn();
+    let child = Run::new(place, privilege)
+        .state(state)
+        .command(["sleep", "1000"])
+        .spawn();
     let chosen = eventually_within(moment + Duration::from_secs(10), || {
         if started.elapsed() < moment {
             return None;
@@ -114,13 +138,23 @@ fn choose(victim: Victim, round: usize, child: &Tracked) -> Option<Pid> {
 }
 
 fn await_end(mut child: Tracked, round: usize) {
-    let status = eventually(&format!("round {round}: the command ends after a kill"), || child.try_wait().unwrap());
-    assert_ne!(status.code(), Some(0), "round {round}: success after a kill");
+    let status = eventually(
+        &format!("round {round}: the command ends after a kill"),
+        || child.try_wait().unwrap(),
+    );
+    assert_ne!(
+        status.code(),
+        Some(0),
+        "round {round}: success after a kill"
+    );
 }
 
 /// Orphans die with what started them; nothing needs a second command for that.
 fn no_process_stays(round: usize) {
-    eventually(&format!("round {round}: every process of the sandbox is gone"), || orphans().is_empty().then_some(()));
+    eventually(
+        &format!("round {round}: every process of the sandbox is gone"),
+        || orphans().is_empty().then_some(()),
+    );
 }
 
 /// Several at once, all killed: their traces must not be taken for one another's.
@@ -133,8 +167,14 @@ fn killing_several_launchers_at_once() {
         let survivor = Run::new(&place, privilege).state(&state).command(["cat"]);
         let mut survivor = survivor.spawn();
         for round in 0..5 {
-            let children: Vec<Tracked> =
-                (0..3).map(|_| Run::new(&place, privilege).state(&state).command(["sleep", "1000"]).spawn()).collect();
+            let children: Vec<Tracked> = (0..3)
+                .map(|_| {
+                    Run::new(&place, privilege)
+                        .state(&state)
+                        .command(["sleep", "1000"])
+                        .spawn()
+                })
+                .collect();
             for child in &children {
                 let pid = eventually("a launcher", || choose(Victim::Launcher, 0, child));
                 // Already over by itself would be a failure of its own, seen below.
@@ -143,9 +183,16 @@ fn killing_several_launchers_at_once() {
             for child in children {
                 await_end(child, round);
             }
-            Run::new(&place, privilege).state(&state).command(["true"]).finish().assert_code(0);
+            Run::new(&place, privilege)
+                .state(&state)
+                .command(["true"])
+                .finish()
+                .assert_code(0);
         }
-        assert!(survivor.try_wait().unwrap().is_none(), "a neighbour was swept while it lived");
+        assert!(
+            survivor.try_wait().unwrap().is_none(),
+            "a neighbour was swept while it lived"
+        );
         drop(survivor.stdin.take());
         let status = eventually("the survivor's end", || survivor.try_wait().unwrap());
         assert_eq!(status.code(), Some(0));
@@ -159,11 +206,14 @@ fn the_command_s_streams_close_under_it() {
     for_each_privilege("closed_streams", |privilege| {
         let place = Place::new();
         let before = HostSnapshot::take(place.path());
-        let run = Run::new(&place, privilege).shell("while :; do echo tick || exit 7; sleep 0.05; done");
+        let run =
+            Run::new(&place, privilege).shell("while :; do echo tick || exit 7; sleep 0.05; done");
         let mut child = run.spawn();
         drop(child.stdout.take());
         drop(child.stdin.take());
-        let status = eventually("the end of a run without readers", || child.try_wait().unwrap());
+        let status = eventually("the end of a run without readers", || {
+            child.try_wait().unwrap()
+        });
         assert_ne!(status.code(), Some(0));
         drop(child);
         before.assert_unchanged();

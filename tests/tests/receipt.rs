@@ -1,6 +1,10 @@
 //! The receipt: what was enforced, as read back, and never silently less.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use lakekeep_tests::{Finished, Place, Privilege, Run, for_each_privilege};
 use serde_json::Value;
@@ -22,10 +26,20 @@ const ALWAYS: [&str; 12] = [
 ];
 
 /// Layers that root always has as well.
-const AS_ROOT: [&str; 6] = ["id_range", "separate_uid", "memory_limit", "pids_limit", "cgroup_namespace", "not_dumpable"];
+const AS_ROOT: [&str; 6] = [
+    "id_range",
+    "separate_uid",
+    "memory_limit",
+    "pids_limit",
+    "cgroup_namespace",
+    "not_dumpable",
+];
 
 fn state<'a>(run: &'a Finished, layer: &str) -> &'a str {
-    run.layer(layer).and_then(|l| l.get("state")).and_then(Value::as_str).unwrap_or("absent")
+    run.layer(layer)
+        .and_then(|l| l.get("state"))
+        .and_then(Value::as_str)
+        .unwrap_or("absent")
 }
 
 #[test]
@@ -36,7 +50,10 @@ fn every_layer_is_listed_once_with_a_state() {
         run.assert_code(0);
         let receipt = run.receipt.as_ref().unwrap();
         let layers = receipt["receipt"]["layers"].as_array().unwrap();
-        let mut names: Vec<&str> = layers.iter().map(|layer| layer["layer"].as_str().unwrap()).collect();
+        let mut names: Vec<&str> = layers
+            .iter()
+            .map(|layer| layer["layer"].as_str().unwrap())
+            .collect();
         let count = names.len();
         names.sort_unstable();
         names.dedup();
@@ -61,11 +78,21 @@ fn the_layers_that_must_hold_are_enforced() {
         let run = Run::new(&place, privilege).command(["true"]).finish();
         run.assert_code(0);
         for layer in ALWAYS {
-            assert_eq!(state(&run, layer), "enforced", "{layer}: {:?}", run.layer(layer));
+            assert_eq!(
+                state(&run, layer),
+                "enforced",
+                "{layer}: {:?}",
+                run.layer(layer)
+            );
         }
         if privilege == Privilege::Root {
             for layer in AS_ROOT {
-                assert_eq!(state(&run, layer), "enforced", "{layer}: {:?}", run.layer(layer));
+                assert_eq!(
+                    state(&run, layer),
+                    "enforced",
+                    "{layer}: {:?}",
+                    run.layer(layer)
+                );
             }
         }
     });
@@ -77,19 +104,34 @@ fn the_claims_agree_with_what_the_task_sees() {
     for_each_privilege("agreement", |privilege| {
         let place = Place::new();
         let script = "grep -E '^(NoNewPrivs|Seccomp|CapBnd|CapEff|CapAmb):' /proc/self/status; ulimit -n; readlink /proc/self/ns/user";
-        let run = Run::new(&place, privilege).flags(["--open-files", "77"]).shell(script).finish();
+        let run = Run::new(&place, privilege)
+            .flags(["--open-files", "77"])
+            .shell(script)
+            .finish();
         run.assert_code(0);
         let text = run.text();
-        let says = |line: &str| text.lines().any(|at| at.split_whitespace().collect::<Vec<_>>().join(" ") == line);
+        let says = |line: &str| {
+            text.lines()
+                .any(|at| at.split_whitespace().collect::<Vec<_>>().join(" ") == line)
+        };
         assert!(says("NoNewPrivs: 1"), "{text}");
         assert!(says("Seccomp: 2"), "{text}");
         for set in ["CapBnd", "CapEff", "CapAmb"] {
             assert!(says(&format!("{set}: 0000000000000000")), "{text}");
         }
         assert!(says("77"), "{text}");
-        let own = std::fs::read_link("/proc/self/ns/user").unwrap().display().to_string();
+        let own = std::fs::read_link("/proc/self/ns/user")
+            .unwrap()
+            .display()
+            .to_string();
         assert!(!text.contains(&own), "the host's user namespace: {text}");
-        for layer in ["no_new_privileges", "seccomp", "capabilities", "open_files_limit", "user_namespace"] {
+        for layer in [
+            "no_new_privileges",
+            "seccomp",
+            "capabilities",
+            "open_files_limit",
+            "user_namespace",
+        ] {
             assert_eq!(state(&run, layer), "enforced", "{layer}");
         }
     });
@@ -99,15 +141,25 @@ fn the_claims_agree_with_what_the_task_sees() {
 fn a_limit_s_value_is_the_kernel_s() {
     for_each_privilege("values", |privilege| {
         let place = Place::new();
-        let run = Run::new(&place, privilege).flags(["--memory", "256MiB", "--pids", "33"]).command(["true"]).finish();
+        let run = Run::new(&place, privilege)
+            .flags(["--memory", "256MiB", "--pids", "33"])
+            .command(["true"])
+            .finish();
         run.assert_code(0);
         for (layer, value) in [("memory_limit", 256 * 1024 * 1024), ("pids_limit", 33)] {
             if state(&run, layer) == "enforced" {
                 let text = run.layer(layer).unwrap()["value"].to_string();
                 assert!(text.contains(&value.to_string()), "{layer}: {text}");
             } else {
-                assert!(run.unenforced(layer).is_some(), "{layer} is neither enforced nor explained");
-                assert_eq!(privilege, Privilege::User, "{layer} must be enforced for root");
+                assert!(
+                    run.unenforced(layer).is_some(),
+                    "{layer} is neither enforced nor explained"
+                );
+                assert_eq!(
+                    privilege,
+                    Privilege::User,
+                    "{layer} must be enforced for root"
+                );
             }
         }
     });
@@ -118,9 +170,17 @@ fn a_floor_that_holds_changes_nothing() {
     for_each_privilege("floor", |privilege| {
         let place = Place::new();
         let list = ALWAYS.map(|layer| format!("\"{layer}\"")).join(", ");
-        let policy = place.file("floor.toml", privilege, format!("version = 1\n[floor]\nrequire = [{list}]\n"));
+        let policy = place.file(
+            "floor.toml",
+            privilege,
+            format!("version = 1\n[floor]\nrequire = [{list}]\n"),
+        );
         let policy = policy.display().to_string();
-        Run::new(&place, privilege).flags(["--policy", &policy]).command(["true"]).finish().assert_code(0);
+        Run::new(&place, privilege)
+            .flags(["--policy", &policy])
+            .command(["true"])
+            .finish()
+            .assert_code(0);
     });
 }
 
@@ -149,7 +209,10 @@ fn the_receipt_survives_every_ending() {
             run.assert_verdict(kind);
             assert!(run.layer("seccomp").is_some(), "{:?}", run.receipt);
         }
-        let run = Run::new(&place, privilege).flags(["--timeout", "300ms"]).command(["sleep", "9"]).finish();
+        let run = Run::new(&place, privilege)
+            .flags(["--timeout", "300ms"])
+            .command(["sleep", "9"])
+            .finish();
         run.assert_verdict("wall_time");
         assert!(run.layer("seccomp").is_some());
     });

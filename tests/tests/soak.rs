@@ -2,20 +2,28 @@
 //!
 //! `LAKEKEEP_TESTS_RUNS` sets the number of runs per privilege.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
 
 use lakekeep_tests::{
-    HostSnapshot, Place, Privilege, Run, cgroups_of_lakekeep, for_each_privilege, number_from_env, open_descriptors, orphans,
+    HostSnapshot, Place, Privilege, Run, cgroups_of_lakekeep, for_each_privilege, number_from_env,
+    open_descriptors, orphans,
 };
 
 /// What must not grow, with its count.
 fn counts() -> BTreeMap<&'static str, usize> {
     BTreeMap::from([
         ("orphans", orphans().len()),
-        ("descriptors of the test", open_descriptors(std::process::id())),
+        (
+            "descriptors of the test",
+            open_descriptors(std::process::id()),
+        ),
         ("control groups of lakekeep", cgroups_of_lakekeep().len()),
         ("mounts", lines("/proc/self/mountinfo")),
         ("network namespaces", network_namespaces()),
@@ -29,10 +37,17 @@ fn lines(path: &str) -> usize {
 
 /// Different network namespaces that some process is in.
 fn network_namespaces() -> usize {
-    let Ok(list) = fs::read_dir("/proc") else { return 0 };
+    let Ok(list) = fs::read_dir("/proc") else {
+        return 0;
+    };
     let mut found: Vec<_> = list
         .filter_map(Result::ok)
-        .filter(|entry| entry.file_name().to_str().is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit())))
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit()))
+        })
         .filter_map(|entry| fs::read_link(entry.path().join("ns/net")).ok())
         .collect();
     found.sort();
@@ -53,9 +68,15 @@ fn nothing_grows() {
         before.assert_unchanged();
         let grown = lakekeep_tests::eventually_within(std::time::Duration::from_secs(20), || {
             let now = counts();
-            now.iter().all(|(what, count)| count <= &warm[what]).then_some(())
+            now.iter()
+                .all(|(what, count)| count <= &warm[what])
+                .then_some(())
         });
-        assert!(grown.is_some(), "before {warm:?}, after {runs} runs {:?}", counts());
+        assert!(
+            grown.is_some(),
+            "before {warm:?}, after {runs} runs {:?}",
+            counts()
+        );
     });
 }
 
@@ -67,8 +88,15 @@ fn repeat(place: &Place, privilege: Privilege, state: &std::path::Path, runs: us
             0 => run.command(["true"]).finish().assert_code(0),
             1 => run.command(["/none-such"]).finish().assert_code(127),
             2 => run.shell("kill -KILL $$").finish().assert_code(137),
-            3 => run.shell("sleep 1000 & echo x; exit 5").finish().assert_code(5),
-            _ => run.flags(["--memory", "nonsense"]).command(["true"]).finish().assert_code(125),
+            3 => run
+                .shell("sleep 1000 & echo x; exit 5")
+                .finish()
+                .assert_code(5),
+            _ => run
+                .flags(["--memory", "nonsense"])
+                .command(["true"])
+                .finish()
+                .assert_code(125),
         };
     }
 }

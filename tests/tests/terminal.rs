@@ -1,6 +1,10 @@
 //! `--tty`: the command has a terminal of the size of the caller's.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::fs::File;
 use std::io::Read;
@@ -23,7 +27,8 @@ struct Session {
 impl Session {
     /// `lakekeep run --tty` with a terminal of its own, as a shell would start it.
     fn start(place: &Place, privilege: Privilege, script: &str) -> Self {
-        let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        let controller =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&controller).unwrap();
         unlockpt(&controller).unwrap();
         tcsetwinsize(&controller, size(33, 77)).unwrap();
@@ -31,18 +36,36 @@ impl Session {
         let path = std::path::PathBuf::from(name.to_str().unwrap());
         let terminal = File::options().read(true).write(true).open(&path).unwrap();
         std::os::unix::fs::chown(&path, Some(privilege.uid()), None).unwrap();
-        let run = Run::new(place, privilege).flags(["--tty"]).shell(script).to_command();
+        let run = Run::new(place, privilege)
+            .flags(["--tty"])
+            .shell(script)
+            .to_command();
         // setsid(1) makes the terminal the session's: without one no SIGWINCH comes.
         let mut command = Command::new("/usr/bin/setsid");
-        command.arg("--ctty").arg(run.get_program()).args(run.get_args()).env_clear();
-        command.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        command.stdin(terminal.try_clone().unwrap()).stdout(terminal.try_clone().unwrap()).stderr(Stdio::from(terminal));
+        command
+            .arg("--ctty")
+            .arg(run.get_program())
+            .args(run.get_args())
+            .env_clear();
+        command.envs(
+            run.get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+        command
+            .stdin(terminal.try_clone().unwrap())
+            .stdout(terminal.try_clone().unwrap())
+            .stderr(Stdio::from(terminal));
         privilege.apply(&mut command);
         let child = Tracked::spawn(&mut command);
         // The command holds copies of the terminal: what it holds must not stay here.
         drop(command);
         let output = follow(File::from(controller.try_clone().unwrap()));
-        Self { _child: child, controller, output, seen: String::new() }
+        Self {
+            _child: child,
+            controller,
+            output,
+            seen: String::new(),
+        }
     }
 
     fn await_text(&mut self, text: &str) {
@@ -56,7 +79,12 @@ impl Session {
 }
 
 fn size(rows: u16, columns: u16) -> Winsize {
-    Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
+    Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    }
 }
 
 fn follow(mut from: File) -> Receiver<Vec<u8>> {
@@ -89,7 +117,8 @@ fn all_three_streams_are_a_terminal_of_the_caller_s_size() {
 fn a_new_window_size_reaches_the_command() {
     for_each_privilege("winsize", |privilege| {
         let place = Place::new();
-        let script = "trap 'echo size $(stty size)' WINCH; echo ready; while :; do sleep 0.05; done";
+        let script =
+            "trap 'echo size $(stty size)' WINCH; echo ready; while :; do sleep 0.05; done";
         let mut session = Session::start(&place, privilege, script);
         session.await_text("ready");
         tcsetwinsize(&session.controller, size(40, 100)).unwrap();
@@ -101,7 +130,8 @@ fn a_new_window_size_reaches_the_command() {
 fn control_c_interrupts_the_command() {
     for_each_privilege("control_c", |privilege| {
         let place = Place::new();
-        let script = "trap 'echo interrupted; exit 0' INT; echo ready; while :; do sleep 0.05; done";
+        let script =
+            "trap 'echo interrupted; exit 0' INT; echo ready; while :; do sleep 0.05; done";
         let mut session = Session::start(&place, privilege, script);
         session.await_text("ready");
         rustix::io::write(&session.controller, b"\x03").unwrap();
@@ -113,7 +143,9 @@ fn control_c_interrupts_the_command() {
 fn without_the_flag_there_is_no_terminal() {
     for_each_privilege("no_tty", |privilege| {
         let place = Place::new();
-        let run = Run::new(&place, privilege).shell("test -t 0 || test -t 1 || echo none; (: </dev/tty) 2>/dev/null || echo no-ctty").finish();
+        let run = Run::new(&place, privilege)
+            .shell("test -t 0 || test -t 1 || echo none; (: </dev/tty) 2>/dev/null || echo no-ctty")
+            .finish();
         run.assert_code(0);
         assert_eq!(run.text(), "none\nno-ctty\n");
     });

@@ -12,7 +12,7 @@ pub enum StartError {
     Usage,
     #[error("more than one thread: fork would be unsafe")]
     Threads(#[source] Errno),
-    #[error("descriptor 3 is not a socket to a manager; this program is started by lakekeep")]
+    #[error("standard input is not a socket to a manager; this program is started by lakekeep")]
     NoChannel(#[source] Errno),
     #[error("no mount namespace; CAP_SYS_ADMIN is needed")]
     MountNamespace(#[source] Errno),

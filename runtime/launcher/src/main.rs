@@ -5,7 +5,7 @@
 //! libcontainer, with a mount table, a state folder and cgroups of its own, so
 //! that its death leaves nothing but names that the next launcher sweeps.
 //!
-//! `lakekeep-launcher STATE_DIR` serves on descriptor 3 until its manager
+//! `lakekeep-launcher STATE_DIR` serves on standard input until its manager
 //! closes the other end; then it destroys what it made.
 
 mod cgroups;

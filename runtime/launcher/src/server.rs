@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use lakekeep_protocol::launch::{Created, LaunchStep, SandboxSpec};
-use lakekeep_protocol::{CHANNEL_FD, Channel, LauncherReply, LauncherRequest};
+use lakekeep_protocol::{Channel, LauncherReply, LauncherRequest};
 use lakekeep_sys::error::Context;
 use lakekeep_sys::{memfd, process};
 
@@ -15,6 +15,9 @@ use crate::ids::Leases;
 use crate::sandbox::{Sandbox, Workshop};
 use crate::state::State;
 use crate::{INIT, check};
+
+/// Above stdin, stdout and stderr.
+const FIRST_OWN_FD: i32 = 3;
 
 /// Most sandboxes of one launcher.
 const MAX_SANDBOXES: usize = 4096;
@@ -34,11 +37,14 @@ pub struct Server {
     state: State,
 }
 
-/// Takes the inherited socket.
+/// Takes the socket that is standard input, and leaves /dev/null there.
 pub fn channel() -> Result<Manager, StartError> {
-    process::inherited(CHANNEL_FD)
-        .map(Channel::new)
-        .map_err(StartError::NoChannel)
+    let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), FIRST_OWN_FD)
+        .map_err(StartError::NoChannel)?;
+    rustix::net::sockopt::socket_type(&socket).map_err(StartError::NoChannel)?;
+    let null = std::fs::File::open("/dev/null").context("open", "/dev/null")?;
+    process::place_at(null.as_fd(), 0).context("dup2", "standard input")?;
+    Ok(Channel::new(socket))
 }
 
 impl Server {

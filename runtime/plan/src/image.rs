@@ -21,9 +21,10 @@ pub struct HostImage {
     pub directories: Vec<String>,
     /// Symbolic links of `/` to repeat: `/bin` → `usr/bin`.
     pub links: Vec<(String, String)>,
-    /// Files and directories of /etc that carry no secret and that programs
-    /// need: the linker's cache, certificates, alternatives.
-    pub etc: Vec<String>,
+    /// Files of /etc that carry no secret and that programs need.
+    pub etc_files: Vec<String>,
+    /// Directories of /etc alike: certificates, alternatives.
+    pub etc_directories: Vec<String>,
     /// An interpreter's own prefix outside of these, when asked for.
     pub interpreter: Option<String>,
 }

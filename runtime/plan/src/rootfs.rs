@@ -84,8 +84,12 @@ fn skeleton(parts: &Parts<'_>) -> Vec<RootfsStep> {
     with_parents(parts.policy.workdir().as_str(), &mut directories);
     let mut files = Vec::new();
     if let ImageFacts::Host(image) = parts.image {
-        for name in &image.directories {
+        for name in image.directories.iter().chain(&image.etc_directories) {
             with_parents(name, &mut directories);
+        }
+        for name in &image.etc_files {
+            parent(name, &mut directories);
+            files.push(file(name.as_str(), Vec::new()));
         }
         if let Some(prefix) = &image.interpreter {
             with_parents(prefix, &mut directories);
@@ -195,7 +199,8 @@ fn host(image: &HostImage) -> Vec<RootfsStep> {
         });
     }
     steps.extend(image.directories.iter().map(|path| bind(path, true)));
-    steps.extend(image.etc.iter().map(|path| bind(path, false)));
+    let etc = image.etc_files.iter().chain(&image.etc_directories);
+    steps.extend(etc.map(|path| bind(path, false)));
     steps.extend(image.interpreter.iter().map(|path| bind(path, true)));
     steps
 }

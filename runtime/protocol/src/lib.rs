@@ -32,5 +32,6 @@ pub use task::{InitReply, InitRequest};
 /// The version of every frame; a peer of another version is refused.
 pub const VERSION: u8 = 1;
 
-/// The descriptor number on which a launcher or an init finds its socket.
+/// The descriptor number on which an init finds its socket. A launcher finds
+/// its own on standard input.
 pub const CHANNEL_FD: i32 = 3;

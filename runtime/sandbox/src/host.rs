@@ -100,8 +100,6 @@ fn words(path: &str) -> Result<Option<Vec<String>>, ProbeError> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use super::*;
 
     #[test]
@@ -113,19 +111,5 @@ mod tests {
         assert!(facts.memory_total > 1 << 20);
         assert!(facts.pid_max > 100);
         assert!(!facts.caller.uid_map.is_empty());
-    }
-
-    #[test]
-    fn a_probe_is_quick_enough_for_every_run() {
-        let best = (0..50)
-            .map(|_| {
-                let started = Instant::now();
-                probe().unwrap();
-                started.elapsed()
-            })
-            .min()
-            .unwrap();
-        eprintln!("probe: {best:?}");
-        assert!(best < Duration::from_millis(3), "{best:?}");
     }
 }

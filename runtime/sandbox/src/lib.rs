@@ -1,1 +1,48 @@
-//! Skeleton.
+//! The public Rust API: make a sandbox, run a task in it, learn how it ended
+//! and what was enforced.
+//!
+//! The stages consume each other: [`lakekeep_policy::PolicyDoc`] → `Policy` →
+//! [`lakekeep_plan::Plan`] → [`Sandbox`] → [`Task`] → [`Outcome`]. An invalid
+//! order does not compile.
+//!
+//! ```no_run
+//! use lakekeep_plan::Command;
+//! use lakekeep_policy::{Policy, PolicyDoc};
+//! use lakekeep_sandbox::{Launcher, Stdio, host, plan_for};
+//!
+//! let facts = host::probe()?;
+//! let policy = Policy::check(PolicyDoc::default())?;
+//! let command = Command {
+//!     arguments: vec![b"/usr/bin/id".to_vec()],
+//!     path: "/usr/bin".to_owned(),
+//!     ..Command::default()
+//! };
+//! let plan = plan_for(&policy, &facts, &command, None)?;
+//! let sandbox = Launcher::start(&facts)?.create(plan)?;
+//! let outcome = sandbox.spawn(Stdio::null()?)?.wait()?;
+//! println!("{:?}", outcome.verdict);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod doctor;
+mod error;
+pub mod host;
+mod image;
+mod launcher;
+pub mod live;
+mod planning;
+mod receipt;
+mod relay;
+mod sandbox;
+mod task;
+mod verdict;
+
+pub use error::SandboxError;
+pub use image::ImageError;
+pub use launcher::{Launcher, state_directory};
+pub use planning::{PlanningError, plan_for};
+pub use receipt::{LayerReceipt, LayerState, Receipt};
+pub use relay::{Console, Interaction};
+pub use sandbox::Sandbox;
+pub use task::{Outcome, Stdio, Task};
+pub use verdict::{Kind, Verdict};

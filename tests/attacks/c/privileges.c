@@ -81,6 +81,39 @@ static int leave_setuid(void)
     return blocked("chmod");
 }
 
+static int made_setuid(const char *path, long result, const char *what)
+{
+    struct stat made;
+    int error = errno;
+    int hit = result >= 0 && lstat(path, &made) == 0 && (made.st_mode & (S_ISUID | S_ISGID));
+    unlink(path);
+    rmdir(path);
+    errno = error;
+    return hit ? succeeded("%s left the bit on the host's volume", what) : -1;
+}
+
+/* The same by the mode of a new file. */
+static int create_setuid(void)
+{
+    char path[256];
+    must_path(path, sizeof path, "rw", "created-setuid");
+    unlink(path);
+    struct {
+        uint64_t flags, mode, resolve;
+    } how = {O_WRONLY | O_CREAT, 06755, 0};
+    umask(0);
+    if (made_setuid(path, open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 06755), "open") == SUCCEEDED)
+        return SUCCEEDED;
+    if (made_setuid(path, syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how), "openat2") ==
+        SUCCEEDED)
+        return SUCCEEDED;
+    if (made_setuid(path, creat(path, 06755), "creat") == SUCCEEDED)
+        return SUCCEEDED;
+    if (made_setuid(path, mknod(path, S_IFREG | 06755, 0), "mknod") == SUCCEEDED)
+        return SUCCEEDED;
+    return blocked("every way to make the file");
+}
+
 static int become_root(void)
 {
     static const unsigned ids[] = {0, 1, 1001, 4242, 65534};
@@ -246,6 +279,7 @@ const struct attack privilege_attacks[] = {
     {"setuid_file", setuid_file},
     {"capability_file", capability_file},
     {"leave_setuid", leave_setuid},
+    {"create_setuid", create_setuid},
     {"become_root", become_root},
     {"add_groups", add_groups},
     {"hostname_change", hostname_change},

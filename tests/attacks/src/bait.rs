@@ -63,7 +63,10 @@ fn read_facts(child: &mut Child) -> io::Result<Vec<(String, String)>> {
         stderr.read_to_string(&mut why)?;
     }
     child.wait()?;
-    Err(io::Error::other(format!("the bait is not ready: {}", why.trim())))
+    Err(io::Error::other(format!(
+        "the bait is not ready: {}",
+        why.trim()
+    )))
 }
 
 impl Drop for Bait {

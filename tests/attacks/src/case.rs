@@ -42,6 +42,8 @@ pub struct Case {
     pub limits: &'static [&'static str],
     /// Verdicts that count as blocked though the program could not say so itself.
     pub ends: &'static [&'static str],
+    /// Whether its bait can be laid out by root only.
+    pub planted: bool,
     /// The receipt's layer that stops it, where an unprivileged host may lack it.
     pub layer: Option<&'static str>,
 }
@@ -61,6 +63,7 @@ impl Case {
             presets: WIDE,
             limits: &[],
             ends: &[],
+            planted: false,
             layer: None,
         }
     }
@@ -82,6 +85,18 @@ impl Case {
     pub(crate) const fn needs(mut self, needs: &'static [&'static str]) -> Self {
         self.needs = needs;
         self
+    }
+
+    /// Its bait is a set-uid file, a file with capabilities, a device node.
+    pub(crate) const fn planted(mut self) -> Self {
+        self.planted = true;
+        self
+    }
+
+    /// Whether only root can prove that it works outside.
+    #[must_use]
+    pub fn needs_root(&self) -> bool {
+        self.planted || self.outside != Outside::User
     }
 
     /// Fails under every preset. Only for cases that start no process.

@@ -30,11 +30,20 @@ const SIGSYS: i32 = 128 + 31;
 /// on the way to the attack proves nothing about the attack.
 #[must_use]
 pub fn judge(case: &Case, ended: &Ended) -> Judgement {
-    let reached = ended.stderr.contains(&format!("attack: start: {}", case.name));
-    let last = ended.stderr.lines().rfind(|line| line.starts_with("attack: "));
+    let reached = ended
+        .stderr
+        .contains(&format!("attack: start: {}", case.name));
+    let last = ended
+        .stderr
+        .lines()
+        .rfind(|line| line.starts_with("attack: "));
     let said = last.unwrap_or("").to_owned();
     if !reached {
-        return Judgement::Broken(format!("the attack was never started (exit {}): {}", ended.code, ended.stderr.trim()));
+        return Judgement::Broken(format!(
+            "the attack was never started (exit {}): {}",
+            ended.code,
+            ended.stderr.trim()
+        ));
     }
     let verdict = ended.verdict.as_deref();
     if let Some(kind) = verdict.filter(|kind| case.ends.contains(kind)) {
@@ -44,8 +53,13 @@ pub fn judge(case: &Case, ended: &Ended) -> Judgement {
         0 => Judgement::Succeeded(said),
         1 => Judgement::Blocked(said),
         SIGSYS => Judgement::Blocked("killed by SIGSYS".to_owned()),
-        _ if verdict == Some("denied_syscall") => Judgement::Blocked("the sandbox's verdict: denied_syscall".to_owned()),
-        code => Judgement::Broken(format!("exit {code}, verdict {}: {said}", verdict.unwrap_or("none"))),
+        _ if verdict == Some("denied_syscall") => {
+            Judgement::Blocked("the sandbox's verdict: denied_syscall".to_owned())
+        }
+        code => Judgement::Broken(format!(
+            "exit {code}, verdict {}: {said}",
+            verdict.unwrap_or("none")
+        )),
     }
 }
 
@@ -54,32 +68,61 @@ mod tests {
     use super::*;
 
     fn ended(code: i32, stderr: &str, verdict: Option<&str>) -> Ended {
-        Ended { code, stderr: stderr.to_owned(), verdict: verdict.map(str::to_owned) }
+        Ended {
+            code,
+            stderr: stderr.to_owned(),
+            verdict: verdict.map(str::to_owned),
+        }
     }
 
-    const CASE: Case = Case::new("probe", 1, "a probe").limit("memory_limit", &[], &["out_of_memory"]);
+    const CASE: Case =
+        Case::new("probe", 1, "a probe").limit("memory_limit", &[], &["out_of_memory"]);
 
     #[test]
     fn a_case_that_never_started_is_broken_whatever_the_code() {
         for code in [0, 1, 2, 125, SIGSYS] {
-            assert!(matches!(judge(&CASE, &ended(code, "nothing", None)), Judgement::Broken(_)));
+            assert!(matches!(
+                judge(&CASE, &ended(code, "nothing", None)),
+                Judgement::Broken(_)
+            ));
         }
     }
 
     #[test]
     fn codes_after_the_start() {
         let start = "attack: start: probe\nattack: x: y\n";
-        assert!(matches!(judge(&CASE, &ended(0, start, None)), Judgement::Succeeded(_)));
-        assert!(matches!(judge(&CASE, &ended(1, start, None)), Judgement::Blocked(_)));
-        assert!(matches!(judge(&CASE, &ended(2, start, None)), Judgement::Broken(_)));
-        assert!(matches!(judge(&CASE, &ended(125, start, None)), Judgement::Broken(_)));
-        assert!(matches!(judge(&CASE, &ended(SIGSYS, start, None)), Judgement::Blocked(_)));
+        assert!(matches!(
+            judge(&CASE, &ended(0, start, None)),
+            Judgement::Succeeded(_)
+        ));
+        assert!(matches!(
+            judge(&CASE, &ended(1, start, None)),
+            Judgement::Blocked(_)
+        ));
+        assert!(matches!(
+            judge(&CASE, &ended(2, start, None)),
+            Judgement::Broken(_)
+        ));
+        assert!(matches!(
+            judge(&CASE, &ended(125, start, None)),
+            Judgement::Broken(_)
+        ));
+        assert!(matches!(
+            judge(&CASE, &ended(SIGSYS, start, None)),
+            Judgement::Blocked(_)
+        ));
     }
 
     #[test]
     fn only_the_case_s_own_verdicts_count() {
         let start = "attack: start: probe\n";
-        assert!(matches!(judge(&CASE, &ended(137, start, Some("out_of_memory"))), Judgement::Blocked(_)));
-        assert!(matches!(judge(&CASE, &ended(137, start, Some("signal"))), Judgement::Broken(_)));
+        assert!(matches!(
+            judge(&CASE, &ended(137, start, Some("out_of_memory"))),
+            Judgement::Blocked(_)
+        ));
+        assert!(matches!(
+            judge(&CASE, &ended(137, start, Some("signal"))),
+            Judgement::Broken(_)
+        ));
     }
 }

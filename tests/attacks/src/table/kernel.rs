@@ -3,6 +3,8 @@
 use super::at;
 use crate::case::Case;
 
+// A table: one case a line.
+#[rustfmt::skip]
 pub(super) const CASES: &[Case] = &[
     // Foreign architectures.
     at("i386_getpid", 19, "call through int 0x80").user().needs(&["i386"]).everywhere(),
@@ -58,9 +60,10 @@ pub(super) const CASES: &[Case] = &[
     // Privileges.
     at("capabilities_held", 10, "hold a capability").everywhere(),
     at("raise_caps", 10, "raise a capability").everywhere(),
-    at("setuid_file", 15, "gain by a set-uid file on a volume").user(),
-    at("capability_file", 15, "gain by a file's capabilities on a volume").user(),
+    at("setuid_file", 15, "gain by a set-uid file on a volume").user().planted(),
+    at("capability_file", 15, "gain by a file's capabilities on a volume").user().planted(),
     at("leave_setuid", 15, "leave a set-uid file on the host's volume").user(),
+    at("create_setuid", 15, "make a set-uid file on the host's volume by its first mode").user(),
     at("become_root", 10, "change the user").everywhere(),
     at("add_groups", 10, "change the groups").everywhere(),
     at("hostname_change", 28, "rename the host").fresh("u").everywhere(),
@@ -80,7 +83,7 @@ pub(super) const CASES: &[Case] = &[
     at("raise_limit", 39, "raise a hard limit").needs(&["cap_sys_resource"]).everywhere(),
     at("make_char_device", 28, "make a character device").everywhere(),
     at("make_block_device", 28, "make a block device").needs(&["loop_device"]).everywhere(),
-    at("planted_device", 28, "open a device node on a volume").everywhere(),
+    at("planted_device", 28, "open a device node on a volume").planted().everywhere(),
     // /proc, /sys, /dev.
     at("core_pattern", 29, "have the kernel pipe a core").everywhere(),
     at("sysrq", 29, "trigger sysrq").needs(&["sysrq"]).everywhere(),

@@ -9,14 +9,23 @@ use crate::case::Case;
 
 /// Every case, in the order of the threat model's chapters.
 pub fn cases() -> impl Iterator<Item = &'static Case> {
-    [runtime::CASES, kernel::CASES, resources::CASES, neighbours::CASES].into_iter().flatten()
+    [
+        runtime::CASES,
+        kernel::CASES,
+        resources::CASES,
+        neighbours::CASES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Not an attack: what a sandbox allows, so that a runner that sees only refusals
 /// is found out.
 #[must_use]
 pub fn control() -> &'static Case {
-    const CONTROL: Case = Case::new("control", 0, "use what is allowed").user().everywhere();
+    const CONTROL: Case = Case::new("control", 0, "use what is allowed")
+        .user()
+        .everywhere();
     &CONTROL
 }
 
@@ -41,7 +50,11 @@ mod tests {
     #[test]
     fn every_case_has_a_preset_and_a_title() {
         for case in cases() {
-            assert!(!case.presets.is_empty() && !case.title.is_empty(), "{}", case.name);
+            assert!(
+                !case.presets.is_empty() && !case.title.is_empty(),
+                "{}",
+                case.name
+            );
         }
     }
 }

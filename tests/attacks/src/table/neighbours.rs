@@ -3,6 +3,8 @@
 use super::at;
 use crate::case::Case;
 
+// A table: one case a line.
+#[rustfmt::skip]
 pub(super) const CASES: &[Case] = &[
     at("abstract_socket", 48, "connect to an abstract socket of the host's").user().everywhere(),
     at("descriptor_from_outside", 54, "receive a descriptor of the host's").user().everywhere(),

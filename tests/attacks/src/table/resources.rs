@@ -18,6 +18,8 @@ const TIME: &[&str] = &["--timeout", "1s"];
 const OOM: &[&str] = &["out_of_memory"];
 const FULL: &[&str] = &["disk_full"];
 
+// A table: one case a line.
+#[rustfmt::skip]
 pub(super) const CASES: &[Case] = &[
     at("fork_bomb", 35, "start 200 processes").limit("pids_limit", PIDS, &["pids"]),
     at("thread_bomb", 35, "start 200 threads").limit("pids_limit", PIDS, &["pids"]),

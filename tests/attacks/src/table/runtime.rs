@@ -3,6 +3,8 @@
 use super::at;
 use crate::case::Case;
 
+// A table: one case a line.
+#[rustfmt::skip]
 pub(super) const CASES: &[Case] = &[
     // Processes that are not the attacker's.
     at("exe_of_init", 7, "open the executable of a foreign process").everywhere(),

@@ -1,0 +1,235 @@
+//! The command line: one table for parser, help, man page and completions.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use lakekeep_policy::{Bytes, Cpus, Preset, parse_duration};
+
+/// Run untrusted code in a sandbox that holds, and learn what was enforced.
+#[derive(Debug, Parser)]
+#[command(name = "lakekeep", version, about, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run a command in a sandbox of its own.
+    ///
+    /// Exits with the command's own code; 124 when its time was over, 125 when
+    /// lakekeep itself failed or refused, 126 when the command cannot be
+    /// executed, 127 when it is not found, 128+N when signal N ended it.
+    Run(Box<RunArgs>),
+    /// Print what `run` would do, step by step, and do nothing.
+    Plan(Box<PlanArgs>),
+    /// Check what this host can enforce, with the remedy for what it cannot.
+    Doctor(DoctorArgs),
+    /// Show what the kernel enforces for a process, or what a receipt says.
+    Inspect(InspectArgs),
+    /// Print a shell completion script.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page, or write one for each command.
+    Man {
+        /// Write the pages into this folder instead.
+        #[arg(long, value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
+}
+
+/// The sandbox that is asked for.
+#[derive(Debug, Args)]
+pub struct SandboxArgs {
+    /// Policy document, TOML or JSON; flags are laid over it.
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+
+    /// What the rest starts from.
+    #[arg(long, value_name = "NAME", value_parser = preset)]
+    pub preset: Option<Preset>,
+
+    /// "host", a read-only view of this host's programs, or a folder that holds
+    /// a root file system.
+    #[arg(long, value_name = "host|DIR")]
+    pub image: Option<PathBuf>,
+
+    /// Add the prefix of this interpreter to the host image, and its folder to
+    /// PATH.
+    #[arg(long, value_name = "PROGRAM")]
+    pub interpreter: Option<PathBuf>,
+
+    /// Show a file or folder of the host inside; ro unless rw is said.
+    #[arg(long = "mount", short = 'm', value_name = "SRC:DST[:ro|rw]")]
+    pub mounts: Vec<String>,
+
+    /// Set a variable inside; NAME alone takes the caller's value.
+    #[arg(long = "env", short = 'e', value_name = "NAME[=VALUE]")]
+    pub variables: Vec<String>,
+
+    /// Working directory inside.
+    #[arg(long, short = 'w', value_name = "DIR")]
+    pub workdir: Option<String>,
+
+    /// Memory, such as 512MiB.
+    #[arg(long, value_name = "BYTES")]
+    pub memory: Option<Bytes>,
+
+    /// Swap on top of the memory.
+    #[arg(long, value_name = "BYTES")]
+    pub swap: Option<Bytes>,
+
+    /// Processors, such as 1.5.
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<Cpus>,
+
+    /// Processes and threads.
+    #[arg(long, value_name = "N")]
+    pub pids: Option<u32>,
+
+    /// Elapsed time, such as 30s.
+    #[arg(long, short = 't', value_name = "TIME", value_parser = time)]
+    pub timeout: Option<Duration>,
+
+    /// CPU time of each process.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub cpu_time: Option<Duration>,
+
+    /// Open files of each process.
+    #[arg(long, value_name = "N")]
+    pub open_files: Option<u64>,
+
+    /// Largest file that may be written.
+    #[arg(long, value_name = "BYTES")]
+    pub file_size: Option<Bytes>,
+
+    /// All writable directories of the sandbox together.
+    #[arg(long, value_name = "BYTES")]
+    pub scratch_size: Option<Bytes>,
+
+    /// Files and folders in them together.
+    #[arg(long, value_name = "N")]
+    pub scratch_inodes: Option<u64>,
+
+    /// Standard output and standard error together.
+    #[arg(long, value_name = "BYTES")]
+    pub output_limit: Option<Bytes>,
+
+    /// Refuse to run unless this layer is enforced (repeat, or separate with
+    /// commas).
+    #[arg(long = "require", value_name = "LAYER", value_delimiter = ',')]
+    pub require: Vec<String>,
+
+    /// Report which system calls were refused.
+    #[arg(long)]
+    pub explain_syscalls: bool,
+
+    /// Give the command a terminal.
+    #[arg(long)]
+    pub tty: bool,
+
+    /// The command and its arguments.
+    #[arg(last = true, value_name = "CMD", required = true)]
+    pub command: Vec<OsString>,
+}
+
+/// `lakekeep run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
+
+    /// What the command reads: this program's standard input, nothing, or a
+    /// file.
+    #[arg(long, value_name = "inherit|null|FILE", default_value = "inherit")]
+    pub stdin: OsString,
+
+    /// Write the receipt and the verdict as JSON to this file; "-" is standard
+    /// error.
+    #[arg(long, value_name = "FILE|-")]
+    pub receipt: Option<PathBuf>,
+
+    /// Write messages and the verdict as JSON lines on standard error.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lakekeep plan`
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lakekeep doctor`
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Run the attack suite on this host, in a sandbox, and report.
+    #[arg(long)]
+    pub attack: bool,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lakekeep inspect`
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// A process id of this host, or a file that `run --receipt` wrote.
+    #[arg(value_name = "PID|FILE")]
+    pub subject: String,
+
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// An output format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+fn preset(text: &str) -> Result<Preset, String> {
+    text.parse::<Preset>().map_err(|error| error.to_string())
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_table_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_help() {
+        let mut verbs = vec![Cli::command()];
+        while let Some(verb) = verbs.pop() {
+            for argument in verb.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {}", verb.get_name(), argument.get_id());
+            }
+            assert!(verb.get_about().is_some(), "{}", verb.get_name());
+            verbs.extend(verb.get_subcommands().cloned());
+        }
+    }
+}

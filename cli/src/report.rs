@@ -1,0 +1,97 @@
+//! What a person, or a program, is told.
+
+use std::io::Write;
+use std::path::Path;
+
+use lakekeep_sandbox::{Kind, Outcome};
+use lakekeep_seccomp::{Arch, syscall_name};
+use serde_json::{Value, json};
+
+/// How messages are written.
+#[derive(Debug, Clone, Copy)]
+pub struct Messages {
+    pub json: bool,
+}
+
+impl Messages {
+    /// One message on standard error.
+    pub fn say(self, level: &str, text: &str) {
+        if self.json {
+            say_line(&json!({ "level": level, "message": text }).to_string());
+        } else {
+            say_line(&format!("lakekeep: {text}"));
+        }
+    }
+
+    /// The verdict, unless it is an ordinary exit; warnings; refused calls.
+    pub fn outcome(self, outcome: &Outcome) {
+        for warning in &outcome.receipt.warnings {
+            self.say("warning", &format!("warning: {warning}"));
+        }
+        for (name, count) in refused(outcome) {
+            self.say("info", &format!("system call {name} was refused {count} times"));
+        }
+        if self.json {
+            say_line(&json!({ "verdict": outcome.verdict }).to_string());
+        } else if outcome.verdict.kind != Kind::Exit {
+            let verdict = &outcome.verdict;
+            let remedy = match verdict.remedy.as_str() {
+                "" => String::new(),
+                remedy => format!("; {remedy}"),
+            };
+            self.say("verdict", &format!("{}{remedy}", verdict.explanation));
+        }
+    }
+}
+
+/// A closed standard error loses messages, not the run.
+fn say_line(line: &str) {
+    if writeln!(std::io::stderr(), "{line}").is_err() {
+        // Nobody is there to be told.
+    }
+}
+
+/// Names of the refused system calls.
+fn refused(outcome: &Outcome) -> Vec<(String, u32)> {
+    let name = |number: i32| {
+        let arch = Arch::native()?;
+        syscall_name(arch, i64::from(number))
+    };
+    let named = outcome.refused.iter().map(|(number, count)| {
+        let text = name(*number).map_or_else(|| format!("number {number}"), str::to_owned);
+        (text, *count)
+    });
+    named.collect()
+}
+
+/// The receipt as JSON.
+pub fn receipt(outcome: &Outcome) -> Value {
+    let refused: Vec<Value> = refused(outcome)
+        .into_iter()
+        .map(|(name, count)| json!({ "syscall": name, "count": count }))
+        .collect();
+    json!({
+        "receipt": outcome.receipt,
+        "verdict": outcome.verdict,
+        "usage": {
+            "wall_us": outcome.wall_us,
+            "cpu_us": outcome.cpu_us,
+            "memory_peak": outcome.memory_peak,
+        },
+        "refused": refused,
+    })
+}
+
+/// Writes the receipt to `path`, whole or not at all.
+pub fn write_receipt(path: &Path, outcome: &Outcome) -> std::io::Result<()> {
+    let mut text = serde_json::to_string_pretty(&receipt(outcome))?;
+    text.push('\n');
+    if path == Path::new("-") {
+        return std::io::stderr().write_all(text.as_bytes());
+    }
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let draft = path.with_file_name(name);
+    std::fs::write(&draft, text)?;
+    std::fs::rename(&draft, path)
+}

@@ -1,0 +1,141 @@
+//! `lakekeep run`
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
+
+use lakekeep_sandbox::{Console, Launcher, Outcome, SandboxError, Stdio};
+use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
+
+use crate::args::RunArgs;
+use crate::chain::chain;
+use crate::report::{self, Messages};
+use crate::request::{RequestError, request};
+use crate::terminal::{self, Raw};
+
+/// lakekeep itself failed or refused (env(1)).
+pub const OWN_FAILURE: u8 = 125;
+
+/// Why there was no run, or no end of it.
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    #[error("--tty needs a terminal on standard input; leave it out, or run under script(1)")]
+    NoTerminal,
+    #[error("--stdin {path:?} cannot be read")]
+    Input {
+        path: std::ffi::OsString,
+        #[source]
+        error: std::io::Error,
+    },
+    #[error("the receipt cannot be written to {path}")]
+    Receipt {
+        path: String,
+        #[source]
+        error: std::io::Error,
+    },
+    #[error("{operation}")]
+    Kernel {
+        operation: &'static str,
+        #[source]
+        errno: Errno,
+    },
+}
+
+/// Runs, reports, and answers with the command's exit code.
+pub fn run(arguments: &RunArgs) -> ExitCode {
+    let messages = Messages {
+        json: arguments.json,
+    };
+    match attempt(arguments) {
+        Ok(outcome) => {
+            messages.outcome(&outcome);
+            ExitCode::from(u8::try_from(outcome.verdict.exit_code).unwrap_or(OWN_FAILURE))
+        }
+        Err(error) => {
+            messages.say("error", &chain(&error));
+            ExitCode::from(OWN_FAILURE)
+        }
+    }
+}
+
+fn attempt(arguments: &RunArgs) -> Result<Outcome, RunError> {
+    let window = match arguments.sandbox.tty {
+        true => Some(terminal::size().ok_or(RunError::NoTerminal)?),
+        false => None,
+    };
+    let request = request(&arguments.sandbox, window)?;
+    // Opened before anything is made: a missing file must not cost a sandbox.
+    let input = input(arguments)?;
+    let launcher = Launcher::start(&request.host)?;
+    let sandbox = launcher.create(request.plan)?;
+    let outcome = if arguments.sandbox.tty {
+        let console = terminal_console()?;
+        let task = sandbox.spawn(Stdio::Terminal)?;
+        let raw = Raw::enter().map_err(kernel("tcsetattr"))?;
+        let outcome = task.attend(console)?;
+        drop(raw);
+        outcome
+    } else {
+        let (stdio, console) = streams(input)?;
+        sandbox.spawn(stdio)?.attend(console)?
+    };
+    if let Some(path) = &arguments.receipt {
+        report::write_receipt(path, &outcome).map_err(|error| RunError::Receipt {
+            path: path.display().to_string(),
+            error,
+        })?;
+    }
+    Ok(outcome)
+}
+
+fn kernel(operation: &'static str) -> impl Fn(Errno) -> RunError {
+    move |errno| RunError::Kernel { operation, errno }
+}
+
+/// What the task reads; `None`: nothing.
+fn input(arguments: &RunArgs) -> Result<Option<OwnedFd>, RunError> {
+    if arguments.stdin == "null" {
+        return Ok(None);
+    }
+    if arguments.stdin == "inherit" {
+        return copy(rustix::stdio::stdin()).map(Some);
+    }
+    match File::open(&arguments.stdin) {
+        Ok(file) => Ok(Some(file.into())),
+        Err(error) => Err(RunError::Input {
+            path: arguments.stdin.clone(),
+            error,
+        }),
+    }
+}
+
+fn copy(fd: impl AsFd) -> Result<OwnedFd, RunError> {
+    rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(kernel("dup"))
+}
+
+/// Pipes between the task and this program's streams. The caller's own
+/// descriptors never enter a sandbox: it could reopen a file behind one, or
+/// push characters into a terminal.
+fn streams(input: Option<OwnedFd>) -> Result<(Stdio, Console), RunError> {
+    let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(kernel("pipe2"));
+    let (task_input, feed) = pipe()?;
+    // Only our end: the task's is another open file description.
+    rustix::io::ioctl_fionbio(&feed, true).map_err(kernel("FIONBIO"))?;
+    let (output, task_output) = pipe()?;
+    let (errors, task_errors) = pipe()?;
+    let console = Console::streams(
+        input.map(|from| (from, feed)),
+        vec![(output, copy(rustix::stdio::stdout())?), (errors, copy(rustix::stdio::stderr())?)],
+    )?;
+    Ok((Stdio::Given([task_input, task_output, task_errors]), console))
+}
+
+fn terminal_console() -> Result<Console, RunError> {
+    let stdin = rustix::stdio::stdin();
+    Ok(Console::terminal(copy(stdin)?, copy(rustix::stdio::stdout())?, copy(stdin)?)?)
+}

@@ -1,0 +1,170 @@
+//! Why a sandbox could not be made, or was lost.
+
+use lakekeep_plan::Plan;
+use lakekeep_protocol::ProtocolError;
+use lakekeep_protocol::launch::{Failure, LaunchStep, RootfsStep};
+use lakekeep_sys::Errno;
+
+/// A failure of the sandbox itself, never of the code in it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SandboxError {
+    /// The launcher's program is not where it should be.
+    #[error("lakekeep-launcher is neither beside {beside} nor in ../libexec/lakekeep; install both programs together")]
+    NoLauncher {
+        /// This program's folder.
+        beside: String,
+    },
+    /// The launcher could not be started.
+    #[error("{program} cannot be started")]
+    StartLauncher {
+        /// Its path.
+        program: String,
+        /// Why.
+        #[source]
+        error: std::io::Error,
+    },
+    /// The launcher ended by itself.
+    #[error("the launcher ended{}", said(.words))]
+    LauncherEnded {
+        /// What it wrote on standard error.
+        words: String,
+    },
+    /// The launcher did not answer.
+    #[error("the launcher did not answer within {seconds} s and was ended; the host may be overloaded")]
+    LauncherSilent {
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// A step of making the sandbox failed; everything before it was undone.
+    #[error("{what} failed{}{remedy}", errno_text(*.errno))]
+    Step {
+        /// The step, from our own plan.
+        what: String,
+        /// The kernel's errno, 0 if it had none.
+        errno: i32,
+        /// More on it, and what to do.
+        remedy: String,
+    },
+    /// The init ended without saying how the task ended.
+    #[error("the sandbox ended before its task: its init was killed, or the host ran out of memory")]
+    SandboxEnded,
+    /// A peer said something that has no place there.
+    #[error("{peer} answered out of turn; this is a bug, please report it")]
+    OutOfTurn {
+        /// `launcher` or `init`.
+        peer: &'static str,
+    },
+    /// A layer does not hold, although it should.
+    #[error("{layer} could not be enforced: {found}; the sandbox was destroyed. Run `lakekeep doctor`")]
+    NotEnforced {
+        /// The layer.
+        layer: &'static str,
+        /// What was read back.
+        found: String,
+    },
+    /// Frames.
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    /// An operation on our own side.
+    #[error("{operation}")]
+    Kernel {
+        /// What was attempted.
+        operation: &'static str,
+        /// The errno.
+        #[source]
+        errno: Errno,
+    },
+}
+
+impl SandboxError {
+    /// Wraps an errno of our own side.
+    pub(crate) fn kernel(operation: &'static str) -> impl Fn(Errno) -> Self {
+        move |errno| Self::Kernel { operation, errno }
+    }
+
+    /// Renders a launcher's failure from our own copy of the plan.
+    pub(crate) fn launch(failure: &Failure, plan: &Plan) -> Self {
+        let (what, remedy) = match failure.step {
+            LaunchStep::Rootfs(index) => rootfs(index, failure.errno, plan),
+            step => (launch_step(step).to_owned(), launch_remedy(step, failure.errno).to_owned()),
+        };
+        let detail = match failure.detail.as_str() {
+            "" => String::new(),
+            words => format!(" ({words})"),
+        };
+        Self::Step {
+            what,
+            errno: failure.errno,
+            remedy: format!("{detail}{remedy}"),
+        }
+    }
+}
+
+fn said(words: &str) -> String {
+    match words.trim() {
+        "" => " without a word".to_owned(),
+        words => format!(": {words}"),
+    }
+}
+
+/// An errno's text, as strerror(3) has it.
+pub(crate) fn errno_text(errno: i32) -> String {
+    match errno {
+        0 => String::new(),
+        errno => {
+            let text = std::io::Error::from_raw_os_error(errno).to_string();
+            let short = text.split(" (os error").next().unwrap_or_default();
+            format!(": {short}")
+        }
+    }
+}
+
+fn launch_step(step: LaunchStep) -> &'static str {
+    match step {
+        LaunchStep::Check => "the launcher's check of the plan",
+        LaunchStep::LeaseIds => "taking a range of host ids",
+        LaunchStep::StateDirectory => "making the sandbox's folder",
+        LaunchStep::Rootfs(_) => "making the root file system",
+        LaunchStep::Network => "making the network namespace",
+        LaunchStep::Container => "making the container",
+        LaunchStep::ReadBack => "reading the seal back",
+        LaunchStep::Start => "starting the init",
+        LaunchStep::Destroy => "removing the sandbox",
+    }
+}
+
+fn launch_remedy(step: LaunchStep, errno: i32) -> &'static str {
+    const EPERM: i32 = 1;
+    const ENOMEM: i32 = 12;
+    const ENOSPC: i32 = 28;
+    match (step, errno) {
+        (LaunchStep::Container | LaunchStep::Network, EPERM) => {
+            "; a security policy of the host refuses: run `lakekeep doctor`"
+        }
+        (LaunchStep::StateDirectory, ENOSPC) => "; the launcher's tmpfs is full",
+        (_, ENOMEM) => "; the host is out of memory",
+        (_, ENOSPC) => "; a limit of user namespaces or cgroups is reached: see user.max_*_namespaces",
+        _ => "",
+    }
+}
+
+fn rootfs(index: u16, errno: i32, plan: &Plan) -> (String, String) {
+    const ENOENT: i32 = 2;
+    const ELOOP: i32 = 40;
+    match plan.sandbox.rootfs.get(usize::from(index)) {
+        Some(RootfsStep::Bind { source, target, .. }) => {
+            let remedy = match errno {
+                ENOENT => format!("; does {source} exist, and {target} in the image?"),
+                ELOOP => "; a link is in the way: name the real path".to_owned(),
+                _ => String::new(),
+            };
+            (format!("mounting {source} at {target}"), remedy)
+        }
+        Some(RootfsStep::Image { folder }) => (format!("using {folder} as the image"), String::new()),
+        Some(RootfsStep::Directory { path, .. } | RootfsStep::File { path, .. } | RootfsStep::Symlink { path, .. }) => {
+            (format!("making {path} of the root file system"), String::new())
+        }
+        None => ("making the root file system".to_owned(), String::new()),
+    }
+}

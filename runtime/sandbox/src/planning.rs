@@ -1,0 +1,56 @@
+//! From a policy and a command to a plan, for this host.
+
+use std::path::Path;
+
+use lakekeep_plan::{Command, HostFacts, Inputs, Plan, PlanError};
+use lakekeep_policy::Policy;
+use rustix::rand::GetRandomFlags;
+
+use crate::image::{self, ImageError};
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanningError {
+    /// An image or a mount source.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// A rule of the planner.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// No randomness for an identifier.
+    #[error("getrandom")]
+    Identifier(#[from] rustix::io::Errno),
+}
+
+/// Looks at what the policy names on this host, and plans. `interpreter` is a
+/// program whose prefix the host image shall include.
+pub fn plan_for(
+    policy: &Policy,
+    host: &HostFacts,
+    command: &Command,
+    interpreter: Option<&Path>,
+) -> Result<Plan, PlanningError> {
+    let image = image::image(policy.image(), interpreter)?;
+    let mounts = policy
+        .mounts()
+        .iter()
+        .map(image::mount_source)
+        .collect::<Result<Vec<_>, _>>()?;
+    let id = identifier()?;
+    let inputs = Inputs {
+        policy,
+        host,
+        image: &image,
+        mounts: &mounts,
+        command,
+        id: &id,
+    };
+    Ok(Plan::new(&inputs)?)
+}
+
+fn identifier() -> Result<String, rustix::io::Errno> {
+    let mut bytes = [0u8; 8];
+    rustix::rand::getrandom(&mut bytes, GetRandomFlags::empty())?;
+    Ok(format!("{:016x}", u64::from_be_bytes(bytes)))
+}

@@ -1,0 +1,212 @@
+//! What was in fact enforced, layer by layer, as the kernel says.
+
+use lakekeep_plan::{Enforcement, Plan};
+use lakekeep_policy::Layer;
+use lakekeep_protocol::facts::ProcessFacts;
+use lakekeep_protocol::launch::Created;
+use lakekeep_protocol::task::ResourceKind;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::error::SandboxError;
+
+/// Whether a layer held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LayerState {
+    /// It did.
+    Enforced,
+    /// It could not be, or the policy gave it up.
+    Unenforced,
+}
+
+/// One layer of a receipt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LayerReceipt {
+    /// Its name.
+    pub layer: String,
+    /// Whether it held.
+    pub state: LayerState,
+    /// What was read back, or set where nothing can be read back.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub value: Value,
+    /// Why it did not hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What was enforced for one sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Receipt {
+    /// The sandbox's identifier.
+    pub sandbox: String,
+    /// Digest of the policy.
+    pub policy: String,
+    /// Digest of the seccomp filter.
+    pub filter: String,
+    /// Every layer.
+    pub layers: Vec<LayerReceipt>,
+    /// Weakenings that the policy asked for.
+    pub warnings: Vec<String>,
+}
+
+/// What a receipt is made of.
+struct Evidence<'a> {
+    plan: &'a Plan,
+    created: &'a Created,
+    /// The task; absent when it did not start.
+    task: Option<&'a ProcessFacts>,
+}
+
+pub(crate) fn build(plan: &Plan, created: &Created, task: Option<&ProcessFacts>) -> Receipt {
+    let evidence = Evidence {
+        plan,
+        created,
+        task,
+    };
+    let layers = plan.layers.iter().map(|planned| {
+        let (state, value, reason) = match &planned.enforcement {
+            Enforcement::Unenforced { reason } => (LayerState::Unenforced, Value::Null, Some(reason.clone())),
+            Enforcement::Enforced => {
+                let layer = planned.layer.parse::<Layer>().ok();
+                let value = layer.map_or(Value::Null, |layer| evidence.value(layer));
+                (LayerState::Enforced, value, None)
+            }
+        };
+        LayerReceipt {
+            layer: planned.layer.clone(),
+            state,
+            value,
+            reason,
+        }
+    });
+    let unmapped = created.unmapped_mounts.len();
+    let mut warnings = plan.warnings.clone();
+    if unmapped > 0 {
+        warnings.push(format!("{unmapped} mounts are on file systems whose owners cannot be mapped: their files belong to nobody inside"));
+    }
+    Receipt {
+        sandbox: plan.sandbox.id.clone(),
+        policy: plan.policy_digest.clone(),
+        filter: plan.filter_digest.clone(),
+        layers: layers.collect(),
+        warnings,
+    }
+}
+
+/// Position of each namespace in the facts.
+const USER: usize = 0;
+const MOUNT: usize = 1;
+const PID: usize = 2;
+const NETWORK: usize = 3;
+const IPC: usize = 4;
+const UTS: usize = 5;
+const CGROUP: usize = 6;
+
+impl Evidence<'_> {
+    /// The value of a layer that the plan enforces.
+    fn value(&self, layer: Layer) -> Value {
+        match layer {
+            Layer::UserNamespace => self.namespace(USER),
+            Layer::MountNamespace => self.namespace(MOUNT),
+            Layer::PidNamespace => self.namespace(PID),
+            Layer::NetworkNamespace => self.namespace(NETWORK),
+            Layer::IpcNamespace => self.namespace(IPC),
+            Layer::UtsNamespace => self.namespace(UTS),
+            Layer::CgroupNamespace => self.namespace(CGROUP),
+            Layer::IdRange => json!({ "first": self.created.id_range.0, "count": self.created.id_range.1 }),
+            Layer::MemoryLimit => json!(self.created.limits.memory),
+            Layer::SwapLimit => json!(self.created.limits.swap),
+            Layer::CpuLimit => json!({
+                "quota_us": self.created.limits.cpu_quota_us,
+                "period_us": self.created.limits.cpu_period_us,
+            }),
+            other => self.task_value(other),
+        }
+    }
+
+    fn namespace(&self, which: usize) -> Value {
+        let of = |facts: &ProcessFacts| facts.namespaces.get(which).copied();
+        json!({
+            "task": self.task.and_then(of),
+            "sandbox": of(&self.created.init),
+            "host": self.created.host_namespaces.get(which),
+        })
+    }
+
+    fn task_value(&self, layer: Layer) -> Value {
+        let task = &self.plan.task;
+        match layer {
+            Layer::SeparateUid => json!(self.task.map(|facts| facts.user)),
+            Layer::Capabilities => json!(self.task.map(|facts| facts.capabilities)),
+            Layer::NoNewPrivileges => json!(self.task.map(|facts| facts.no_new_privileges)),
+            Layer::Seccomp => json!({
+                "mode": self.task.map(|facts| facts.seccomp_mode),
+                "filters": self.task.map(|facts| facts.seccomp_filters),
+                "digest": self.plan.filter_digest,
+                "instructions": task.filter.len() / 8,
+            }),
+            Layer::Descriptors => json!(self.task.map(|facts| {
+                // 3 is the setup's socket, which closes at exec.
+                facts.descriptors.iter().filter(|fd| **fd < 3).collect::<Vec<_>>()
+            })),
+            Layer::Landlock => json!({ "abi": task.landlock.as_ref().map(|rules| rules.abi) }),
+            Layer::PidsLimit => match self.created.limits.pids {
+                Some(pids) => json!(pids),
+                None => json!({ "rlimit": self.rlimit(ResourceKind::Processes) }),
+            },
+            Layer::OpenFilesLimit => json!(self.rlimit(ResourceKind::OpenFiles)),
+            Layer::FileSizeLimit => json!(self.rlimit(ResourceKind::FileSize)),
+            Layer::CpuTimeLimit => json!(self.rlimit(ResourceKind::CpuTime)),
+            Layer::CpuAffinity => json!(task.processors),
+            Layer::OomScore => json!(task.oom_score_adj),
+            Layer::ScratchLimit => json!({ "bytes": task.scratch.size, "inodes": task.scratch.inodes }),
+            Layer::OutputLimit => json!(self.plan.output),
+            Layer::WallTimeLimit => json!(self.plan.wall_time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))),
+            _ => Value::Bool(true),
+        }
+    }
+
+    fn rlimit(&self, kind: ResourceKind) -> Option<u64> {
+        let limits = &self.plan.task.limits;
+        limits.iter().find(|(limit, _)| *limit == kind).map(|(_, value)| *value)
+    }
+}
+
+/// Refuses a sandbox whose cgroup does not hold what the plan says.
+pub(crate) fn check_limits(plan: &Plan, created: &Created) -> Result<(), SandboxError> {
+    const PAGE: u64 = 64 * 1024;
+    let Some(wanted) = &plan.sandbox.limits else {
+        return Ok(());
+    };
+    let found = &created.limits;
+    // The kernel rounds memory down to a page, of at most 64 KiB.
+    let memory = (wanted.memory, found.memory);
+    if !holds(memory, |wanted, found| found <= wanted && wanted - found < PAGE) {
+        return Err(not_enforced("memory_limit", memory));
+    }
+    for (layer, pair) in [
+        ("cpu_limit", (wanted.cpu_quota_us, found.cpu_quota_us)),
+        ("pids_limit", (wanted.pids, found.pids)),
+    ] {
+        if !holds(pair, |wanted, found| wanted == found) {
+            return Err(not_enforced(layer, pair));
+        }
+    }
+    Ok(())
+}
+
+fn holds(pair: (Option<u64>, Option<u64>), same: impl Fn(u64, u64) -> bool) -> bool {
+    match pair {
+        (None, _) => true,
+        (Some(wanted), Some(found)) => same(wanted, found),
+        (Some(_), None) => false,
+    }
+}
+
+fn not_enforced(layer: &'static str, (wanted, found): (Option<u64>, Option<u64>)) -> SandboxError {
+    SandboxError::NotEnforced {
+        layer,
+        found: format!("asked for {wanted:?}, the kernel holds {found:?}"),
+    }
+}
