@@ -110,6 +110,13 @@ impl Run {
         self
     }
 
+    /// Writes the receipt to this file instead of one of its own.
+    #[must_use]
+    pub fn receipt(mut self, file: impl Into<PathBuf>) -> Self {
+        self.receipt = file.into();
+        self
+    }
+
     /// Its state directory.
     #[must_use]
     pub fn state_dir(&self) -> &Path {

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lakekeep_protocol::facts::{GroupUsageFacts, LimitFacts};
-use lakekeep_sys::cgroup::{CgroupError, Controller, Group, Hierarchy, Limit, Mode, Version};
+use lakekeep_protocol::launch::GroupLimits;
+use lakekeep_sys::cgroup::{
+    CgroupError, Controller, Group, Hierarchy, Limit, Limits, Mode, Version,
+};
 use lakekeep_sys::error::Context;
 use lakekeep_sys::mount::{self, Restrict};
 use lakekeep_sys::{Errno, userns};
@@ -38,6 +41,9 @@ impl Groups {
         let hierarchy = Hierarchy::detect()?;
         if privileged {
             hide_unused(&hierarchy)?;
+            return Ok(Self {
+                hierarchy: Hierarchy::detect()?,
+            });
         } else if hierarchy.mode() != Mode::V2 {
             // libcontainer treats a version 2 tree that it may not write as
             // something to do without, a version 1 tree as an error. Where there
@@ -54,11 +60,25 @@ impl Groups {
         path.join("lakekeep").join(launcher).join(id)
     }
 
-    /// The group of a sandbox, which is removed when this is dropped. Without
-    /// limits there is none.
-    pub fn sandbox(&self, launcher: &str, id: &str, limited: bool) -> Result<SandboxGroup, CgroupError> {
-        let group = limited.then(|| Group::new(&self.hierarchy, &format!("lakekeep/{launcher}/{id}")));
-        group.transpose().map(SandboxGroup)
+    /// Makes the group of a sandbox with its limits; it is removed when this is
+    /// dropped. Without limits there is none.
+    ///
+    /// libcontainer only joins it: its own manager sets limits of the devices
+    /// controller, always, which a sandbox without device nodes does not need.
+    pub fn sandbox(
+        &self,
+        launcher: &str,
+        id: &str,
+        limits: Option<&GroupLimits>,
+    ) -> Result<SandboxGroup, CgroupError> {
+        let Some(limits) = limits else {
+            return Ok(SandboxGroup(None));
+        };
+        let group = Group::new(&self.hierarchy, &format!("lakekeep/{launcher}/{id}"))?;
+        group.create(&USED)?;
+        let group = SandboxGroup(Some(group));
+        group.set(limits)?;
+        Ok(group)
     }
 
     /// Ends and removes everything of a launcher: of a dead one, or of this one
@@ -74,6 +94,24 @@ impl Groups {
 }
 
 impl SandboxGroup {
+    /// What this host cannot set is found by reading back: the manager compares.
+    fn set(&self, limits: &GroupLimits) -> Result<(), CgroupError> {
+        let Some(group) = &self.0 else {
+            return Ok(());
+        };
+        let value = |limit: Option<u64>| limit.map(Limit::Value);
+        let wanted = Limits {
+            memory: value(limits.memory),
+            swap: value(limits.swap),
+            cpu_quota_us: value(limits.cpu_quota_us),
+            cpu_period_us: Some(limits.cpu_period_us),
+            pids: value(limits.pids),
+            cpuset: None,
+            oom_group: None,
+        };
+        group.write_limits(&wanted).map(drop)
+    }
+
     /// The limits as the kernel holds them.
     pub fn limits(&self) -> Result<LimitFacts, CgroupError> {
         let Some(group) = &self.0 else {

@@ -70,7 +70,7 @@ impl Sandbox {
         };
         let unmapped_mounts = rootfs::assemble(&ground, &spec.rootfs)?;
         let launcher = workshop.state.name();
-        let group = workshop.groups.sandbox(launcher, &spec.id, spec.limits.is_some());
+        let group = workshop.groups.sandbox(launcher, &spec.id, spec.limits.as_ref());
         let group = group.map_err(|error| Failed::other(LaunchStep::Container, &error))?;
         let placement = Placement {
             rootfs: ground.place,

@@ -1,7 +1,7 @@
 //! The OCI runtime specification that libcontainer is given.
 //!
 //! It holds what libcontainer does well: namespaces but for the network's,
-//! id maps, /proc and /dev, the pivot, cgroups. The rest is done around it: the
+//! id maps, /proc and /dev, the pivot. The rest is done around it: the
 //! root is assembled before (by descriptor), the seal is laid and read back by
 //! our own executor, tasks are made by the init.
 
@@ -10,10 +10,9 @@ use std::path::{Path, PathBuf};
 use lakekeep_protocol::launch::SandboxSpec;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
-    Capabilities, Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxCpuBuilder,
-    LinuxIdMapping, LinuxIdMappingBuilder, LinuxMemoryBuilder, LinuxNamespaceBuilder,
-    LinuxNamespaceType, LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder, Mount,
-    MountBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    Capabilities, Capability, Linux, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxIdMapping,
+    LinuxIdMappingBuilder, LinuxNamespaceBuilder, LinuxNamespaceType, Mount, MountBuilder,
+    Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 
 /// Where the launcher put things.
@@ -52,26 +51,31 @@ pub fn spec(sandbox: &SandboxSpec, at: &Placement<'_>) -> Result<Spec, OciSpecEr
         .map(|kind| LinuxNamespaceBuilder::default().typ(*kind).build())
         .collect::<Result<Vec<_>, _>>()?;
     let ids = vec![id_mapping(at)?];
-    let mut linux = LinuxBuilder::default()
+    let linux = LinuxBuilder::default()
         .namespaces(namespaces)
         .uid_mappings(ids.clone())
         .gid_mappings(ids)
+        // Made and limited before; libcontainer joins it.
         .cgroups_path(PathBuf::from(at.cgroup))
         // The init is trusted and needs a /proc that hides nothing, or the
         // kernel would refuse a task its own; tasks get theirs masked.
         .masked_paths(Vec::new())
         .readonly_paths(Vec::new());
-    if let Some(resources) = resources(sandbox)? {
-        linux = linux.resources(resources);
-    }
     SpecBuilder::default()
         .version("1.2.0")
         .hostname(sandbox.hostname.clone())
         .root(RootBuilder::default().path(at.rootfs).readonly(true).build()?)
         .mounts(mounts()?)
         .process(process(sandbox)?)
-        .linux(linux.build()?)
+        .linux(without_resources(linux.build()?))
         .build()
+}
+
+/// The builder's default sets device rules, for which libcontainer's version 1
+/// manager demands a devices hierarchy.
+fn without_resources(mut linux: Linux) -> Linux {
+    linux.set_resources(None);
+    linux
 }
 
 /// One contiguous range: more would need the newuidmap helper, even for root.
@@ -115,6 +119,8 @@ fn process(sandbox: &SandboxSpec) -> Result<Process, OciSpecError> {
         .args(vec!["lakekeep-init".to_owned()])
         .env(Vec::new())
         .cwd("/")
+        // The builder's default lowers the open files below what a policy may ask.
+        .rlimits(Vec::new())
         .capabilities(sets)
         .no_new_privileges(true)
         .build()
@@ -132,34 +138,4 @@ fn capabilities(bits: u64) -> Capabilities {
     ];
     let held = NAMED.iter().filter(|(bit, _)| bits & (1 << bit) != 0);
     held.map(|(_, capability)| *capability).collect()
-}
-
-fn resources(sandbox: &SandboxSpec) -> Result<Option<LinuxResources>, OciSpecError> {
-    let Some(limits) = &sandbox.limits else {
-        return Ok(None);
-    };
-    let mut resources = LinuxResourcesBuilder::default();
-    if let Some(memory) = limits.memory {
-        let total = memory.saturating_add(limits.swap.unwrap_or(0));
-        resources = resources.memory(
-            LinuxMemoryBuilder::default()
-                .limit(signed(memory))
-                .swap(signed(total))
-                .build()?,
-        );
-    }
-    if let Some(quota) = limits.cpu_quota_us {
-        let cpu = LinuxCpuBuilder::default().quota(signed(quota)).period(limits.cpu_period_us);
-        resources = resources.cpu(cpu.build()?);
-    }
-    if let Some(pids) = limits.pids {
-        resources = resources.pids(LinuxPidsBuilder::default().limit(signed(pids)).build()?);
-    }
-    // An empty list, not the default one: device rules are not for a user
-    // namespace, in which no device node can be made or opened anyway.
-    resources.devices(Vec::new()).build().map(Some)
-}
-
-fn signed(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }
