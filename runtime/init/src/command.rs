@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use lakekeep_protocol::task::TaskStep;
 use lakekeep_sys::process::{self, ExitGuard};
@@ -21,12 +21,21 @@ const NOT_STARTED: u8 = 72;
 /// Runs in the cloned child and ends with it.
 pub fn run(prepared: &Prepared, setup: &OwnedFd) -> ! {
     let _guard = ExitGuard(NOT_STARTED);
-    let failure = match become_command(prepared, setup) {
+    let Ok(setup) = at_fixed_number(setup) else {
+        process::exit_now(NOT_STARTED)
+    };
+    let failure = match become_command(prepared, &setup) {
         Ok(never) => match never {},
         Err(failure) => failure,
     };
-    let reported = Setup::Failed(failure).send(setup);
+    let reported = Setup::Failed(failure).send(&setup);
     process::exit_now(NOT_STARTED + u8::from(reported.is_err()))
+}
+
+/// Puts the setup socket where it survives the closing of all the rest.
+fn at_fixed_number(setup: &OwnedFd) -> Result<OwnedFd, Errno> {
+    process::place_at(setup.as_fd(), SETUP_FD)?;
+    process::inherited(SETUP_FD)
 }
 
 /// Seals the process and replaces it by the command, in this order:
@@ -56,9 +65,10 @@ fn become_command(prepared: &Prepared, setup: &OwnedFd) -> Result<Infallible, Fa
     if let Some(rules) = &prepared.rules {
         landlock::restrict_self(rules).map_err(Failure::at(TaskStep::Landlock))?;
     }
-    let setup = keep_only_setup(setup).map_err(Failure::at(TaskStep::Stdio))?;
+    // 0, 1, 2 and, until exec, the setup socket are left.
+    process::close_from(SETUP_FD.unsigned_abs() + 1).map_err(Failure::at(TaskStep::Stdio))?;
     let listener = filter(command).map_err(Failure::at(TaskStep::Seccomp))?;
-    wait_for_word(listener, &setup).map_err(Failure::at(TaskStep::ReadBack))?;
+    wait_for_word(listener, setup).map_err(Failure::at(TaskStep::ReadBack))?;
     exec(command)
 }
 
@@ -101,15 +111,6 @@ fn drop_privileges(command: &Command) -> Result<(), Failure> {
     rustix::process::umask(Mode::from_raw_mode(command.umask));
     seal::become_user(command.user, command.group).map_err(Failure::at(TaskStep::Identity))?;
     seal::keep_capabilities(0).map_err(capabilities)
-}
-
-/// Leaves 0, 1, 2 and, until exec, the setup socket.
-fn keep_only_setup(setup: &OwnedFd) -> Result<OwnedFd, Errno> {
-    if setup.as_raw_fd() != SETUP_FD {
-        process::place_at(setup.as_fd(), SETUP_FD)?;
-    }
-    process::close_from(4)?;
-    process::inherited(SETUP_FD)
 }
 
 fn filter(command: &Command) -> Result<i32, Errno> {

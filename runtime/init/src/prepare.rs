@@ -174,7 +174,10 @@ fn scratch_of(spec: &TaskSpec) -> Result<(OwnedFd, Vec<OwnedFd>), Errno> {
         (c"nr_inodes", inodes.as_c_str()),
         (c"mode", c"0711"),
     ];
-    let restrict = Restrict::NO_SUID.with(Restrict::NO_DEVICES);
+    let mut restrict = Restrict::NO_SUID.with(Restrict::NO_DEVICES);
+    if !spec.scratch.executable {
+        restrict = restrict.with(Restrict::NO_EXEC);
+    }
     let root = mount::new_detached(c"tmpfs", &options, restrict)?;
     let mut parts = Vec::new();
     for (index, (_, mode)) in spec.scratch.directories.iter().enumerate() {

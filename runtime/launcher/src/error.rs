@@ -16,6 +16,8 @@ pub enum StartError {
     NoChannel(#[source] Errno),
     #[error("no mount namespace; CAP_SYS_ADMIN is needed")]
     MountNamespace(#[source] Errno),
+    #[error("no network namespace; CAP_NET_ADMIN over the user namespace is needed")]
+    NetworkNamespace(#[source] Errno),
     #[error("no user namespace; run `lakekeep doctor` for the switch to change")]
     UserNamespace(#[source] Errno),
     #[error("{helper} failed with {status}; are the ranges in /etc/subuid and /etc/subgid the caller's?")]

@@ -40,17 +40,24 @@ fn main() -> ExitCode {
 /// Gets ready in this order:
 ///
 /// 1. one thread, or every clone below would be refused;
-/// 2. without root, a user namespace in which to be root;
-/// 3. a mount table of its own: from here on no mount reaches the host;
-/// 4. a state folder of its own, locked, after sweeping those of dead ones;
-/// 5. only the cgroup hierarchies that limits are set in.
+/// 2. without root, a user namespace in which to be root: this program starts
+///    again there;
+/// 3. the socket to the manager;
+/// 4. a mount table of its own: from here on no mount reaches the host;
+/// 5. a state folder of its own, locked, after sweeping those of dead ones;
+/// 6. only the cgroup hierarchies that limits are set in.
 fn start() -> Result<(), StartError> {
     let arguments = rootless::Arguments::parse(std::env::args_os())?;
     lakekeep_sys::process::ensure_single_threaded().map_err(StartError::Threads)?;
-    let channel = server::channel()?;
-    let privileged = rustix::process::geteuid().is_root() && !rootless::nested()?;
     if !rustix::process::geteuid().is_root() {
-        rootless::enter(&arguments)?;
+        match rootless::enter(&arguments)? {}
+    }
+    let channel = server::channel()?;
+    let privileged = !rootless::nested()?;
+    if !privileged {
+        // The host's network belongs to the host's user namespace: once left for
+        // a sandbox's it could not be entered again. One of its own can.
+        lakekeep_sys::net::unshare().map_err(StartError::NetworkNamespace)?;
     }
     lakekeep_sys::mount::unshare().map_err(StartError::MountNamespace)?;
     let groups = cgroups::Groups::prepare(privileged)?;

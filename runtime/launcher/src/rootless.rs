@@ -1,6 +1,7 @@
 //! Without root: a user namespace in which the launcher is root, so that the
 //! rest of it need not know. The receipt says what that cannot enforce.
 
+use std::convert::Infallible;
 use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
@@ -80,12 +81,18 @@ pub fn nested() -> Result<bool, StartError> {
     Ok(!map.split_whitespace().eq(HOST))
 }
 
-/// Enters a new user namespace as its root.
-pub fn enter(arguments: &Arguments) -> Result<(), StartError> {
+/// Enters a new user namespace as its root, and starts this program again in
+/// it: what a process may be asked about, and by whom, is decided by the user
+/// namespace in which its program was started (ptrace(2), mm_struct.user_ns).
+pub fn enter(arguments: &Arguments) -> Result<Infallible, StartError> {
     match &arguments.subordinate {
-        Some(ranges) => enter_ranges(ranges),
-        None => enter_alone(),
+        Some(ranges) => enter_ranges(ranges)?,
+        None => enter_alone()?,
     }
+    let state = CString::new(arguments.state.clone().into_os_string().into_vec());
+    let state = state.map_err(|_| StartError::Usage)?;
+    process::exec(c"/proc/self/exe", &[c"lakekeep-launcher", &state], &[])
+        .map_err(StartError::UserNamespace)
 }
 
 /// One id is all there is: the caller's own is user 0 inside.

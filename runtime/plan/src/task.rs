@@ -118,6 +118,8 @@ fn scratch(policy: &Policy) -> Scratch {
     Scratch {
         size: policy.limits().scratch_size().get(),
         inodes: policy.limits().scratch_inodes(),
+        // A function computes; it has no business running what it wrote.
+        executable: policy.preset() != Preset::Udf,
         directories: places.map(|(path, mode)| (path.to_owned(), mode)).to_vec(),
     }
 }

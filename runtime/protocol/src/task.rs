@@ -206,6 +206,8 @@ pub struct Scratch {
     pub size: u64,
     /// Files and directories, all together.
     pub inodes: u64,
+    /// Programs on it can be run.
+    pub executable: bool,
     /// Where each part appears, and its permission bits.
     pub directories: Vec<(String, u32)>,
 }

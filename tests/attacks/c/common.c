@@ -1,5 +1,6 @@
 /* Helpers of the cases: files and victims. */
 #include <linux/magic.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
 #include "attack.h"
@@ -37,15 +38,26 @@ int holds_secret(int fd)
     return read(fd, buf, sizeof buf - 1) > 0 && strstr(buf, BAIT_SECRET) != NULL;
 }
 
+/* What covers a masked file. */
+static int is_null_device(int fd)
+{
+    struct stat node;
+    return fstat(fd, &node) == 0 && S_ISCHR(node.st_mode) && node.st_rdev == makedev(1, 3);
+}
+
 int any_opens(const char *const *paths, int flags)
 {
     const char *last = "no path";
     int error = ENOENT;
     for (; *paths; paths++) {
         int fd = open(*paths, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-        if (fd >= 0) {
+        if (fd >= 0 && !is_null_device(fd)) {
             close(fd);
             return succeeded("opened %s", *paths);
+        }
+        if (fd >= 0) {
+            close(fd);
+            errno = ENODATA;
         }
         last = *paths;
         /* The most telling reason, not the last missing file. */
