@@ -16,6 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub struct HostSnapshot {
     place: PathBuf,
     temporary: BTreeSet<PathBuf>,
+    groups: BTreeSet<PathBuf>,
 }
 
 impl HostSnapshot {
@@ -25,6 +26,7 @@ impl HostSnapshot {
         Self {
             place: place.to_path_buf(),
             temporary: temporary_files(),
+            groups: cgroups_of_lakekeep().into_iter().collect(),
         }
     }
 
@@ -59,7 +61,7 @@ impl HostSnapshot {
         found.extend(
             cgroups_of_lakekeep()
                 .into_iter()
-                .filter(|group| !is_populated(group))
+                .filter(|group| !self.groups.contains(group) && !is_populated(group))
                 .map(|group| format!("control group {}", group.display())),
         );
         found.extend(

@@ -95,7 +95,7 @@ fn a_plain_image_works() {
         let untouched = contents(&root);
         let run = Run::new(&place, privilege)
             .flags(["--image", &root.display().to_string()])
-            .command(["/bin/attack", "--features"]);
+            .command(["/bin/attack", "--list"]);
         run.finish().assert_code(0);
         assert_eq!(
             contents(&root),
@@ -119,7 +119,7 @@ fn special_directories_that_are_links() {
             let host = contents(&target);
             let run = Run::new(&place, privilege)
                 .flags(["--image", &root.display().to_string()])
-                .command(["/bin/attack", "--features"])
+                .command(["/bin/attack", "--list"])
                 .finish();
             assert_eq!(
                 contents(&target),
@@ -147,7 +147,7 @@ fn covered_directories_that_are_links() {
             let host = contents(&target);
             let run = Run::new(&place, privilege)
                 .flags(["--image", &root.display().to_string()])
-                .command(["/bin/attack", "--features"])
+                .command(["/bin/attack", "--list"])
                 .finish();
             assert_eq!(
                 contents(&target),
@@ -175,7 +175,7 @@ fn special_directories_that_are_relative_links() {
             let host = contents(&target);
             let run = Run::new(&place, privilege)
                 .flags(["--image", &root.display().to_string()])
-                .command(["/bin/attack", "--features"])
+                .command(["/bin/attack", "--list"])
                 .finish();
             assert_eq!(
                 contents(&target),
@@ -197,7 +197,7 @@ fn special_directories_that_are_files() {
             fs::write(root.join(name), "x").unwrap();
             let run = Run::new(&place, privilege)
                 .flags(["--image", &root.display().to_string()])
-                .command(["/bin/attack", "--features"])
+                .command(["/bin/attack", "--list"])
                 .finish();
             refused(name, &run, &[&format!("/{name}")]);
         }
@@ -221,7 +221,7 @@ fn a_mount_target_through_a_link_of_the_image() {
             let run = Run::new(&place, privilege)
                 .flags(["--image".to_owned(), root.display().to_string()])
                 .flags(["--mount".to_owned(), format!("{}:{at}", source.display())])
-                .command(["/bin/attack", "--features"])
+                .command(["/bin/attack", "--list"])
                 .finish();
             assert_eq!(
                 contents(&target),
@@ -241,7 +241,7 @@ fn a_script_with_the_runtime_as_interpreter() {
     for_each_privilege("self_exe", |privilege| {
         let place = Place::new();
         let dir = place.dir("scripts", privilege);
-        let script = place.script("scripts/evil", privilege, "#!/proc/self/exe --features\n");
+        let script = place.script("scripts/evil", privilege, "#!/proc/self/exe --list\n");
         // Outside: the script starts whatever executes it.
         let outside = std::process::Command::new("/bin/sh")
             .arg("-c")

@@ -18,6 +18,7 @@ use rustix::process::{Pid, PidfdFlags};
 
 use crate::error::Failed;
 use crate::executor::{Broken, CHECKS, Descriptors, Seal, read_report};
+use crate::strays;
 
 /// Where a container's bundle and libcontainer's state lie.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +31,9 @@ pub struct Folders<'a> {
 
 /// What a new container's process is given.
 #[derive(Debug)]
-pub struct Inherited {
+pub struct Inherited<'a> {
+    /// The inits that live already.
+    pub inits: &'a [Pid],
     /// The init's program.
     pub program: Rc<OwnedFd>,
     /// The init's socket.
@@ -55,8 +58,9 @@ pub fn create(
     spec: &SandboxSpec,
     placement: &Placement<'_>,
     folders: &Folders<'_>,
-    inherited: Inherited,
+    inherited: Inherited<'_>,
 ) -> Result<(InitProcess, ProcessFacts), Failed> {
+    let inherited_inits = inherited.inits;
     write_config(spec, placement, folders)?;
     let (report, report_end) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
         .map_err(|errno| Failed::errno(LaunchStep::Container, errno))?;
@@ -68,7 +72,12 @@ pub fn create(
         },
         spec.init_capabilities,
     );
-    let mut container = in_new_network(|| build(spec, folders, seal, &report))?;
+    let built = in_new_network(|| build(spec, folders, seal, &report));
+    if built.is_err() {
+        // libcontainer leaves its helper waiting for an answer that never comes.
+        strays::end(inherited_inits)?;
+    }
+    let mut container = built?;
     let mut init = InitProcess::of(&container)?;
     let facts = init.read_back(placement)?;
     container

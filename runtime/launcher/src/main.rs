@@ -19,8 +19,16 @@ mod rootless;
 mod sandbox;
 mod server;
 mod state;
+mod strays;
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
+
+use lakekeep_sys::error::Context;
+use lakekeep_sys::mount::{self, Restrict};
+use lakekeep_sys::process::{self, Cloned, Ended, Namespaces};
+use lakekeep_sys::net;
+use rustix::process::Signal;
 
 use crate::error::StartError;
 
@@ -29,7 +37,7 @@ const INIT: &[u8] = include_bytes!(env!("LAKEKEEP_INIT"));
 
 fn main() -> ExitCode {
     match start() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("lakekeep-launcher: {}", error.chain());
             ExitCode::FAILURE
@@ -43,24 +51,64 @@ fn main() -> ExitCode {
 /// 2. without root, a user namespace in which to be root: this program starts
 ///    again there;
 /// 3. the socket to the manager;
-/// 4. a mount table of its own: from here on no mount reaches the host;
-/// 5. a state folder of its own, locked, after sweeping those of dead ones;
-/// 6. only the cgroup hierarchies that limits are set in.
-fn start() -> Result<(), StartError> {
+/// 4. a pid namespace, whose PID 1 does all the rest.
+fn start() -> Result<ExitCode, StartError> {
+    if let Some(map) = std::env::args_os().next().as_deref().and_then(rootless::map_helper) {
+        return rootless::help_map(map, std::env::args_os()).map(|()| ExitCode::SUCCESS);
+    }
     let arguments = rootless::Arguments::parse(std::env::args_os())?;
-    lakekeep_sys::process::ensure_single_threaded().map_err(StartError::Threads)?;
+    process::ensure_single_threaded().map_err(StartError::Threads)?;
     if !rustix::process::geteuid().is_root() {
         match rootless::enter(&arguments)? {}
     }
     let channel = server::channel()?;
+    match process::clone_process(Namespaces::PID).context("clone3", "pid namespace")? {
+        Cloned::Child => serve(channel, &arguments).map(|()| ExitCode::SUCCESS),
+        Cloned::Parent { pidfd, .. } => {
+            // The manager must see the socket close when the other one dies.
+            drop(channel);
+            watch(&pidfd)
+        }
+    }
+}
+
+/// Waits for the process that serves. It is PID 1 of a namespace in which all
+/// that it makes lives: when it dies, however, the kernel ends all of that,
+/// libcontainer's own helpers too, which would otherwise wait for a dead parent
+/// for ever.
+fn watch(server: &OwnedFd) -> Result<ExitCode, StartError> {
+    match process::wait(server.as_fd()).context("waitid", "the serving process")? {
+        Ended::Exited(0) => Ok(ExitCode::SUCCESS),
+        Ended::Exited(_) | Ended::Signaled(_) => Ok(ExitCode::FAILURE),
+    }
+}
+
+/// Serves, after getting ready in this order:
+///
+/// 1. the end with its watcher, whatever ends that;
+/// 2. without root, a network of its own: the host's belongs to the host's user
+///    namespace and could not be entered again once left for a sandbox's;
+/// 3. a mount table of its own: from here on no mount reaches the host; and in
+///    it the /proc of its own pid namespace;
+/// 4. only the cgroup hierarchies that limits are set in;
+/// 5. a state folder of its own, locked, after sweeping those of dead ones.
+fn serve(channel: server::Manager, arguments: &rootless::Arguments) -> Result<(), StartError> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .context("prctl", "PR_SET_PDEATHSIG")?;
     let privileged = !rootless::nested()?;
     if !privileged {
-        // The host's network belongs to the host's user namespace: once left for
-        // a sandbox's it could not be entered again. One of its own can.
-        lakekeep_sys::net::unshare().map_err(StartError::NetworkNamespace)?;
+        net::unshare().map_err(StartError::NetworkNamespace)?;
     }
-    lakekeep_sys::mount::unshare().map_err(StartError::MountNamespace)?;
+    mount::unshare().map_err(StartError::MountNamespace)?;
+    mount_own_proc()?;
     let groups = cgroups::Groups::prepare(privileged)?;
     let state = state::State::open(&arguments.state, &groups)?;
     server::Server::new(channel, state, groups, privileged)?.serve()
+}
+
+fn mount_own_proc() -> Result<(), StartError> {
+    let restrict = Restrict::NO_SUID.with(Restrict::NO_DEVICES).with(Restrict::NO_EXEC);
+    let proc = mount::new_detached(c"proc", &[], restrict).context("mount proc", "/proc")?;
+    mount::attach_at(&proc, c"/proc").context("move_mount", "/proc")?;
+    Ok(())
 }

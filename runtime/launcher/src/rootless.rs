@@ -2,10 +2,10 @@
 //! rest of it need not know. The receipt says what that cannot enforce.
 
 use std::convert::Infallible;
-use std::ffi::{CString, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lakekeep_sys::error::Context;
 use lakekeep_sys::process::{self, Cloned, Ended, ExitGuard, Namespaces};
@@ -89,10 +89,69 @@ pub fn enter(arguments: &Arguments) -> Result<Infallible, StartError> {
         Some(ranges) => enter_ranges(ranges)?,
         None => enter_alone()?,
     }
-    let state = CString::new(arguments.state.clone().into_os_string().into_vec());
-    let state = state.map_err(|_| StartError::Usage)?;
-    process::exec(c"/proc/self/exe", &[c"lakekeep-launcher", &state], &[])
+    let helpers = place_map_helpers(&arguments.state)?;
+    let state = c_string(&arguments.state.clone().into_os_string())?;
+    let path = CString::new([b"PATH=", helpers.as_os_str().as_encoded_bytes()].concat());
+    let path = path.map_err(|_| StartError::Usage)?;
+    process::exec(c"/proc/self/exe", &[c"lakekeep-launcher", &state], &[&path])
         .map_err(StartError::UserNamespace)
+}
+
+/// The names under which libcontainer runs a helper for a map of more than one
+/// range. The real ones ask /etc/subuid about a user that they cannot see from
+/// inside; this program, which has the right to write such a map, does it.
+const MAP_HELPERS: [(&str, &str); 2] = [("newuidmap", "uid_map"), ("newgidmap", "gid_map")];
+
+fn place_map_helpers(state: &Path) -> Result<PathBuf, StartError> {
+    let folder = state.join("map");
+    let object = folder.display().to_string();
+    std::fs::create_dir_all(&folder).context("mkdir", &object)?;
+    let program = std::fs::read_link("/proc/self/exe").context("readlink", "/proc/self/exe")?;
+    for (name, _) in MAP_HELPERS {
+        let link = folder.join(name);
+        if std::fs::read_link(&link).is_ok_and(|target| target == program) {
+            continue;
+        }
+        // Another launcher of the same user may do the same at the same time.
+        let draft = folder.join(format!("{name}.{}", std::process::id()));
+        std::os::unix::fs::symlink(&program, &draft).context("symlink", &object)?;
+        std::fs::rename(&draft, &link).context("rename", &object)?;
+    }
+    Ok(folder)
+}
+
+/// Whether this process was started as a map helper, and for which map.
+pub fn map_helper(program: &OsStr) -> Option<&'static str> {
+    let name = Path::new(program).file_name()?;
+    MAP_HELPERS.iter().find(|(helper, _)| name == *helper).map(|(_, map)| *map)
+}
+
+/// `newuidmap PID INSIDE OUTSIDE COUNT …`: writes the map. The kernel decides
+/// whether this process may.
+pub fn help_map(map: &str, arguments: impl Iterator<Item = OsString>) -> Result<(), StartError> {
+    let numbers = arguments.skip(1).map(|word| number(&word)).collect::<Result<Vec<u32>, _>>()?;
+    let [pid, ranges @ ..] = numbers.as_slice() else {
+        return Err(StartError::Usage);
+    };
+    let (ranges, rest) = ranges.as_chunks::<3>();
+    if !rest.is_empty() {
+        return Err(StartError::Usage);
+    }
+    let ranges: Vec<IdRange> = ranges
+        .iter()
+        .map(|[inside, outside, count]| IdRange { inside: *inside, outside: *outside, count: *count })
+        .collect();
+    Ok(userns::write_map(&format!("/proc/{pid}/{map}"), &ranges)?)
+}
+
+/// The ids of a sandbox in the launcher's own user namespace: one to one, in
+/// the ranges of which that one is made, for the kernel maps no range that
+/// spans two (user_namespaces(7)).
+pub fn own_ranges(count: u32) -> Vec<(u32, u32)> {
+    match count {
+        IDS => vec![(0, TASK_USER), (TASK_USER, 1), (TASK_USER + 1, IDS - TASK_USER - 1)],
+        count => vec![(0, count)],
+    }
 }
 
 /// One id is all there is: the caller's own is user 0 inside.

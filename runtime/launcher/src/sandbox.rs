@@ -10,12 +10,14 @@ use lakekeep_protocol::launch::{Created, IdSource, LaunchStep, SandboxSpec};
 use lakekeep_sys::mount;
 use lakekeep_sys::readback::NamespaceIds;
 use rustix::fs::Mode;
+use rustix::process::Pid;
 
 use crate::cgroups::{Groups, SandboxGroup};
 use crate::container::{self, Folders, Inherited, InitProcess};
 use crate::error::Failed;
 use crate::ids::{Lease, Leases};
 use crate::rootfs::{self, Ground};
+use crate::rootless;
 use crate::state::State;
 
 /// A live sandbox. Fields are dropped in this order, each undoing its step:
@@ -35,7 +37,8 @@ pub struct Workshop<'a> {
     pub state: &'a State,
     pub groups: &'a Groups,
     pub program: &'a Rc<OwnedFd>,
-    pub privileged: bool,
+    /// The inits that live already.
+    pub inits: &'a [Pid],
 }
 
 impl Sandbox {
@@ -54,13 +57,13 @@ impl Sandbox {
         spec: &SandboxSpec,
         channel: OwnedFd,
     ) -> Result<(Self, Created), Failed> {
-        let (lease, first_id, id_count) = match spec.ids {
+        let (lease, first_id, ids) = match spec.ids {
             IdSource::Lease { count } => {
                 let lease = leases.take()?;
                 let first = lease.first();
-                (Some(lease), first, count)
+                (Some(lease), first, vec![(0, count)])
             }
-            IdSource::Own { count } => (None, 0, count),
+            IdSource::Own { count } => (None, 0, rootless::own_ranges(count)),
         };
         let folder = Folder::make(workshop.state.path(), &spec.id)?;
         let ground = Ground {
@@ -75,15 +78,15 @@ impl Sandbox {
         let placement = Placement {
             rootfs: ground.place,
             first_id,
-            id_count,
+            ids: &ids,
             cgroup: &workshop.groups.path(launcher, &spec.id),
-            privileged: workshop.privileged,
         };
         let folders = Folders {
             bundle: &folder.path,
             state: &folder.path.join("state"),
         };
         let inherited = Inherited {
+            inits: workshop.inits,
             program: Rc::clone(workshop.program),
             channel,
         };
@@ -92,14 +95,18 @@ impl Sandbox {
             .map_err(Failed::kernel(LaunchStep::ReadBack))?;
         let limits = group.limits().map_err(|error| Failed::other(LaunchStep::ReadBack, &error))?;
         let created = Created {
-            pid: init.pid().as_raw_nonzero().get(),
             init: facts,
             host_namespaces: [own.user, own.mount, own.pid, own.network, own.ipc, own.uts, own.cgroup],
-            id_range: (first_id, id_count),
+            id_range: (first_id, ids.iter().map(|(_, count)| count).sum()),
             limits,
             unmapped_mounts,
         };
         Ok((Self { init, group, folder, lease }, created))
+    }
+
+    /// The init, in the launcher's pid namespace.
+    pub fn pid(&self) -> Pid {
+        self.init.pid()
     }
 
     /// The init's pidfd.

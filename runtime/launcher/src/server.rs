@@ -8,6 +8,7 @@ use lakekeep_protocol::launch::{Created, LaunchStep, SandboxSpec};
 use lakekeep_protocol::{Channel, LauncherReply, LauncherRequest};
 use lakekeep_sys::error::Context;
 use lakekeep_sys::{memfd, process};
+use rustix::process::Pid;
 
 use crate::cgroups::Groups;
 use crate::error::{Failed, StartError};
@@ -109,11 +110,12 @@ impl Server {
         if self.sandboxes.len() >= MAX_SANDBOXES {
             return Err(refuse("this launcher has as many sandboxes as it may"));
         }
+        let inits: Vec<Pid> = self.sandboxes.values().map(Sandbox::pid).collect();
         let workshop = Workshop {
+            inits: &inits,
             state: &self.state,
             groups: &self.groups,
             program: &self.program,
-            privileged: self.privileged,
         };
         let (sandbox, created) = Sandbox::create(&workshop, &mut self.leases, spec, channel)?;
         self.sandboxes.insert(spec.id.clone(), sandbox);

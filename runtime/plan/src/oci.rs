@@ -22,12 +22,10 @@ pub struct Placement<'a> {
     pub rootfs: &'a Path,
     /// First id of the sandbox in the launcher's user namespace.
     pub first_id: u32,
-    /// How many ids.
-    pub id_count: u32,
+    /// Its ids: first inside, and how many, each range one to one from `first_id`.
+    pub ids: &'a [(u32, u32)],
     /// Absolute path of the sandbox's cgroup.
     pub cgroup: &'a Path,
-    /// Whether the launcher is root of the host.
-    pub privileged: bool,
 }
 
 /// The namespaces that libcontainer makes. The network's is the launcher's
@@ -50,7 +48,7 @@ pub fn spec(sandbox: &SandboxSpec, at: &Placement<'_>) -> Result<Spec, OciSpecEr
         .iter()
         .map(|kind| LinuxNamespaceBuilder::default().typ(*kind).build())
         .collect::<Result<Vec<_>, _>>()?;
-    let ids = vec![id_mapping(at)?];
+    let ids = id_mappings(at)?;
     let linux = LinuxBuilder::default()
         .namespaces(namespaces)
         .uid_mappings(ids.clone())
@@ -78,13 +76,16 @@ fn without_resources(mut linux: Linux) -> Linux {
     linux
 }
 
-/// One contiguous range: more would need the newuidmap helper, even for root.
-fn id_mapping(at: &Placement<'_>) -> Result<LinuxIdMapping, OciSpecError> {
-    LinuxIdMappingBuilder::default()
-        .container_id(0u32)
-        .host_id(at.first_id)
-        .size(at.id_count)
-        .build()
+/// Of more than one range, libcontainer has newuidmap write the map.
+fn id_mappings(at: &Placement<'_>) -> Result<Vec<LinuxIdMapping>, OciSpecError> {
+    let mapping = |(inside, count): &(u32, u32)| {
+        LinuxIdMappingBuilder::default()
+            .container_id(*inside)
+            .host_id(at.first_id + inside)
+            .size(*count)
+            .build()
+    };
+    at.ids.iter().map(mapping).collect()
 }
 
 fn mounts() -> Result<Vec<Mount>, OciSpecError> {

@@ -33,8 +33,6 @@ pub enum LauncherReply {
 /// A created sandbox, as read back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Created {
-    /// The init, in the launcher's pid namespace.
-    pub pid: i32,
     /// The init as the kernel describes it.
     pub init: ProcessFacts,
     /// The launcher's own namespaces, to show which ones differ.

@@ -1,6 +1,6 @@
 //! A sandbox that exists, in which tasks can be started.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use lakekeep_plan::Plan;
@@ -28,7 +28,7 @@ pub struct Sandbox {
     pub(crate) launcher: Launcher,
     pub(crate) plan: Plan,
     pub(crate) created: Created,
-    _pidfd: OwnedFd,
+    pidfd: OwnedFd,
 }
 
 impl Sandbox {
@@ -44,7 +44,7 @@ impl Sandbox {
             launcher,
             plan,
             created,
-            _pidfd: pidfd,
+            pidfd,
         };
         receipt::check_limits(&sandbox.plan, &sandbox.created)?;
         match sandbox.hear()? {
@@ -59,10 +59,12 @@ impl Sandbox {
         &self.plan.sandbox.id
     }
 
-    /// The init's process id on this host.
-    #[must_use]
-    pub fn pid(&self) -> i32 {
-        self.created.pid
+    /// The init's process id, as this process sees it; `None` once it ended.
+    ///
+    /// # Errors
+    /// When /proc cannot be read.
+    pub fn pid(&self) -> Result<Option<u32>, SandboxError> {
+        lakekeep_sys::process::pid_of(self.pidfd.as_fd()).map_err(SandboxError::kernel("fdinfo"))
     }
 
     /// Starts the planned command.
@@ -100,7 +102,7 @@ impl Sandbox {
     }
 
     fn hear(&self) -> Result<(InitReply, Vec<OwnedFd>), SandboxError> {
-        if !crate::launcher::readable(std::os::fd::AsFd::as_fd(&self.init), PATIENCE)? {
+        if !crate::launcher::readable(self.init.as_fd(), PATIENCE)? {
             return Err(SandboxError::SandboxEnded);
         }
         self.init.receive()?.ok_or(SandboxError::SandboxEnded)

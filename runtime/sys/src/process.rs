@@ -233,6 +233,24 @@ pub fn kill(pidfd: impl AsFd) -> Result<(), Errno> {
     }
 }
 
+/// The process behind `pidfd` in the caller's pid namespace (`Pid:` of its
+/// fdinfo, pidfd_open(2)); `None` once it was reaped.
+///
+/// # Errors
+/// Of reading fdinfo; `EBADF` when the descriptor is no pidfd; `ESRCH` when
+/// the process is in no namespace below the caller's.
+pub fn pid_of(pidfd: BorrowedFd<'_>) -> Result<Option<u32>, Errno> {
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pid:"));
+    match line.and_then(|number| number.trim().parse::<i32>().ok()) {
+        None => Err(Errno::BADF),
+        Some(0) => Err(Errno::SRCH),
+        Some(number) => Ok(u32::try_from(number).ok()),
+    }
+}
+
 /// What a finished child used: from wait4(2).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ResourceUsage {
