@@ -88,24 +88,25 @@ impl HostSnapshot {
     }
 
     /// Everything in the state directories but empty directories at their top and
-    /// the file whose locks are the leases of id ranges.
+    /// what is there once and for all.
     fn state_files(&self) -> Vec<PathBuf> {
-        let mut found = Vec::new();
-        for state in children(&self.place)
+        let states = children(&self.place)
             .into_iter()
-            .filter(|dir| is_state(dir))
-        {
-            for child in children(&state) {
-                if child.is_dir() {
-                    found.extend(children(&child));
-                } else if !child.ends_with("ids") {
-                    found.push(child);
-                }
-            }
-        }
-        found
+            .filter(|dir| is_state(dir));
+        let top: Vec<PathBuf> = states.flat_map(|state| children(&state)).collect();
+        let (folders, files): (Vec<_>, Vec<_>) = top.into_iter().partition(|path| path.is_dir());
+        let below = folders.iter().flat_map(|folder| children(folder));
+        files
+            .into_iter()
+            .chain(below)
+            .filter(|path| !PERMANENT.iter().any(|name| path.ends_with(name)))
+            .collect()
     }
 }
+
+/// Made at the first run and used by all later ones: the file whose locks are the
+/// leases of id ranges, and a rootless caller's stand-ins for the setuid helpers.
+const PERMANENT: [&str; 3] = ["ids", "map/newuidmap", "map/newgidmap"];
 
 fn is_state(dir: &Path) -> bool {
     dir.file_name()

@@ -194,7 +194,7 @@ fn a_full_disk_is_the_verdict() {
 #[test]
 fn scratch_inodes_are_limited() {
     for_each_privilege("scratch_inodes", |privilege| {
-        let script = "i=0; while [ $i -lt 300 ]; do : > /tmp/f$i || { echo full; exit 0; }; i=$((i+1)); done; echo all";
+        let script = "i=0; while [ $i -lt 300 ]; do touch /tmp/f$i || { echo full; exit 0; }; i=$((i+1)); done; echo all";
         let run = |run: Run| run.flags(["--scratch-inodes", "100"]).shell(script);
         let Some(run) = limited("scratch_inodes", "scratch_limit", privilege, run) else {
             return;

@@ -12,6 +12,7 @@
 mod command;
 mod landlock_rules;
 mod prepare;
+mod readback;
 mod report;
 mod stub;
 mod supervisor;

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 
-use lakekeep_protocol::facts::ProcessFacts;
+use lakekeep_protocol::facts::TaskFacts;
 use lakekeep_protocol::task::{Exited, TaskSpec, TaskStep};
 use lakekeep_sys::process::{self, Cloned, Ended, Namespaces};
-use lakekeep_sys::readback::{NamespaceIds, Status, descriptors};
 use lakekeep_sys::{Errno, seccomp, socket};
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::prepare::Prepared;
+use crate::readback;
 use crate::report::{End, Failure, Setup};
 use crate::stub::{self, Sockets};
 
@@ -44,7 +43,7 @@ pub struct Task {
 #[derive(Debug)]
 pub struct Spawned {
     pub task: Task,
-    pub facts: ProcessFacts,
+    pub facts: TaskFacts,
     pub controller: Option<OwnedFd>,
 }
 
@@ -85,15 +84,16 @@ impl Task {
 
     /// Waits for "ready", reads the process back, lets it go on, and waits
     /// until it has become the command.
-    fn admit(&mut self, spec: &TaskSpec, setup: &OwnedFd) -> Result<ProcessFacts, Failure> {
+    fn admit(&mut self, spec: &TaskSpec, setup: &OwnedFd) -> Result<TaskFacts, Failure> {
         let at = Failure::at(TaskStep::ReadBack);
         let (listener, pid) = match Setup::receive(setup).map_err(&at)? {
             Some((Setup::Ready { listener }, pid)) => (listener, pid),
             Some((Setup::Failed(failure), _)) => return Err(failure),
             None => return Err(at(Errno::CHILD)),
         };
-        let facts = read_back(pid).map_err(&at)?;
-        verify(&facts, spec).map_err(|index| Failure::at_index(TaskStep::ReadBack, index)(Errno::PERM))?;
+        let facts = readback::read(pid, &self.scratch).map_err(&at)?;
+        readback::verify(&facts, spec)
+            .map_err(|index| Failure::at_index(TaskStep::ReadBack, index)(Errno::PERM))?;
         if listener >= 0 {
             self.listener = Some(take_listener(pid, listener).map_err(&at)?);
         }
@@ -200,32 +200,6 @@ impl Task {
             scratch_free: free.map_or((u64::MAX, u64::MAX), |s| (s.f_bfree * s.f_frsize, s.f_ffree)),
             refused: self.refused.into_iter().collect(),
         }
-    }
-}
-
-fn read_back(pid: i32) -> Result<ProcessFacts, Errno> {
-    let proc = Path::new("/proc");
-    let pid = pid.to_string();
-    let status = Status::read(proc, &pid).map_err(|error| error.errno)?;
-    let namespaces = NamespaceIds::read(proc, &pid).map_err(|error| error.errno)?;
-    let open = descriptors(proc, &pid).map_err(|error| error.errno)?;
-    Ok(ProcessFacts::new(&status, namespaces, open))
-}
-
-/// Holds the kernel's word against the plan; the number of the check that
-/// failed is the failure's index.
-fn verify(facts: &ProcessFacts, spec: &TaskSpec) -> Result<(), usize> {
-    let checks = [
-        facts.user == spec.user && facts.group == spec.group,
-        facts.capabilities == [0; 5],
-        facts.no_new_privileges,
-        facts.seccomp_mode == 2 && facts.seccomp_filters >= 1,
-        // stdio, the setup socket, and a listener that closes at exec.
-        facts.descriptors.iter().all(|fd| *fd <= 3 || (spec.explain.is_some() && *fd == 4)),
-    ];
-    match checks.iter().position(|holds| !holds) {
-        Some(index) => Err(index),
-        None => Ok(()),
     }
 }
 

@@ -1,6 +1,8 @@
 //! The cgroups of this launcher's sandboxes, around libcontainer's manager.
 
 use std::ffi::CString;
+use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use lakekeep_sys::cgroup::{
 };
 use lakekeep_sys::error::Context;
 use lakekeep_sys::mount::{self, Restrict};
-use lakekeep_sys::{Errno, userns};
+use lakekeep_sys::{Errno, Error, lock, userns};
 
 use crate::error::StartError;
 
@@ -24,10 +26,20 @@ const USED: [Controller; 3] = [Controller::Memory, Controller::Cpu, Controller::
 /// How long the last processes of a group may take to die.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Losing the race for one's own group this often in a row means that it is none.
+const CLAIM_TRIES: u32 = 8;
+
 /// Where sandboxes' groups are made.
 #[derive(Debug)]
 pub struct Groups {
     hierarchy: Hierarchy,
+}
+
+/// This launcher's own group, locked: what tells the living from the dead.
+#[derive(Debug)]
+pub struct Claim {
+    /// Held for its lock; none where this caller cannot make groups.
+    _lock: Option<File>,
 }
 
 /// The group of one sandbox; its end is the end of all its processes.
@@ -79,6 +91,59 @@ impl Groups {
         let group = SandboxGroup(Some(group));
         group.set(limits)?;
         Ok(group)
+    }
+
+    /// Makes the group of launcher `launcher` and locks it, in the one hierarchy
+    /// where its limits are most often needed. The lock lasts as long as the
+    /// launcher, whatever becomes of its state folder.
+    pub fn claim(&self, launcher: &str) -> Result<Claim, StartError> {
+        let Some(path) = self.reference(launcher)? else {
+            return Ok(Claim { _lock: None });
+        };
+        let object = path.display().to_string();
+        // A sweeper that sees the new group before it is locked removes it: again.
+        for _ in 0..CLAIM_TRIES {
+            match std::fs::create_dir_all(&path).and_then(|()| File::open(&path)) {
+                Ok(lock) if lock::try_lock(&lock).context("flock", &object)? && path.exists() => {
+                    return Ok(Claim { _lock: Some(lock) });
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::io("mkdir", object, &error).into()),
+            }
+        }
+        Err(Error::new("flock", object, Errno::BUSY).into())
+    }
+
+    fn reference(&self, launcher: &str) -> Result<Option<PathBuf>, CgroupError> {
+        let Some(mount) = self.hierarchy.mount_of(Controller::Memory) else {
+            return Ok(None);
+        };
+        if !self.hierarchy.writable(mount) {
+            return Ok(None);
+        }
+        let group = Group::new(&self.hierarchy, &format!("lakekeep/{launcher}"))?;
+        Ok(group.dir(Controller::Memory).map(Path::to_path_buf))
+    }
+
+    /// Ends and removes the groups of all launchers that died.
+    pub fn sweep_dead(&self) -> Result<(), StartError> {
+        for name in self.hierarchy.launchers()? {
+            // A name that no launcher of ours makes, or nothing that is ours to
+            // remove.
+            let Ok(Some(path)) = self.reference(&name) else {
+                continue;
+            };
+            let dead = match File::open(&path) {
+                Ok(lock) => lock::try_lock(&lock).context("flock", path.display().to_string())?,
+                // The hierarchy that is made first and removed last.
+                Err(error) => error.kind() == ErrorKind::NotFound,
+            };
+            if dead {
+                self.sweep(&name)?;
+            }
+        }
+        Ok(())
     }
 
     /// Ends and removes everything of a launcher: of a dead one, or of this one

@@ -8,7 +8,6 @@ use lakekeep_plan::oci::Placement;
 use lakekeep_protocol::facts::GroupUsageFacts;
 use lakekeep_protocol::launch::{Created, IdSource, LaunchStep, SandboxSpec};
 use lakekeep_sys::mount;
-use lakekeep_sys::readback::NamespaceIds;
 use rustix::fs::Mode;
 use rustix::process::Pid;
 
@@ -91,12 +90,9 @@ impl Sandbox {
             channel,
         };
         let (init, facts) = container::create(spec, &placement, &folders, inherited)?;
-        let own = NamespaceIds::read(Path::new("/proc"), "self")
-            .map_err(Failed::kernel(LaunchStep::ReadBack))?;
         let limits = group.limits().map_err(|error| Failed::other(LaunchStep::ReadBack, &error))?;
         let created = Created {
             init: facts,
-            host_namespaces: [own.user, own.mount, own.pid, own.network, own.ipc, own.uts, own.cgroup],
             id_range: (first_id, ids.iter().map(|(_, count)| count).sum()),
             limits,
             unmapped_mounts,

@@ -14,7 +14,7 @@ use lakekeep_sys::error::Context;
 use lakekeep_sys::{Error, lock, mount};
 use rustix::fs::{Mode, OFlags};
 
-use crate::cgroups::Groups;
+use crate::cgroups::{Claim, Groups};
 use crate::error::StartError;
 
 /// Bytes of a launcher's tmpfs: bundles, skeletons, generated files.
@@ -29,6 +29,8 @@ pub struct State {
     path: PathBuf,
     /// Held for its lock.
     _lock: File,
+    /// This launcher's cgroup.
+    cgroup: Option<Claim>,
 }
 
 impl State {
@@ -38,8 +40,10 @@ impl State {
         let launchers = root.join("launchers");
         make(root)?;
         make(&launchers)?;
-        let state = Self::claim(root, &launchers)?;
+        let mut state = Self::claim(root, &launchers)?;
+        state.cgroup = Some(groups.claim(&state.name)?);
         sweep(&launchers, &state.name, groups)?;
+        groups.sweep_dead()?;
         let options = [(c"size", FILES_SIZE), (c"mode", c"0711")];
         let restrict = mount::Restrict::NO_SUID.with(mount::Restrict::NO_DEVICES);
         let files = mount::new_detached(c"tmpfs", &options, restrict)
@@ -67,6 +71,7 @@ impl State {
                 name,
                 path,
                 _lock: lock,
+                cgroup: None,
             }),
             false => Err(Error::new("flock", object, rustix::io::Errno::WOULDBLOCK)),
         }

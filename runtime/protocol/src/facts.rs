@@ -4,6 +4,8 @@ use lakekeep_sys::process::{Ended, ResourceUsage};
 use lakekeep_sys::readback::{NamespaceIds, Status};
 use serde::{Deserialize, Serialize};
 
+use crate::task::ResourceKind;
+
 /// A process as the kernel describes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessFacts {
@@ -50,6 +52,27 @@ impl ProcessFacts {
             descriptors,
         }
     }
+}
+
+/// A sealed task as the kernel describes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskFacts {
+    /// Its identity, seal and namespaces.
+    pub process: ProcessFacts,
+    /// How many processors it may run on.
+    pub processors: u32,
+    /// Its score for the out-of-memory killer.
+    pub oom_score_adj: i16,
+    /// Its resource limits; `None` is unlimited.
+    pub limits: Vec<(ResourceKind, Option<u64>)>,
+    /// Whether its root is read-only.
+    pub root_read_only: bool,
+    /// Where it can write.
+    pub writable: Vec<String>,
+    /// How many paths of /proc are covered.
+    pub covered: u32,
+    /// Bytes and inodes of its scratch file system.
+    pub scratch: (u64, u64),
 }
 
 /// How a process ended.

@@ -35,8 +35,6 @@ pub enum LauncherReply {
 pub struct Created {
     /// The init as the kernel describes it.
     pub init: ProcessFacts,
-    /// The launcher's own namespaces, to show which ones differ.
-    pub host_namespaces: [u64; 7],
     /// First host id of the sandbox's range, and how many.
     pub id_range: (u32, u32),
     /// The limits of its cgroups.

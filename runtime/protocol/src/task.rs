@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::facts::{EndFacts, ProcessFacts, UsageFacts};
+use crate::facts::{EndFacts, TaskFacts, UsageFacts};
 
 /// What a manager may ask of an init.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,7 +34,7 @@ pub enum InitReply {
         /// Which task.
         task: u32,
         /// The task, read back from the kernel by the init.
-        facts: Box<ProcessFacts>,
+        facts: Box<TaskFacts>,
     },
     /// The task did not start; nothing of it is left.
     SpawnFailed {
@@ -256,6 +256,23 @@ pub enum ResourceKind {
     Processes,
     /// Bytes of address space, where no cgroup counts memory.
     AddressSpace,
+}
+
+impl ResourceKind {
+    /// The limit's name in `/proc/<pid>/limits` (proc_pid_limits(5)).
+    #[must_use]
+    pub fn kernel_name(self) -> &'static str {
+        match self {
+            Self::CpuTime => "Max cpu time",
+            Self::FileSize => "Max file size",
+            Self::OpenFiles => "Max open files",
+            Self::CoreSize => "Max core file size",
+            Self::LockedMemory => "Max locked memory",
+            Self::MessageQueues => "Max msgqueue size",
+            Self::Processes => "Max processes",
+            Self::AddressSpace => "Max address space",
+        }
+    }
 }
 
 /// Which paths a task may read, write and execute, whatever the mounts say.

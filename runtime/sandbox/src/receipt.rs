@@ -2,8 +2,9 @@
 
 use lakekeep_plan::{Enforcement, Plan};
 use lakekeep_policy::Layer;
-use lakekeep_protocol::facts::ProcessFacts;
+use lakekeep_protocol::facts::TaskFacts;
 use lakekeep_protocol::launch::Created;
+use lakekeep_sys::readback::NamespaceIds;
 use lakekeep_protocol::task::ResourceKind;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -54,14 +55,23 @@ pub struct Receipt {
 struct Evidence<'a> {
     plan: &'a Plan,
     created: &'a Created,
+    /// The manager's own namespaces.
+    own: [u64; 7],
     /// The task; absent when it did not start.
-    task: Option<&'a ProcessFacts>,
+    task: Option<&'a TaskFacts>,
 }
 
-pub(crate) fn build(plan: &Plan, created: &Created, task: Option<&ProcessFacts>) -> Receipt {
+/// Builds the receipt; `own` are the manager's namespaces, for comparison.
+pub(crate) fn build(
+    plan: &Plan,
+    created: &Created,
+    own: &NamespaceIds,
+    task: Option<&TaskFacts>,
+) -> Receipt {
     let evidence = Evidence {
         plan,
         created,
+        own: [own.user, own.mount, own.pid, own.network, own.ipc, own.uts, own.cgroup],
         task,
     };
     let layers = plan.layers.iter().map(|planned| {
@@ -126,51 +136,55 @@ impl Evidence<'_> {
     }
 
     fn namespace(&self, which: usize) -> Value {
-        let of = |facts: &ProcessFacts| facts.namespaces.get(which).copied();
         json!({
-            "task": self.task.and_then(of),
-            "sandbox": of(&self.created.init),
-            "host": self.created.host_namespaces.get(which),
+            "task": self.task.and_then(|task| task.process.namespaces.get(which)),
+            "sandbox": self.created.init.namespaces.get(which),
+            "host": self.own.get(which),
         })
     }
 
+    /// As read back from the task; what nothing of the kernel's tells is as set.
     fn task_value(&self, layer: Layer) -> Value {
-        let task = &self.plan.task;
+        let Some(task) = self.task else {
+            return Value::Null;
+        };
+        let process = &task.process;
+        let plan = &self.plan.task;
         match layer {
-            Layer::SeparateUid => json!(self.task.map(|facts| facts.user)),
-            Layer::Capabilities => json!(self.task.map(|facts| facts.capabilities)),
-            Layer::NoNewPrivileges => json!(self.task.map(|facts| facts.no_new_privileges)),
+            Layer::SeparateUid => json!({ "task": process.user, "init": 0 }),
+            Layer::Capabilities => json!(process.capabilities),
+            Layer::NoNewPrivileges => json!(process.no_new_privileges),
             Layer::Seccomp => json!({
-                "mode": self.task.map(|facts| facts.seccomp_mode),
-                "filters": self.task.map(|facts| facts.seccomp_filters),
+                "mode": process.seccomp_mode,
+                "filters": process.seccomp_filters,
                 "digest": self.plan.filter_digest,
-                "instructions": task.filter.len() / 8,
+                "instructions": plan.filter.len() / 8,
             }),
-            Layer::Descriptors => json!(self.task.map(|facts| {
-                // 3 is the setup's socket, which closes at exec.
-                facts.descriptors.iter().filter(|fd| **fd < 3).collect::<Vec<_>>()
-            })),
-            Layer::Landlock => json!({ "abi": task.landlock.as_ref().map(|rules| rules.abi) }),
+            // 3 and above are the setup's, and close at exec.
+            Layer::Descriptors => json!(process.descriptors.iter().filter(|fd| **fd < 3).collect::<Vec<_>>()),
+            Layer::Landlock => json!({ "abi": plan.landlock.as_ref().map(|rules| rules.abi) }),
+            Layer::ReadOnlyRoot => json!({ "writable": task.writable }),
+            Layer::MaskedProc if plan.proc.only_processes => json!({ "subset": "pid" }),
+            Layer::MaskedProc => json!({ "covered": task.covered }),
             Layer::PidsLimit => match self.created.limits.pids {
                 Some(pids) => json!(pids),
-                None => json!({ "rlimit": self.rlimit(ResourceKind::Processes) }),
+                None => json!({ "rlimit": rlimit(task, ResourceKind::Processes) }),
             },
-            Layer::OpenFilesLimit => json!(self.rlimit(ResourceKind::OpenFiles)),
-            Layer::FileSizeLimit => json!(self.rlimit(ResourceKind::FileSize)),
-            Layer::CpuTimeLimit => json!(self.rlimit(ResourceKind::CpuTime)),
+            Layer::OpenFilesLimit => json!(rlimit(task, ResourceKind::OpenFiles)),
+            Layer::FileSizeLimit => json!(rlimit(task, ResourceKind::FileSize)),
+            Layer::CpuTimeLimit => json!(rlimit(task, ResourceKind::CpuTime)),
             Layer::CpuAffinity => json!(task.processors),
             Layer::OomScore => json!(task.oom_score_adj),
-            Layer::ScratchLimit => json!({ "bytes": task.scratch.size, "inodes": task.scratch.inodes }),
+            Layer::ScratchLimit => json!({ "bytes": task.scratch.0, "inodes": task.scratch.1 }),
             Layer::OutputLimit => json!(self.plan.output),
             Layer::WallTimeLimit => json!(self.plan.wall_time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))),
             _ => Value::Bool(true),
         }
     }
+}
 
-    fn rlimit(&self, kind: ResourceKind) -> Option<u64> {
-        let limits = &self.plan.task.limits;
-        limits.iter().find(|(limit, _)| *limit == kind).map(|(_, value)| *value)
-    }
+fn rlimit(task: &TaskFacts, kind: ResourceKind) -> Option<u64> {
+    task.limits.iter().find(|(limit, _)| *limit == kind).and_then(|(_, value)| *value)
 }
 
 /// Refuses a sandbox whose cgroup does not hold what the plan says.

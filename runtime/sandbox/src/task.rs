@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use lakekeep_protocol::facts::{GroupUsageFacts, ProcessFacts};
+use lakekeep_protocol::facts::{GroupUsageFacts, TaskFacts};
 use lakekeep_protocol::task::{Exited, TaskFailure};
 use lakekeep_protocol::InitRequest;
 use serde::Serialize;
@@ -46,7 +46,7 @@ impl Stdio {
 #[derive(Debug)]
 pub(crate) enum Started {
     Running {
-        facts: Box<ProcessFacts>,
+        facts: Box<TaskFacts>,
         controller: Option<OwnedFd>,
     },
     Failed(TaskFailure),
@@ -144,10 +144,10 @@ impl Task {
         self,
         exited: &Exited,
         interference: Interference,
-        facts: &ProcessFacts,
+        facts: &TaskFacts,
     ) -> Result<Outcome, SandboxError> {
         let wall_us = micros(self.since.elapsed());
-        let receipt = self.sandbox.receipt(Some(facts));
+        let receipt = self.sandbox.receipt(Some(facts))?;
         let plan = self.sandbox.plan.clone();
         let sandbox = self.sandbox.id().to_owned();
         let group = self.sandbox.destroy()?;
@@ -165,7 +165,7 @@ impl Task {
 
     fn conclude_failed(self, failure: TaskFailure) -> Result<Outcome, SandboxError> {
         let plan = self.sandbox.plan.clone();
-        let receipt = self.sandbox.receipt(None);
+        let receipt = self.sandbox.receipt(None)?;
         let sandbox = self.sandbox.id().to_owned();
         let wall_us = micros(self.since.elapsed());
         self.sandbox.destroy()?;

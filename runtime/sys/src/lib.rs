@@ -14,6 +14,7 @@ pub mod landlock;
 pub mod lock;
 pub mod memfd;
 pub mod mount;
+pub mod mountinfo;
 pub mod net;
 pub mod process;
 pub mod pty;

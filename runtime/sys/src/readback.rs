@@ -21,6 +21,8 @@ pub struct Status {
     pub seccomp_mode: u32,
     /// How many filters are stacked (Linux 5.9).
     pub seccomp_filters: u32,
+    /// How many processors it may run on.
+    pub processors: u32,
 }
 
 /// Capability sets as bits.
@@ -79,8 +81,14 @@ impl Status {
             seccomp_mode: field("Seccomp")?.parse().ok()?,
             // Absent before Linux 5.9: one filter is then all that is known.
             seccomp_filters: field("Seccomp_filters").map_or(Some(1), |n| n.parse().ok())?,
+            processors: bits(field("Cpus_allowed")?)?,
         })
     }
+}
+
+/// How many bits of a mask such as `ffff,00000003` are set.
+fn bits(mask: &str) -> Option<u32> {
+    mask.split(',').map(|word| u32::from_str_radix(word, 16).map(u32::count_ones).ok()).sum()
 }
 
 fn numbers(text: &str) -> Option<Vec<u32>> {
@@ -132,6 +140,87 @@ impl NamespaceIds {
     }
 }
 
+/// What a process can write to and what it cannot see, of its mounts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mounts {
+    /// Whether the root of its file system is read-only.
+    pub root_read_only: bool,
+    /// Mount points that can be written to; those of /proc and /dev apart.
+    pub writable: Vec<String>,
+    /// Mount points where set-user-ID programs or devices would count, but for
+    /// the single devices in /dev.
+    pub lax: Vec<String>,
+    /// How many paths of /proc are covered.
+    pub covered: u32,
+}
+
+impl Mounts {
+    /// Reads `/proc/<pid>/mountinfo` below `proc`.
+    ///
+    /// # Errors
+    /// Of reading.
+    pub fn read(proc: &Path, pid: &str) -> Result<Self, Error> {
+        let path = proc.join(pid).join("mountinfo");
+        let object = path.display().to_string();
+        let text = std::fs::read_to_string(&path).context("read", object)?;
+        Ok(Self::parse(&text))
+    }
+
+    fn parse(text: &str) -> Self {
+        let mut mounts = Self::default();
+        for line in crate::mountinfo::lines(text) {
+            let point = line.point.as_ref();
+            let read_only = line.has_option("ro");
+            if point == "/" {
+                mounts.root_read_only = read_only;
+            }
+            if point.starts_with("/proc/") {
+                mounts.covered += 1;
+                continue;
+            }
+            let device = line.fstype == "devtmpfs" || point == "/dev" || point == "/dev/pts";
+            if !read_only && !device && point != "/proc" {
+                mounts.writable.push(point.to_owned());
+            }
+            let strict = line.has_option("nosuid") && line.has_option("nodev");
+            if !strict && !device {
+                mounts.lax.push(point.to_owned());
+            }
+        }
+        mounts
+    }
+}
+
+/// Soft limits of `/proc/<pid>/limits` by the kernel's names of them, such as
+/// `Max open files`; `None` is unlimited.
+///
+/// # Errors
+/// Of reading.
+pub fn limits(proc: &Path, pid: &str) -> Result<Vec<(String, Option<u64>)>, Error> {
+    let path = proc.join(pid).join("limits");
+    let object = path.display().to_string();
+    let text = std::fs::read_to_string(&path).context("read", object)?;
+    Ok(text.lines().skip(1).filter_map(limit).collect())
+}
+
+/// The name is padded to a fixed width, so two spaces end it.
+fn limit(line: &str) -> Option<(String, Option<u64>)> {
+    let (name, values) = line.split_once("  ")?;
+    let soft = values.split_whitespace().next()?;
+    Some((name.to_owned(), soft.parse().ok()))
+}
+
+/// A small number of `/proc/<pid>/<file>`, such as `oom_score_adj`.
+///
+/// # Errors
+/// Of reading; `EBADMSG` when it is no number.
+pub fn number(proc: &Path, pid: &str, file: &str) -> Result<i64, Error> {
+    let path = proc.join(pid).join(file);
+    let object = path.display().to_string();
+    let text = std::fs::read_to_string(&path).context("read", &object)?;
+    text.trim().parse().map_err(|_| Error::new("parse", object, rustix::io::Errno::BADMSG))
+}
+
 /// The descriptor numbers that process `pid` has open, sorted.
 pub fn descriptors(proc: &Path, pid: &str) -> Result<Vec<u32>, Error> {
     let path = proc.join(pid).join("fd");
@@ -153,7 +242,7 @@ mod tests {
     const TEXT: &str = "Name:\tsh\nUid:\t1000\t1000\t1000\t1000\nGid:\t1000\t1000\t1000\t1000\n\
         Groups:\t \nCapInh:\t0000000000000000\nCapPrm:\t0000000000000000\n\
         CapEff:\t0000000000000000\nCapBnd:\t0000000000000000\nCapAmb:\t0000000000000000\n\
-        NoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t1\n";
+        NoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t1\nCpus_allowed:\tff,00000003\n";
 
     #[test]
     fn a_sealed_process_reads_as_sealed() {
@@ -162,6 +251,7 @@ mod tests {
         assert!(status.capabilities.none());
         assert!(status.no_new_privileges);
         assert_eq!((status.seccomp_mode, status.seccomp_filters), (2, 1));
+        assert_eq!(status.processors, 10);
     }
 
     #[test]
@@ -185,6 +275,27 @@ mod tests {
                 .collect();
             assert_eq!(Status::parse(&text), None, "{name}");
         }
+    }
+
+    #[test]
+    fn mounts_are_told_apart() {
+        let text = "1 0 0:1 / / ro,nosuid,nodev - tmpfs none rw\n\
+            2 1 0:2 / /proc rw,nosuid,nodev,noexec - proc none rw\n\
+            3 2 0:3 /null /proc/kcore rw - devtmpfs none rw\n\
+            4 1 0:3 /null /dev/null rw - devtmpfs none rw\n\
+            5 1 0:4 / /tmp rw,nosuid,nodev - tmpfs none rw\n\
+            6 1 0:5 / /odd ro,nodev - ext4 none rw\n";
+        let mounts = Mounts::parse(text);
+        assert!(mounts.root_read_only);
+        assert_eq!(mounts.writable, ["/tmp"]);
+        assert_eq!(mounts.lax, ["/odd"]);
+        assert_eq!(mounts.covered, 1);
+    }
+
+    #[test]
+    fn limits_are_read_by_name() {
+        let all = limits(Path::new("/proc"), "self").unwrap();
+        assert!(all.iter().any(|(name, _)| name == "Max open files"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Whether a new proc may be mounted in a user namespace.
 
-use lakekeep_sys::cgroup::mountinfo;
+use lakekeep_sys::mountinfo;
 
 /// The kernel allows a fresh proc only where one is visible in full already
 /// (`mount_too_revealing`): its root mounted, not read-only, and nothing on top of it

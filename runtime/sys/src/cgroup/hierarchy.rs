@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::file::{self, LONG, SHORT};
-use super::mountinfo::{self, MountLine};
+use crate::mountinfo::{self, MountLine};
 use super::{CgroupError, Controller, Version};
 
 const MOUNTINFO: &str = "/proc/self/mountinfo";

@@ -30,7 +30,6 @@ mod group;
 mod hierarchy;
 mod kill;
 mod limits;
-pub mod mountinfo;
 mod parse;
 mod remove;
 mod tree;

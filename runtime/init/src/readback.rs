@@ -1,0 +1,77 @@
+//! A sealed task, read back from the kernel and held against its plan.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use lakekeep_protocol::facts::{ProcessFacts, TaskFacts};
+use lakekeep_protocol::task::{ResourceKind, TaskSpec};
+use lakekeep_sys::readback::{Mounts, NamespaceIds, Status, descriptors, limits, number};
+use lakekeep_sys::{Errno, Error};
+
+/// The limits that a plan may set.
+const LIMITS: [ResourceKind; 8] = [
+    ResourceKind::CpuTime,
+    ResourceKind::FileSize,
+    ResourceKind::OpenFiles,
+    ResourceKind::CoreSize,
+    ResourceKind::LockedMemory,
+    ResourceKind::MessageQueues,
+    ResourceKind::Processes,
+    ResourceKind::AddressSpace,
+];
+
+/// Reads the process with this number in the init's own pid namespace.
+pub fn read(pid: i32, scratch: &OwnedFd) -> Result<TaskFacts, Errno> {
+    let space = rustix::fs::fstatvfs(scratch)?;
+    let mut facts = read_process(pid).map_err(|error| error.errno)?;
+    facts.scratch = (space.f_blocks * space.f_frsize, space.f_files);
+    Ok(facts)
+}
+
+fn read_process(pid: i32) -> Result<TaskFacts, Error> {
+    let proc = Path::new("/proc");
+    let pid = pid.to_string();
+    let status = Status::read(proc, &pid)?;
+    let namespaces = NamespaceIds::read(proc, &pid)?;
+    let mounts = Mounts::read(proc, &pid)?;
+    let named = limits(proc, &pid)?;
+    let limit = |kind: ResourceKind| {
+        let found = named.iter().find(|(name, _)| name == kind.kernel_name());
+        found.map(|(_, value)| (kind, *value))
+    };
+    let oom_score_adj = number(proc, &pid, "oom_score_adj")?;
+    Ok(TaskFacts {
+        process: ProcessFacts::new(&status, namespaces, descriptors(proc, &pid)?),
+        processors: status.processors,
+        oom_score_adj: i16::try_from(oom_score_adj).unwrap_or_default(),
+        limits: LIMITS.into_iter().filter_map(limit).collect(),
+        root_read_only: mounts.root_read_only && mounts.lax.is_empty(),
+        writable: mounts.writable,
+        covered: mounts.covered,
+        scratch: (0, 0),
+    })
+}
+
+/// Holds the kernel's word against the plan; the number of the check that
+/// failed is the failure's index.
+pub fn verify(facts: &TaskFacts, spec: &TaskSpec) -> Result<(), usize> {
+    let process = &facts.process;
+    let limit = |(kind, value): &(ResourceKind, u64)| facts.limits.contains(&(*kind, Some(*value)));
+    let checks = [
+        process.user == spec.user && process.group == spec.group,
+        process.capabilities == [0; 5],
+        process.no_new_privileges,
+        process.seccomp_mode == 2 && process.seccomp_filters >= 1,
+        // stdio, the setup socket, and a listener that closes at exec.
+        process.descriptors.iter().all(|fd| *fd <= 3 || (spec.explain.is_some() && *fd == 4)),
+        facts.root_read_only,
+        spec.limits.iter().all(limit),
+        spec.processors == 0 || facts.processors <= spec.processors,
+        facts.oom_score_adj == spec.oom_score_adj,
+        facts.covered >= u32::from(!spec.proc.only_processes),
+    ];
+    match checks.iter().position(|holds| !holds) {
+        Some(index) => Err(index),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# The README's second command: builds everything once and passes all tests.
+# As root it also installs what the tests run against and tests both as root and
+# as an ordinary user; without root, the tests that need it are reported skips.
+#
+# LAKEKEEP_TESTS_REQUIRE  features whose absence is a failure, not a skip:
+#                         comma-separated, or "all"
+# LAKEKEEP_TESTS_VM=1     also run the suite in a virtual machine with pure
+#                         cgroup v2 on Debian's own kernel (slow: emulated)
+set -euo pipefail
+cd "$(dirname "$0")"
+
+step() { printf '\n== %s\n' "$*"; }
+
+packages() {
+    local missing=()
+    local entry command package
+    for entry in cc:gcc /usr/bin/python3:python3 newuidmap:uidmap setpriv:util-linux \
+        script:bsdutils ip:iproute2 unshare:util-linux git:git bash:bash; do
+        command=${entry%%:*} package=${entry##*:}
+        command -v "$command" >/dev/null || missing+=("$package")
+    done
+    [ "${#missing[@]}" -eq 0 ] && return
+    if [ "$(id -u)" -ne 0 ]; then
+        echo "test.sh: missing: ${missing[*]}; install them (Debian: apt-get install ${missing[*]})" >&2
+        exit 1
+    fi
+    apt-get update -q >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"
+}
+
+tests() {
+    # One process a case where nextest is there; cargo's own runner else.
+    if command -v cargo-nextest >/dev/null; then
+        cargo nextest run --release --workspace --locked "$@"
+    else
+        cargo test --release --workspace --locked --lib --bins --tests "$@"
+    fi
+    cargo test --release --workspace --locked --doc
+}
+
+step "packages"
+packages
+step "build (what a user builds: target/release/lakekeep and lakekeep-launcher)"
+cargo build --release --locked
+step "format"
+cargo fmt --all --check
+step "layering"
+.ci/layering.sh
+step "tests"
+tests "$@"
+step "lints"
+cargo clippy --release --workspace --all-targets --locked -- -D warnings
+if [ "${LAKEKEEP_TESTS_VM:-0}" = 1 ]; then
+    step "the suite on pure cgroup v2, in a virtual machine"
+    tests/vm/all.sh
+fi
