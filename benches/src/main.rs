@@ -1,2 +1,51 @@
-//! Skeleton.
-fn main() {}
+//! What a sandbox costs, measured beside other runtimes in one interleaved run.
+//!
+//! `lakekeep-bench spawn` runs the same static program through every peer, round
+//! after round in a random order; `lakekeep-bench stages` shows where the time of
+//! one `lakekeep run` goes. docs/benchmarks.md holds the method and the results.
+
+mod args;
+mod error;
+mod ground;
+mod isolation;
+mod machine;
+mod measure;
+mod peers;
+mod raw;
+mod report;
+mod spawn;
+mod stages;
+mod stats;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Verb};
+use crate::error::BenchError;
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().verb {
+        Verb::Spawn(arguments) => spawn::run(&arguments),
+        Verb::Stages(arguments) => stages::run(&arguments),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("lakekeep-bench: {}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error and what caused it, on one line.
+fn chain(error: &BenchError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -17,8 +17,21 @@ use clap::Parser;
 
 use crate::args::{Cli, Verb};
 
+/// Help and version are answers; the rest is refused as everything else is, for
+/// 2 could be the command's own exit code.
+fn usage(error: &clap::Error) -> ExitCode {
+    let printed = error.print();
+    match (printed, error.use_stderr()) {
+        (Ok(()), false) => ExitCode::SUCCESS,
+        _ => ExitCode::from(run::OWN_FAILURE),
+    }
+}
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     match cli.verb {
         Verb::Run(arguments) => run::run(&arguments),
         Verb::Plan(arguments) => plan::plan(&arguments),

@@ -82,6 +82,22 @@ pub fn receipt(outcome: &Outcome) -> Value {
     })
 }
 
+/// Whether a receipt could be written to `path` later on.
+pub fn check_receipt_place(path: &Path) -> std::io::Result<()> {
+    if path == Path::new("-") {
+        return Ok(());
+    }
+    if path.is_dir() {
+        return Err(std::io::ErrorKind::IsADirectory.into());
+    }
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    rustix::fs::access(folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)?;
+    Ok(())
+}
+
 /// Writes the receipt to `path`, whole or not at all.
 pub fn write_receipt(path: &Path, outcome: &Outcome) -> std::io::Result<()> {
     let mut text = serde_json::to_string_pretty(&receipt(outcome))?;

@@ -1,5 +1,6 @@
 //! From flags to a plan.
 
+use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -25,7 +26,7 @@ pub enum RequestError {
     Document(#[from] DocumentError),
     #[error(transparent)]
     Policy(#[from] PolicyErrors),
-    #[error("--mount {0:?} is not SRC:DST, SRC:DST:ro or SRC:DST:rw")]
+    #[error("--mount {0:?} is not SRC:DST[:ro|rw]; write, for example, --mount data.csv:/data.csv:ro")]
     Mount(String),
     #[error("--env {0}: this program has no such variable; write {0}=VALUE")]
     NoVariable(String),
@@ -67,7 +68,7 @@ pub fn request(arguments: &SandboxArgs, terminal: Option<(u16, u16)>) -> Result<
 
 fn read_policy(path: &Path) -> Result<PolicyDoc, RequestError> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| RequestError::UnreadablePolicy {
+    let text = read_bounded(path).map_err(|error| RequestError::UnreadablePolicy {
         path: name.clone(),
         error,
     })?;
@@ -75,6 +76,14 @@ fn read_policy(path: &Path) -> Result<PolicyDoc, RequestError> {
         Some(extension) if extension == "json" => PolicyDoc::from_json(&name, &text)?,
         _ => PolicyDoc::from_toml(&name, &text)?,
     })
+}
+
+/// One byte more than a document may have: the parser then refuses it.
+fn read_bounded(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    let limit = lakekeep_policy::MAX_DOCUMENT_BYTES as u64 + 1;
+    std::fs::File::open(path)?.take(limit).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn flags(arguments: &SandboxArgs) -> Result<PolicyDoc, RequestError> {

@@ -32,7 +32,7 @@ enum RunError {
         #[source]
         error: std::io::Error,
     },
-    #[error("the receipt cannot be written to {path}")]
+    #[error("the receipt cannot be written to {path}; name a file in a folder that exists and can be written")]
     Receipt {
         path: String,
         #[source]
@@ -69,8 +69,11 @@ fn attempt(arguments: &RunArgs) -> Result<Outcome, RunError> {
         false => None,
     };
     let request = request(&arguments.sandbox, window)?;
-    // Opened before anything is made: a missing file must not cost a sandbox.
+    // Before anything is made: a missing file must not cost a sandbox.
     let input = input(arguments)?;
+    if let Some(path) = &arguments.receipt {
+        report::check_receipt_place(path).map_err(|error| receipt_error(path, error))?;
+    }
     let launcher = Launcher::start(&request.host)?;
     let sandbox = launcher.create(request.plan)?;
     let outcome = if arguments.sandbox.tty {
@@ -85,12 +88,16 @@ fn attempt(arguments: &RunArgs) -> Result<Outcome, RunError> {
         sandbox.spawn(stdio)?.attend(console)?
     };
     if let Some(path) = &arguments.receipt {
-        report::write_receipt(path, &outcome).map_err(|error| RunError::Receipt {
-            path: path.display().to_string(),
-            error,
-        })?;
+        report::write_receipt(path, &outcome).map_err(|error| receipt_error(path, error))?;
     }
     Ok(outcome)
+}
+
+fn receipt_error(path: &std::path::Path, error: std::io::Error) -> RunError {
+    RunError::Receipt {
+        path: path.display().to_string(),
+        error,
+    }
 }
 
 fn kernel(operation: &'static str) -> impl Fn(Errno) -> RunError {

@@ -91,7 +91,7 @@ fn take_stdio(prepared: &Prepared) -> Result<(), Errno> {
 
 fn limit(command: &Command) -> Result<(), Failure> {
     for (index, (resource, value)) in command.limits.iter().enumerate() {
-        seal::limit(*resource, Some(*value))
+        seal::limit(*resource, *value)
             .map_err(Failure::at_index(TaskStep::Limits, index))?;
     }
     seal::use_processors(command.processors).map_err(Failure::at(TaskStep::Affinity))?;

@@ -18,9 +18,11 @@ mod stub;
 mod supervisor;
 mod task;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use lakekeep_protocol::{CHANNEL_FD, Channel};
+use lakekeep_sys::mount::{self, Restrict};
 use lakekeep_sys::{Errno, process, seal, signal};
 
 use crate::supervisor::Supervisor;
@@ -48,10 +50,17 @@ fn start() -> Result<(), Stop> {
     signal::block_all().map_err(Stop::Setup)?;
     // 3. Mounts of a task must never show up here or in another task.
     make_mounts_private().map_err(Stop::Setup)?;
+    // 4. libcontainer binds devices without restriction.
+    restrict_devices().map_err(Stop::Setup)?;
     let socket = process::inherited(CHANNEL_FD).map_err(Stop::Setup)?;
     Supervisor::new(Channel::new(socket))
         .and_then(Supervisor::serve)
         .map_err(Stop::Serving)
+}
+
+fn restrict_devices() -> Result<(), Errno> {
+    let devices = mount::host_place(Path::new("/dev"))?;
+    mount::restrict(&devices, Restrict::NO_SUID.with(Restrict::NO_EXEC), None)
 }
 
 fn make_mounts_private() -> Result<(), Errno> {

@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
-use lakekeep_protocol::task::{ProcMask, ResourceKind, TaskSpec, TaskStep};
+use lakekeep_protocol::task::{ProcView, ResourceKind, TaskSpec, TaskStep};
 use lakekeep_sys::mount::{self, Restrict};
 use lakekeep_sys::pty::{self, Pty};
 use lakekeep_sys::seccomp::Filter;
@@ -73,7 +73,7 @@ impl Prepared {
         let check = Failure::at(TaskStep::Check);
         let prepare = Failure::at(TaskStep::Prepare);
         let command = Command::new(spec).map_err(&check)?;
-        let masks = spec.proc.masks.iter().map(Mask::new).collect::<Result<_, _>>();
+        let masks = masks(&spec.proc);
         let (stdio, controller) = stdio_of(spec, stdio).map_err(&check)?;
         let (scratch, parts) = scratch_of(spec).map_err(&prepare)?;
         let rules = match &spec.landlock {
@@ -119,17 +119,42 @@ impl Command {
     }
 }
 
-impl Mask {
-    fn new(mask: &ProcMask) -> Result<Self, Errno> {
-        Ok(match mask {
-            ProcMask::Empty(path) => Self::Empty(c_string(path)?),
-            ProcMask::ReadOnly(path) => Self::ReadOnly(c_string(path)?),
-            ProcMask::Replaced { path, with } => Self::Replaced {
-                path: c_string(path)?,
-                with: c_string(with)?,
-            },
-        })
+/// Covers for all of the init's own /proc that `view` does not show: a task's
+/// has the same names.
+fn masks(view: &ProcView) -> Result<Vec<Mask>, Errno> {
+    let mut masks = Vec::new();
+    if view.only_processes {
+        return Ok(masks);
     }
+    for entry in std::fs::read_dir("/proc").map_err(errno)? {
+        let entry = entry.map_err(errno)?;
+        // Links lead to what a process sees of itself.
+        let link = entry.file_type().map_err(errno)?.is_symlink();
+        let Some(name) = entry.file_name().to_str().filter(|_| !link).map(str::to_owned) else {
+            continue;
+        };
+        masks.extend(mask(&name, view)?);
+    }
+    Ok(masks)
+}
+
+fn mask(name: &str, view: &ProcView) -> Result<Option<Mask>, Errno> {
+    let process = name.bytes().all(|byte| byte.is_ascii_digit());
+    if process || view.shown.iter().any(|shown| shown == name) {
+        return Ok(None);
+    }
+    let path = c_string(&format!("/proc/{name}"))?;
+    if view.read_only.iter().any(|shown| shown == name) {
+        return Ok(Some(Mask::ReadOnly(path)));
+    }
+    match view.replaced.iter().find(|(replaced, _)| replaced == name) {
+        Some((_, with)) => Ok(Some(Mask::Replaced { path, with: c_string(with)? })),
+        None => Ok(Some(Mask::Empty(path))),
+    }
+}
+
+fn errno(error: std::io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }
 
 /// The paths that execvp(3) would try.

@@ -32,6 +32,9 @@ use rustix::process::Signal;
 
 use crate::error::StartError;
 
+/// The first descriptor above the standard ones.
+const FIRST_INHERITED: u32 = 3;
+
 /// The init, built by this package's build script.
 const INIT: &[u8] = include_bytes!(env!("LAKEKEEP_INIT"));
 
@@ -57,6 +60,8 @@ fn start() -> Result<ExitCode, StartError> {
         return rootless::help_map(map, std::env::args_os()).map(|()| ExitCode::SUCCESS);
     }
     let arguments = rootless::Arguments::parse(std::env::args_os())?;
+    // Whatever else the caller left open is no business of a privileged process.
+    process::close_from(FIRST_INHERITED).context("close_range", "inherited descriptors")?;
     process::ensure_single_threaded().map_err(StartError::Threads)?;
     if !rustix::process::geteuid().is_root() {
         match rootless::enter(&arguments)? {}

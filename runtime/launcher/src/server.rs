@@ -67,13 +67,20 @@ impl Server {
         })
     }
 
-    /// Serves until the manager closes its end, then destroys what is left.
+    /// Serves until the manager closes its end or cannot be understood, and in
+    /// any case destroys what is left.
     pub fn serve(mut self) -> Result<(), StartError> {
+        let served = self.answer_all();
+        self.sandboxes.clear();
+        let swept = self.groups.sweep(self.state.name());
+        served?;
+        Ok(swept?)
+    }
+
+    fn answer_all(&mut self) -> Result<(), StartError> {
         while let Some((request, descriptors)) = self.manager.receive()? {
             self.answer(request, descriptors)?;
         }
-        self.sandboxes.clear();
-        self.groups.sweep(self.state.name())?;
         Ok(())
     }
 

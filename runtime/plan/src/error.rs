@@ -69,7 +69,7 @@ pub enum PlanError {
         found: &'static str,
     },
     /// A mount target whose way leads over a link or a file of the image.
-    #[error("mount target {target}: {path} is {found} in the image; choose another target")]
+    #[error("mount target {target}: {path} is {found}; choose another target")]
     TargetBlocked {
         /// The mount's target.
         target: String,

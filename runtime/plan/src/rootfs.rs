@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use lakekeep_policy::{MountMode, Policy};
+use lakekeep_policy::{MountMode, MountRule, Policy};
 use lakekeep_protocol::launch::RootfsStep;
 
 use crate::error::PlanError;
@@ -44,6 +44,7 @@ pub fn steps(parts: &Parts<'_>) -> Result<Vec<RootfsStep>, PlanError> {
         ImageFacts::Host(image) => steps.extend(host(image)),
         ImageFacts::Folder(image) => steps.push(folder(image)?),
     }
+    check_nesting(parts)?;
     for rule in parts.policy.mounts() {
         check_target(parts.image, rule.target().as_str())?;
         steps.push(RootfsStep::Bind {
@@ -55,6 +56,25 @@ pub fn steps(parts: &Parts<'_>) -> Result<Vec<RootfsStep>, PlanError> {
         });
     }
     Ok(steps)
+}
+
+/// Nothing can be mounted below a file.
+fn check_nesting(parts: &Parts<'_>) -> Result<(), PlanError> {
+    let rules = parts.policy.mounts();
+    let files = rules.iter().zip(parts.mounts).filter(|(_, facts)| !facts.directory);
+    for (file, _) in files {
+        let below = |rule: &&MountRule| {
+            rule.target() != file.target() && rule.target().starts_with(file.target())
+        };
+        if let Some(rule) = rules.iter().find(below) {
+            return Err(PlanError::TargetBlocked {
+                target: rule.target().as_str().to_owned(),
+                path: file.target().as_str().to_owned(),
+                found: "a mounted file",
+            });
+        }
+    }
+    Ok(())
 }
 
 fn directory(path: impl Into<String>) -> RootfsStep {

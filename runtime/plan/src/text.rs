@@ -3,7 +3,6 @@
 use std::fmt::Write;
 
 use lakekeep_protocol::launch::{IdSource, RootfsStep};
-use lakekeep_protocol::task::ProcMask;
 use serde_json::{Value, json};
 
 use crate::layers::Enforcement;
@@ -81,11 +80,18 @@ impl Plan {
 
     fn task_text(&self) -> Vec<String> {
         let task = &self.task;
-        let masked = task.proc.masks.len();
-        let view = if task.proc.only_processes { "processes only" } else { "masked" };
+        let view = match task.proc.only_processes {
+            true => "processes only".to_owned(),
+            false => format!(
+                "all empty but processes, {:?}, read-only {:?}, generated {:?}",
+                task.proc.shown,
+                task.proc.read_only,
+                task.proc.replaced.iter().map(|(name, _)| name).collect::<Vec<_>>()
+            ),
+        };
         let mut steps = vec![
             "task: new pid, mount, ipc, uts, cgroup namespaces".to_owned(),
-            format!("task: own /proc, {view}, {masked} paths covered{}", replaced(&task.proc.masks)),
+            format!("task: own /proc, {view}"),
             format!("task: scratch of {} bytes, {} inodes at {}", task.scratch.size, task.scratch.inodes, places(&task.scratch.directories)),
             format!("task: limits {:?}, {} processors, oom score {}", task.limits, task.processors, task.oom_score_adj),
             format!("task: empty keyring, no capabilities, user {} group {}, no new privileges", task.user, task.group),
@@ -148,17 +154,6 @@ fn rootfs_text(step: &RootfsStep) -> String {
             format!("root: bind {source} at {target}, {access}, nosuid, nodev{exec}{owner}")
         }
     }
-}
-
-fn replaced(masks: &[ProcMask]) -> String {
-    let names: Vec<&str> = masks
-        .iter()
-        .filter_map(|mask| match mask {
-            ProcMask::Replaced { path, .. } => Some(path.as_str()),
-            _ => None,
-        })
-        .collect();
-    if names.is_empty() { String::new() } else { format!(" ({} generated)", names.join(" ")) }
 }
 
 fn places(directories: &[(String, u32)]) -> String {

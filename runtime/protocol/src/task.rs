@@ -217,24 +217,13 @@ pub struct Scratch {
 pub struct ProcView {
     /// Only processes (`subset=pid`): nothing of the machine at all.
     pub only_processes: bool,
-    /// What is covered, in order.
-    pub masks: Vec<ProcMask>,
-}
-
-/// A covered path of /proc. One that the kernel does not have is passed over.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ProcMask {
-    /// Reads as empty.
-    Empty(String),
-    /// Can be read, not written.
-    ReadOnly(String),
-    /// Reads as another file of the root file system.
-    Replaced {
-        /// Below /proc.
-        path: String,
-        /// Inside.
-        with: String,
-    },
+    /// What can be read as it is, by name below /proc. All else at its top that
+    /// is no process and no link reads as empty, whatever this kernel has there.
+    pub shown: Vec<String>,
+    /// What can be read, not written.
+    pub read_only: Vec<String>,
+    /// What reads as another file: name below /proc, path inside.
+    pub replaced: Vec<(String, String)>,
 }
 
 /// The kinds of setrlimit(2) that a policy sets.

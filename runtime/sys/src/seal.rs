@@ -112,13 +112,19 @@ pub fn fresh_keyring() -> Result<(), Errno> {
     }
 }
 
-/// Sets soft and hard limit of `resource`; `None` is no limit.
-pub fn limit(resource: Resource, value: Option<u64>) -> Result<(), Errno> {
-    let both = Rlimit {
-        current: value,
-        maximum: value,
+/// Sets soft and hard limit of `resource` to `value`. For CPU time the hard one
+/// is a second more: at the soft one comes a SIGXCPU, which names the cause; at
+/// the hard one a SIGKILL, which does not (getrlimit(2)).
+pub fn limit(resource: Resource, value: u64) -> Result<(), Errno> {
+    let maximum = match resource {
+        Resource::Cpu => value.saturating_add(1),
+        _ => value,
     };
-    rustix::process::setrlimit(resource, both)
+    let limit = Rlimit {
+        current: Some(value),
+        maximum: Some(maximum),
+    };
+    rustix::process::setrlimit(resource, limit)
 }
 
 /// Restricts the calling thread, and what it starts, to the first `count` of

@@ -1,0 +1,2 @@
+/* What every peer runs: nothing. */
+int main(void) { return 0; }

@@ -1,0 +1,64 @@
+//! Why there is no measurement.
+
+use std::path::{Path, PathBuf};
+
+/// An error that ends the run, or one peer's part in it.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// A file or folder could not be made, read or written.
+    #[error("{operation} {}", path.display())]
+    File {
+        operation: &'static str,
+        path: PathBuf,
+        #[source]
+        error: std::io::Error,
+    },
+    /// A program that is not installed.
+    #[error("{program} is not installed; {remedy}")]
+    Missing {
+        program: String,
+        remedy: &'static str,
+    },
+    /// A program that could not be started.
+    #[error("{program} cannot be started")]
+    Start {
+        program: String,
+        #[source]
+        error: std::io::Error,
+    },
+    /// A program that did not do its work.
+    #[error("{program}: {status}{}{words}", if words.is_empty() { "" } else { ": " })]
+    Failed {
+        program: String,
+        status: String,
+        words: String,
+    },
+    /// A peer that only root can run.
+    #[error("needs root")]
+    NeedsRoot,
+    /// The guest never said that it runs.
+    #[error("{program}: the guest cannot be found among this host's processes")]
+    NoGuest { program: String },
+    /// A trace in which the run cannot be recognised.
+    #[error("the trace of a run has no {0}")]
+    Trace(&'static str),
+    /// Figures that cannot be written as JSON.
+    #[error("JSON")]
+    Json(#[from] serde_json::Error),
+    /// The kernel does not say what children used.
+    #[error("getrusage")]
+    Usage(#[from] nix::errno::Errno),
+}
+
+impl BenchError {
+    /// For `map_err`: what was done, and to what.
+    pub fn file(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |error| Self::File { operation, path, error }
+    }
+
+    /// Whether there is nothing to measure here, rather than something wrong.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Missing { .. } | Self::NeedsRoot)
+    }
+}

@@ -1,0 +1,149 @@
+//! What a peer isolates, looked at from the host while a guest of it runs: what
+//! a runtime was asked for and what it did are two things.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::error::BenchError;
+use crate::ground::{Ground, Guest};
+use crate::peers::Peer;
+
+const NAMESPACES: [&str; 7] = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"];
+
+/// Controller, its limit's file in version 1 and in version 2.
+const LIMITS: [(&str, &str, &str); 3] = [
+    ("memory", "memory.limit_in_bytes", "memory.max"),
+    ("pids", "pids.max", "pids.max"),
+    ("cpu", "cpu.cfs_quota_us", "cpu.max"),
+];
+
+/// Version 1 says "no limit" by a number near the largest there is.
+const UNLIMITED: u64 = 1 << 60;
+
+/// The layers that hold for a guest of `peer`, as one line.
+pub fn of(peer: &Peer, ground: &Ground, serial: u32) -> Result<String, BenchError> {
+    let mut command = peer.command(ground, Guest::Hold, serial);
+    let program = command.get_program().to_string_lossy().into_owned();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(ground.words()?);
+    let mut child = command.spawn().map_err(|error| BenchError::Start {
+        program: program.clone(),
+        error,
+    })?;
+    let mut ready = [0];
+    let said = child.stdout.as_mut().is_some_and(|stdout| stdout.read_exact(&mut ready).is_ok());
+    let guest = find(ground.name(Guest::Hold));
+    let layers = guest.as_deref().map(layers);
+    // The end of its input ends the guest.
+    drop(child.stdin.take());
+    let status = child.wait().map_err(|error| BenchError::Start {
+        program: program.clone(),
+        error,
+    })?;
+    if !said || !status.success() {
+        return Err(BenchError::Failed {
+            program,
+            status: status.to_string(),
+            words: ground.read_words(),
+        });
+    }
+    let mut layers = layers.ok_or(BenchError::NoGuest { program })?;
+    if peer.receipt_command(ground).is_some_and(|command| has_landlock(command)) {
+        layers.push("landlock".to_owned());
+    }
+    Ok(match layers.is_empty() {
+        true => "nothing".to_owned(),
+        false => layers.join(" "),
+    })
+}
+
+/// The process of this name.
+fn find(name: &str) -> Option<PathBuf> {
+    let processes = fs::read_dir("/proc").ok()?.flatten();
+    processes
+        .map(|entry| entry.path())
+        .find(|path| fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim_end() == name))
+}
+
+fn layers(process: &Path) -> Vec<String> {
+    let own = Path::new("/proc/self");
+    let mut layers = Vec::new();
+    let (new, shared): (Vec<&str>, Vec<&str>) =
+        NAMESPACES.iter().partition(|kind| namespace(process, kind) != namespace(own, kind));
+    match (new.len(), shared.len()) {
+        (0, _) => {}
+        (_, 0) => layers.push("7ns".to_owned()),
+        _ => layers.push(format!("ns({})", new.join(","))),
+    }
+    let status = fs::read_to_string(process.join("status")).unwrap_or_default();
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.map(|value| value.trim_start_matches(':').trim().to_owned())
+    };
+    let is = |name: &str, value: &str| field(name).is_some_and(|found| found == value);
+    if ["CapEff", "CapPrm", "CapBnd"].iter().all(|set| is(set, "0000000000000000")) {
+        layers.push("caps".to_owned());
+    }
+    if is("NoNewPrivs", "1") {
+        layers.push("nnp".to_owned());
+    }
+    if is("Seccomp", "2") {
+        layers.push("seccomp".to_owned());
+    }
+    let limited: Vec<&str> = LIMITS.iter().filter(|limit| is_limited(process, limit)).map(|limit| limit.0).collect();
+    if !limited.is_empty() {
+        layers.push(format!("cgroup({})", limited.join(",")));
+    }
+    layers
+}
+
+fn namespace(process: &Path, kind: &str) -> Option<PathBuf> {
+    fs::read_link(process.join("ns").join(kind)).ok()
+}
+
+/// Whether a group of the process, up to where this program's own is, has a
+/// limit of this kind.
+fn is_limited(process: &Path, (controller, v1, v2): &(&str, &str, &str)) -> bool {
+    let (Some(theirs), Some(own)) = (group(process, controller), group(Path::new("/proc/self"), controller)) else {
+        return false;
+    };
+    let (mount, file) = match theirs.0 {
+        true => (Path::new("/sys/fs/cgroup").join(controller), v1),
+        false => (PathBuf::from("/sys/fs/cgroup"), v2),
+    };
+    let groups = Path::new(&theirs.1).ancestors().take_while(|group| !Path::new(&own.1).starts_with(group));
+    let mut values = groups.filter_map(|group| {
+        let group = group.strip_prefix("/").ok()?;
+        fs::read_to_string(mount.join(group).join(file)).ok()
+    });
+    values.any(|value| {
+        let first = value.split_whitespace().next();
+        first.and_then(|word| word.parse::<u64>().ok()).is_some_and(|limit| limit < UNLIMITED)
+    })
+}
+
+/// Whether the controller is of version 1, and the process's group in it.
+fn group(process: &Path, controller: &str) -> Option<(bool, String)> {
+    let text = fs::read_to_string(process.join("cgroup")).ok()?;
+    let parts = |line: &str| {
+        let mut parts = line.splitn(3, ':').skip(1).map(str::to_owned);
+        Some((parts.next()?, parts.next()?))
+    };
+    let lines: Vec<(String, String)> = text.lines().filter_map(parts).collect();
+    let v1 = lines.iter().find(|(names, _)| names.split(',').any(|name| name == controller));
+    let v2 = || lines.iter().find(|(names, _)| names.is_empty());
+    v1.map(|(_, path)| (true, path.clone())).or_else(|| v2().map(|(_, path)| (false, path.clone())))
+}
+
+/// Landlock shows nowhere in /proc: lakekeep's receipt says it, read back.
+fn has_landlock(mut command: Command) -> bool {
+    let output = command.stdin(Stdio::null()).stdout(Stdio::null()).output();
+    let receipt = output.ok().and_then(|output| serde_json::from_slice::<Value>(&output.stderr).ok());
+    let layers = receipt.as_ref().and_then(|value| value["receipt"]["layers"].as_array());
+    layers.is_some_and(|layers| {
+        layers.iter().any(|layer| layer["layer"] == "landlock" && layer["state"] == "enforced")
+    })
+}

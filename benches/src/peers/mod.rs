@@ -1,0 +1,194 @@
+//! The runtimes that are measured, and how each is asked for the same thing.
+
+mod find;
+mod oci;
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use clap::ValueEnum;
+
+use crate::args::Programs;
+use crate::error::BenchError;
+use crate::ground::{Ground, Guest};
+use crate::peers::oci::Oci;
+
+/// A peer's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Name {
+    /// The program itself, isolated from nothing.
+    Fork,
+    /// util-linux unshare(1) with seven namespaces.
+    Unshare,
+    /// bubblewrap with --unshare-all.
+    Bwrap,
+    Crun,
+    Runc,
+    Youki,
+    /// `lakekeep run` as root on the shared root file system.
+    Lakekeep,
+    /// The same with the host's programs as image.
+    LakekeepHost,
+    /// The same as an ordinary user.
+    LakekeepRootless,
+}
+
+impl Name {
+    pub const ALL: [Self; 9] = [
+        Self::Fork,
+        Self::Unshare,
+        Self::Bwrap,
+        Self::Crun,
+        Self::Runc,
+        Self::Youki,
+        Self::Lakekeep,
+        Self::LakekeepHost,
+        Self::LakekeepRootless,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fork => "fork+exec",
+            Self::Unshare => "unshare",
+            Self::Bwrap => "bubblewrap",
+            Self::Crun => "crun",
+            Self::Runc => "runc",
+            Self::Youki => "youki",
+            Self::Lakekeep => "lakekeep",
+            Self::LakekeepHost => "lakekeep-host",
+            Self::LakekeepRootless => "lakekeep-rootless",
+        }
+    }
+}
+
+/// A peer that can be run.
+#[derive(Debug)]
+pub struct Peer {
+    pub name: Name,
+    program: PathBuf,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    Direct,
+    Unshare,
+    Bwrap,
+    Oci(Oci),
+    Lakekeep {
+        /// `host`, or the shared root file system.
+        image: PathBuf,
+        /// The ordinary user, and the folder that is this user's own.
+        user: Option<(u32, PathBuf)>,
+    },
+}
+
+impl Peer {
+    /// Finds the peer's program and prepares what it needs.
+    pub fn new(name: Name, ground: &Ground, programs: &Programs, user: u32) -> Result<Self, BenchError> {
+        let root = rustix::process::geteuid().is_root();
+        let needs_root = !matches!(name, Name::Fork | Name::Unshare | Name::Bwrap | Name::LakekeepRootless);
+        if needs_root && !root {
+            return Err(BenchError::NeedsRoot);
+        }
+        let program = match name {
+            Name::Fork => ground.root().join("bin/true"),
+            _ => find::program(name, programs)?,
+        };
+        let way = match name {
+            Name::Fork => Way::Direct,
+            Name::Unshare => Way::Unshare,
+            Name::Bwrap => Way::Bwrap,
+            Name::Crun | Name::Runc | Name::Youki => Way::Oci(Oci::new(name.as_str(), ground)?),
+            Name::Lakekeep => Way::Lakekeep { image: ground.root(), user: None },
+            Name::LakekeepHost => Way::Lakekeep { image: "host".into(), user: None },
+            Name::LakekeepRootless => Way::Lakekeep {
+                image: ground.root(),
+                user: ordinary_user(ground, root.then_some(user))?,
+            },
+        };
+        Ok(Self { name, program, way })
+    }
+
+    /// The command that runs `guest`; `serial` is of this run alone.
+    pub fn command(&self, ground: &Ground, guest: Guest, serial: u32) -> Command {
+        let mut command = Command::new(&self.program);
+        let path = ground.guest(guest);
+        match &self.way {
+            Way::Direct => command = Command::new(ground.root().join(&path[1..])),
+            Way::Unshare => {
+                command.args(["--user", "--map-root-user", "--mount", "--uts", "--ipc", "--net", "--pid"]);
+                command.args(["--cgroup", "--fork", "--root"]).arg(ground.root()).arg(path);
+            }
+            Way::Bwrap => {
+                command.args(["--unshare-all", "--unshare-user", "--uid", "1000", "--gid", "1000"]);
+                command.args(["--die-with-parent", "--new-session", "--cap-drop", "ALL", "--ro-bind"]);
+                command.arg(ground.root()).args(["/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]);
+                command.arg(path);
+            }
+            Way::Oci(oci) => oci.run(&mut command, guest, serial),
+            Way::Lakekeep { image, user } => {
+                command.args(["run", "--image"]).arg(image);
+                if image == Path::new("host") && guest == Guest::Hold {
+                    // The host has no such program: it is shown at a place of its own.
+                    let mount = format!("{}:/mnt:ro", ground.root().join("bin").display());
+                    command.args(["--mount", &mount]).args(["--", &path.replace("/bin", "/mnt")]);
+                } else {
+                    command.args(["--", &path]);
+                }
+                become_ordinary(&mut command, user.as_ref());
+            }
+        }
+        command
+    }
+
+    /// For lakekeep: the command that writes a receipt to `file`.
+    pub fn receipt_command(&self, ground: &Ground) -> Option<Command> {
+        let Way::Lakekeep { image, user } = &self.way else {
+            return None;
+        };
+        let mut command = Command::new(&self.program);
+        command.args(["run", "--receipt", "-", "--image"]).arg(image);
+        command.args(["--", &ground.guest(Guest::True)]);
+        become_ordinary(&mut command, user.as_ref());
+        Some(command)
+    }
+
+    /// Removes what a failed run may have left.
+    pub fn clean_up(&self, serial: u32) {
+        if let Way::Oci(oci) = &self.way {
+            let mut command = Command::new(&self.program);
+            oci.delete(&mut command, serial);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            // It may have left nothing.
+            command.status().ok();
+        }
+    }
+
+    /// What the program says of its version.
+    pub fn version(&self) -> String {
+        if matches!(self.way, Way::Direct) {
+            return String::new();
+        }
+        let output = Command::new(&self.program).arg("--version").output();
+        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        text.unwrap_or_default().lines().next().unwrap_or_default().to_owned()
+    }
+}
+
+fn ordinary_user(ground: &Ground, user: Option<u32>) -> Result<Option<(u32, PathBuf)>, BenchError> {
+    let Some(user) = user else {
+        return Ok(None);
+    };
+    let folder = ground.folder("user")?;
+    std::os::unix::fs::chown(&folder, Some(user), Some(user)).map_err(BenchError::file("chown", &folder))?;
+    Ok(Some((user, folder)))
+}
+
+fn become_ordinary(command: &mut Command, user: Option<&(u32, PathBuf)>) {
+    if let Some((id, folder)) = user {
+        // Supplementary groups are dropped with the user, by the standard library.
+        command.uid(*id).gid(*id).current_dir(folder).env("XDG_RUNTIME_DIR", folder);
+    }
+}

@@ -1,0 +1,57 @@
+//! Every sample, kept with the facts of its machine.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::error::BenchError;
+use crate::machine::{self, Machine};
+use crate::measure::Sample;
+use crate::stats::micros;
+
+/// A sample and its place in the run.
+#[derive(Debug, Clone, Copy)]
+pub struct Placed {
+    pub round: u32,
+    pub position: usize,
+    pub peer: &'static str,
+    pub sample: Sample,
+}
+
+/// What the samples depend on.
+#[derive(Debug, Serialize)]
+pub struct Circumstances {
+    pub machine: Machine,
+    pub load_before: String,
+    pub load_after: String,
+    pub seed: u64,
+    /// Peer and version.
+    pub versions: Vec<(&'static str, String)>,
+}
+
+/// Makes the run's folder below `top`: `<date>-<machine class>`.
+pub fn folder(top: &Path, machine: &Machine) -> Result<PathBuf, BenchError> {
+    let folder = top.join(format!("{}-{}", machine::date(), machine.class()));
+    std::fs::create_dir_all(&folder).map_err(BenchError::file("mkdir", &folder))?;
+    Ok(folder)
+}
+
+/// Writes `<name>.csv` and `<name>-machine.json`.
+pub fn write(folder: &Path, name: &str, samples: &[Placed], about: &Circumstances) -> Result<(), BenchError> {
+    let mut text = String::from("round,position,peer,wall_us,cpu_us\n");
+    for placed in samples {
+        let Placed { round, position, peer, sample } = placed;
+        let (wall, cpu) = (micros(sample.wall), micros(sample.cpu));
+        // Writing to a String does not fail.
+        writeln!(text, "{round},{position},{peer},{wall},{cpu}").ok();
+    }
+    save(&folder.join(format!("{name}.csv")), text.as_bytes())?;
+    let mut facts = serde_json::to_vec_pretty(about)?;
+    facts.push(b'\n');
+    save(&folder.join(format!("{name}-machine.json")), &facts)
+}
+
+fn save(path: &Path, bytes: &[u8]) -> Result<(), BenchError> {
+    std::fs::write(path, bytes).map_err(BenchError::file("write", path))
+}
