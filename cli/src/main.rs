@@ -20,11 +20,24 @@ use crate::args::{Cli, Verb};
 /// Help and version are answers; the rest is refused as everything else is, for
 /// 2 could be the command's own exit code.
 fn usage(error: &clap::Error) -> ExitCode {
-    let printed = error.print();
-    match (printed, error.use_stderr()) {
-        (Ok(()), false) => ExitCode::SUCCESS,
-        _ => ExitCode::from(run::OWN_FAILURE),
+    if !error.use_stderr() {
+        return match error.print() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(run::OWN_FAILURE),
+        };
     }
+    let text = error.to_string();
+    let said: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let said = said.join(" ");
+    let what = said.strip_prefix("error: ").unwrap_or(&said);
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    report::Messages { json }.say("error", &format!("{what}; see lakekeep --help"));
+    ExitCode::from(run::OWN_FAILURE)
 }
 
 fn main() -> ExitCode {

@@ -14,6 +14,8 @@ pub enum StartError {
     Threads(#[source] Errno),
     #[error("standard input is not a socket to a manager; this program is started by lakekeep")]
     NoChannel(#[source] Errno),
+    #[error("the launcher's watching process has ended")]
+    NoWatcher,
     #[error("no mount namespace; CAP_SYS_ADMIN is needed")]
     MountNamespace(#[source] Errno),
     #[error("no network namespace; CAP_NET_ADMIN over the user namespace is needed")]

@@ -28,6 +28,8 @@ use lakekeep_sys::error::Context;
 use lakekeep_sys::mount::{self, Restrict};
 use lakekeep_sys::process::{self, Cloned, Ended, Namespaces};
 use lakekeep_sys::net;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::pipe::PipeFlags;
 use rustix::process::Signal;
 
 use crate::error::StartError;
@@ -67,13 +69,32 @@ fn start() -> Result<ExitCode, StartError> {
         match rootless::enter(&arguments)? {}
     }
     let channel = server::channel()?;
+    let (watcher, held) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).context("pipe2", "watcher")?;
     match process::clone_process(Namespaces::PID).context("clone3", "pid namespace")? {
-        Cloned::Child => serve(channel, &arguments).map(|()| ExitCode::SUCCESS),
+        Cloned::Child => {
+            drop(held);
+            die_with(&watcher)?;
+            serve(channel, &arguments).map(|()| ExitCode::SUCCESS)
+        }
         Cloned::Parent { pidfd, .. } => {
             // The manager must see the socket close when the other one dies.
             drop(channel);
+            drop(watcher);
             watch(&pidfd)
         }
+    }
+}
+
+/// Ends this process with its watcher, which holds the other end of `watcher`:
+/// a parent outside of the pid namespace has no number here to compare.
+fn die_with(watcher: &OwnedFd) -> Result<(), StartError> {
+    let prctl = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    prctl.context("prctl", "PR_SET_PDEATHSIG")?;
+    let mut held = [PollFd::new(watcher, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match rustix::event::poll(&mut held, Some(&now)).context("poll", "watcher")? {
+        0 => Ok(()),
+        _ => Err(StartError::NoWatcher),
     }
 }
 
@@ -90,16 +111,13 @@ fn watch(server: &OwnedFd) -> Result<ExitCode, StartError> {
 
 /// Serves, after getting ready in this order:
 ///
-/// 1. the end with its watcher, whatever ends that;
-/// 2. without root, a network of its own: the host's belongs to the host's user
+/// 1. without root, a network of its own: the host's belongs to the host's user
 ///    namespace and could not be entered again once left for a sandbox's;
-/// 3. a mount table of its own: from here on no mount reaches the host; and in
+/// 2. a mount table of its own: from here on no mount reaches the host; and in
 ///    it the /proc of its own pid namespace;
-/// 4. only the cgroup hierarchies that limits are set in;
-/// 5. a state folder of its own, locked, after sweeping those of dead ones.
+/// 3. only the cgroup hierarchies that limits are set in;
+/// 4. a state folder of its own, locked, after sweeping those of dead ones.
 fn serve(channel: server::Manager, arguments: &rootless::Arguments) -> Result<(), StartError> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-        .context("prctl", "PR_SET_PDEATHSIG")?;
     let privileged = !rootless::nested()?;
     if !privileged {
         net::unshare().map_err(StartError::NetworkNamespace)?;

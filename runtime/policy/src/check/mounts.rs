@@ -80,7 +80,7 @@ fn writable_root(number: usize, doc: &MountDoc, findings: &mut Findings<'_>) {
         findings.add(
             &format!("mounts[{number}].mode"),
             "\"rw\"",
-            "the host's whole file system cannot be made writable",
+            "the host's whole file system, \"/\", cannot be made writable",
             "mount the folder that is needed, or use mode = \"ro\"",
         );
     }
