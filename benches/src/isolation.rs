@@ -3,13 +3,15 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
 use crate::error::BenchError;
 use crate::ground::{Ground, Guest};
+use crate::measure;
 use crate::peers::Peer;
 
 const NAMESPACES: [&str; 7] = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"];
@@ -33,23 +35,12 @@ pub fn of(peer: &Peer, ground: &Ground, serial: u32) -> Result<String, BenchErro
         program: program.clone(),
         error,
     })?;
-    let mut ready = [0];
-    let said = child.stdout.as_mut().is_some_and(|stdout| stdout.read_exact(&mut ready).is_ok());
-    let guest = find(ground.name(Guest::Hold));
+    let ready = child.stdout.take().is_some_and(says_something);
+    let guest = if ready { find(ground.name(Guest::Hold)) } else { None };
     let layers = guest.as_deref().map(layers);
     // The end of its input ends the guest.
     drop(child.stdin.take());
-    let status = child.wait().map_err(|error| BenchError::Start {
-        program: program.clone(),
-        error,
-    })?;
-    if !said || !status.success() {
-        return Err(BenchError::Failed {
-            program,
-            status: status.to_string(),
-            words: ground.read_words(),
-        });
-    }
+    measure::succeed(measure::end(&mut child), program.clone(), ground)?;
     let mut layers = layers.ok_or(BenchError::NoGuest { program })?;
     if peer.receipt_command(ground).is_some_and(|command| has_landlock(command)) {
         layers.push("landlock".to_owned());
@@ -58,6 +49,10 @@ pub fn of(peer: &Peer, ground: &Ground, serial: u32) -> Result<String, BenchErro
         true => "nothing".to_owned(),
         false => layers.join(" "),
     })
+}
+
+fn says_something(mut stdout: ChildStdout) -> bool {
+    measure::readable(stdout.as_fd()).unwrap_or(false) && stdout.read_exact(&mut [0]).is_ok()
 }
 
 /// The process of this name.

@@ -1,10 +1,15 @@
 //! One run of one command: wall time and CPU time.
 
-use std::process::{Command, Stdio};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::error::BenchError;
 use crate::ground::Ground;
@@ -19,6 +24,9 @@ pub struct Sample {
     pub cpu: Duration,
 }
 
+/// No run takes so long; one that does is ended and counts as failed.
+const PATIENCE: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
+
 /// Runs `command` to its end.
 ///
 /// This process has one child at a time, so what its children have used grows
@@ -28,18 +36,45 @@ pub fn once(command: &mut Command, ground: &Ground) -> Result<Sample, BenchError
     let program = command.get_program().to_string_lossy().into_owned();
     let used = children()?;
     let start = Instant::now();
-    let status = command.status();
+    let status = command.spawn().and_then(|mut child| end(&mut child));
     let wall = start.elapsed();
     let cpu = children()?.saturating_sub(used);
-    match status {
-        Ok(status) if status.success() => Ok(Sample { wall, cpu }),
-        Ok(status) => Err(BenchError::Failed {
-            program,
-            status: status.to_string(),
-            words: ground.read_words(),
-        }),
-        Err(error) => Err(BenchError::Start { program, error }),
+    succeed(status, program, ground)?;
+    Ok(Sample { wall, cpu })
+}
+
+/// Waits for a child, which is killed when it takes too long.
+pub fn end(child: &mut Child) -> std::io::Result<ExitStatus> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+    if !readable(pidfd.as_fd())? {
+        child.kill()?;
     }
+    child.wait()
+}
+
+/// Whether there is something to read before patience is over.
+pub fn readable(fd: BorrowedFd<'_>) -> std::io::Result<bool> {
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    Ok(poll(&mut fds, Some(&PATIENCE))? > 0)
+}
+
+/// An error unless the program ended well.
+pub fn succeed(
+    status: std::io::Result<ExitStatus>,
+    program: String,
+    ground: &Ground,
+) -> Result<(), BenchError> {
+    let status = status.map_err(|error| BenchError::Start { program: program.clone(), error })?;
+    if status.success() {
+        return Ok(());
+    }
+    let late = if status.signal() == Some(9) { " (it took too long)" } else { "" };
+    Err(BenchError::Failed {
+        program,
+        status: format!("{status}{late}"),
+        words: ground.read_words(),
+    })
 }
 
 fn children() -> Result<Duration, BenchError> {

@@ -84,30 +84,38 @@ pub fn receipt(outcome: &Outcome) -> Value {
 
 /// Whether a receipt could be written to `path` later on.
 pub fn check_receipt_place(path: &Path) -> std::io::Result<()> {
+    use rustix::fs::{Access, access};
     if path == Path::new("-") {
         return Ok(());
     }
-    if path.is_dir() {
-        return Err(std::io::ErrorKind::IsADirectory.into());
+    match path.symlink_metadata() {
+        Ok(found) if found.is_dir() => Err(std::io::ErrorKind::IsADirectory.into()),
+        Ok(found) if !found.is_file() => Ok(access(path, Access::WRITE_OK)?),
+        _ => Ok(access(folder(path), Access::WRITE_OK | Access::EXEC_OK)?),
     }
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    rustix::fs::access(folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)?;
-    Ok(())
 }
 
-/// Writes the receipt to `path`, whole or not at all.
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Writes the receipt to `path`: a file whole or not at all; what is no file, a
+/// pipe or a device, is written to and never replaced.
 pub fn write_receipt(path: &Path, outcome: &Outcome) -> std::io::Result<()> {
     let mut text = serde_json::to_string_pretty(&receipt(outcome))?;
     text.push('\n');
     if path == Path::new("-") {
         return std::io::stderr().write_all(text.as_bytes());
     }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}", std::process::id()));
-    let draft = path.with_file_name(name);
-    std::fs::write(&draft, text)?;
-    std::fs::rename(&draft, path)
+    if path.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+        return std::fs::OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes());
+    }
+    // A name that nobody can have prepared, made and never followed.
+    let mut draft = tempfile::Builder::new().prefix(".lakekeep-receipt-").tempfile_in(folder(path))?;
+    draft.write_all(text.as_bytes())?;
+    draft.persist(path)?;
+    Ok(())
 }

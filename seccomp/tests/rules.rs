@@ -193,6 +193,7 @@ const NEVER: &str = "unshare setns mount umount2 pivot_root chroot open_tree mov
     kexec_file_load reboot swapon swapoff syslog acct quotactl quotactl_fd fanotify_init fanotify_mark lookup_dcookie \
     nfsservctl vmsplice clone3 openat2 sethostname setdomainname settimeofday clock_settime adjtimex clock_adjtime \
     iopl ioperm uselib ustat sysfs _sysctl vhangup sync syncfs move_pages migrate_pages memfd_secret \
+    sched_setaffinity process_mrelease \
     lsm_set_self_attr map_shadow_stack remap_file_pages uretprobe uprobe";
 
 #[test]
@@ -398,18 +399,93 @@ fn functions_have_no_writable_code() {
         );
         expect("general", call, &[prot(7)], &[]);
     }
-    expect(
-        "udf",
-        "memfd_create",
-        &[second(3)],
-        &[second(0x10), second(4)],
-    );
-    expect(
-        "udf",
-        "prlimit64",
-        &[[0, 7, 0, 8, 0, 0]],
-        &[[0, 7, 8, 0, 0, 0], [0, 7, 1 << 40, 0, 0, 0]],
-    );
+    expect("udf", "memfd_create", &[], &[second(0), second(3)]);
+    expect("general", "memfd_create", &[second(1)], &[]);
+    // Each of these maps shared memory twice; the sizes past the last page become 0 by rounding.
+    let remap = |old_size, flags| [0x1000, old_size, 0x1000, flags, 0, 0];
+    let twice = [
+        remap(0, 1),
+        remap(u64::MAX, 1),
+        remap(u64::MAX - 0xffe, 1),
+        remap(u64::MAX - 0xfffe, 1),
+        remap(0x1000, 5),
+        remap(0x1000, 7),
+    ];
+    let honest = [
+        remap(0x1000, 0),
+        remap(1, 1),
+        remap(0x1000, 3),
+        remap(1 << 40, 1),
+        remap(1 << 32, 1),
+    ];
+    expect("udf", "mremap", &honest, &twice);
+    expect("general", "mremap", &twice, &[]);
+}
+
+/// Upper halves that the kernel does not look at.
+const UPPER: [u64; 2] = [0, 0xdead_beef_0000_0000];
+
+/// With the task's own user id, the kernel would let these change the sandbox's processes.
+#[test]
+fn other_processes_are_out_of_reach() {
+    let pair = |one, other| [one, other, 0, 0, 0, 0];
+    for upper in UPPER {
+        let others = [1, 2, 4711, 0xffff_ffff].map(|pid| pid | upper);
+        for profile in Profile::BUILTIN {
+            let of = |pid| [pid, 7, 0, 8, 0, 0];
+            expect(profile, "prlimit64", &[of(upper)], &others.map(of));
+        }
+        for call in ["sched_setattr", "get_robust_list"] {
+            expect("general", call, &[first(upper)], &others.map(first));
+        }
+        for profile in ["notebook", "general"] {
+            let nice = |who| pair(upper, who);
+            expect(profile, "setpriority", &[nice(upper)], &others.map(nice));
+            let kinds = [1, 2, 3].map(|kind| pair(kind | upper, upper));
+            expect(profile, "setpriority", &[], &kinds);
+        }
+        let class = |who| pair(1 | upper, who);
+        expect("general", "ioprio_set", &[class(upper)], &others.map(class));
+        let kinds = [0, 2, 3].map(|kind| pair(kind | upper, upper));
+        expect("general", "ioprio_set", &[], &kinds);
+    }
+    for upper in UPPER {
+        let set = [0, 1 << 40].map(|limit| [upper, 7, limit, 8, 0, 0]);
+        expect("notebook", "prlimit64", &set, &[]);
+        expect("general", "prlimit64", &set, &[]);
+        expect("udf", "prlimit64", &set[..1], &set[1..]);
+        expect("udf", "prlimit64", &[], &[[upper, 7, 8, 0, 0, 0]]);
+    }
+}
+
+#[test]
+fn other_threads_keep_a_share_of_the_processor() {
+    const RESET_ON_FORK: u64 = 0x4000_0000;
+    let set = |thread, policy| [thread, policy, 8, 0, 0, 0];
+    for profile in ["notebook", "general"] {
+        for upper in UPPER {
+            // libzmq: each thread by its id, to the policy that it has.
+            let plain = [set(4711, upper), set(1 | upper, 3 | upper)];
+            let own = [0, 3, 5, 5 | RESET_ON_FORK].map(|policy| set(upper, policy | upper));
+            expect(
+                profile,
+                "sched_setscheduler",
+                &[plain.as_slice(), &own].concat(),
+                &[],
+            );
+            let policies = [1, 2, 4, 5, 6, 7, RESET_ON_FORK, 5 | RESET_ON_FORK];
+            let others = policies.map(|policy| set(1 | upper, policy | upper));
+            expect(profile, "sched_setscheduler", &[], &others);
+        }
+    }
+    for profile in Profile::BUILTIN {
+        for pid in [0, 1, 4711] {
+            expect(profile, "sched_getaffinity", &[first(pid)], &[]);
+            expect(profile, "sched_setaffinity", &[], &[first(pid)]);
+        }
+    }
+    expect("udf", "sched_setscheduler", &[], &[set(0, 0)]);
+    expect("udf", "setpriority", &[], &[first(0)]);
 }
 
 #[test]

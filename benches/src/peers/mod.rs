@@ -127,7 +127,12 @@ impl Peer {
                 command.arg(ground.root()).args(["/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]);
                 command.arg(path);
             }
-            Way::Oci(oci) => oci.run(&mut command, guest, serial),
+            Way::Oci(oci) => {
+                if self.name == Name::Youki {
+                    command = with_child_signals_blocked(&self.program);
+                }
+                oci.run(&mut command, guest, serial);
+            }
             Way::Lakekeep { image, user } => {
                 command.args(["run", "--image"]).arg(image);
                 if image == Path::new("host") && guest == Guest::Hold {
@@ -175,6 +180,15 @@ impl Peer {
         let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
         text.unwrap_or_default().lines().next().unwrap_or_default().to_owned()
     }
+}
+
+/// `youki run` blocks SIGCHLD only after it has started the container, and waits
+/// for ever when that ended before. Blocked already, the signal stays pending.
+/// It costs one exec more, of env(1).
+fn with_child_signals_blocked(program: &Path) -> Command {
+    let mut command = Command::new("env");
+    command.arg("--block-signal=CHLD").arg(program);
+    command
 }
 
 fn ordinary_user(ground: &Ground, user: Option<u32>) -> Result<Option<(u32, PathBuf)>, BenchError> {

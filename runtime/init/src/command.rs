@@ -73,7 +73,8 @@ fn become_command(prepared: &Prepared, setup: &OwnedFd) -> Result<Infallible, Fa
 }
 
 fn take_session(command: &Command, prepared: &Prepared) -> Result<(), Errno> {
-    signal::default_broken_pipes()?;
+    signal::default_actions()?;
+    seal::default_personality()?;
     signal::unblock_all()?;
     rustix::process::setsid()?;
     if command.terminal {

@@ -60,7 +60,10 @@ fn start() -> Result<(), Stop> {
 
 fn restrict_devices() -> Result<(), Errno> {
     let devices = mount::host_place(Path::new("/dev"))?;
-    mount::restrict(&devices, Restrict::NO_SUID.with(Restrict::NO_EXEC), None)
+    mount::restrict(&devices, Restrict::NO_SUID.with(Restrict::NO_EXEC), None)?;
+    // Devices on it can be opened all the same; a task that is the sandbox's only
+    // user would otherwise own this folder.
+    mount::restrict_one(&devices, Restrict::READ_ONLY)
 }
 
 fn make_mounts_private() -> Result<(), Errno> {

@@ -1,8 +1,9 @@
 //! Everything of a task that can be made before its clone: strings, filter,
-//! rule set, scratch file system, terminal. After the clone nothing allocates.
+//! rule set, scratch file system, terminal. After the clone there is little left to do.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use lakekeep_protocol::task::{ProcView, ResourceKind, TaskSpec, TaskStep};
 use lakekeep_sys::mount::{self, Restrict};
@@ -30,6 +31,8 @@ pub struct Prepared {
     pub masks: Vec<Mask>,
     /// Source below [`SCRATCH_MOUNT`], and target.
     pub scratch_places: Vec<(CString, CString)>,
+    /// Mounts below those targets, which stay in sight.
+    pub kept: Vec<CString>,
     pub command: Command,
     pub stdio: [OwnedFd; 3],
     pub scratch: OwnedFd,
@@ -86,6 +89,7 @@ impl Prepared {
             proc_options: proc_options(spec).map_err(&check)?,
             masks: masks.map_err(&check)?,
             scratch_places: scratch_places(spec).map_err(&check)?,
+            kept: kept(spec).map_err(&check)?,
             command,
             stdio,
             scratch: clear(scratch).map_err(&prepare)?,
@@ -205,26 +209,61 @@ fn scratch_of(spec: &TaskSpec) -> Result<(OwnedFd, Vec<OwnedFd>), Errno> {
     }
     let root = mount::new_detached(c"tmpfs", &options, restrict)?;
     let mut parts = Vec::new();
-    for (index, (_, mode)) in spec.scratch.directories.iter().enumerate() {
-        parts.push(scratch_part(&root, &index.to_string(), *mode, spec)?);
+    for index in 0..spec.scratch.directories.len() {
+        parts.push(scratch_part(&root, &index.to_string())?);
+    }
+    for (target, directory) in &spec.scratch.kept {
+        for ((place, _), part) in spec.scratch.directories.iter().zip(&parts) {
+            let below = target.strip_prefix(place.as_str()).and_then(|rest| rest.strip_prefix('/'));
+            if let Some(relative) = below {
+                mount_point(part, Path::new(relative), *directory)?;
+            }
+        }
+    }
+    for ((_, mode), part) in spec.scratch.directories.iter().zip(&parts) {
+        give_away(part, *mode, spec)?;
     }
     Ok((root, parts))
 }
 
-fn scratch_part(root: &OwnedFd, name: &str, mode: u32, spec: &TaskSpec) -> Result<OwnedFd, Errno> {
+/// Makes an empty place at `relative` for a mount to stay in sight.
+fn mount_point(part: &OwnedFd, relative: &Path, directory: bool) -> Result<(), Errno> {
+    let mode = Mode::from_raw_mode(0o755);
+    let mut above: Vec<&Path> = relative.ancestors().skip(1).collect();
+    above.retain(|path| !path.as_os_str().is_empty());
+    for path in above.into_iter().rev() {
+        existing(rustix::fs::mkdirat(part, path, mode))?;
+    }
+    if directory {
+        return existing(rustix::fs::mkdirat(part, relative, mode));
+    }
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(part, relative, flags, mode).map(drop)
+}
+
+fn existing(made: Result<(), Errno>) -> Result<(), Errno> {
+    match made {
+        Err(Errno::EXIST) => Ok(()),
+        other => other,
+    }
+}
+
+fn kept(spec: &TaskSpec) -> Result<Vec<CString>, Errno> {
+    spec.scratch.kept.iter().map(|(target, _)| c_string(target)).collect()
+}
+
+fn scratch_part(root: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
     rustix::fs::mkdirat(root, name, Mode::from_raw_mode(0o700))?;
-    let part = rustix::fs::openat(
-        root,
-        name,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    // Mode before owner: once the directory is the user's, the init, which has
-    // no CAP_FOWNER, could not change it.
-    rustix::fs::fchmod(&part, Mode::from_raw_mode(mode))?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(root, name, flags, Mode::empty())
+}
+
+/// Makes a part the user's. Last, and mode before owner: the init has neither
+/// CAP_DAC_OVERRIDE nor CAP_FOWNER.
+fn give_away(part: &OwnedFd, mode: u32, spec: &TaskSpec) -> Result<(), Errno> {
+    rustix::fs::fchmod(part, Mode::from_raw_mode(mode))?;
     let (user, group) = (Uid::from_raw(spec.user), Gid::from_raw(spec.group));
-    rustix::fs::chownat(&part, c"", Some(user), Some(group), AtFlags::EMPTY_PATH)?;
-    Ok(part)
+    rustix::fs::chownat(part, c"", Some(user), Some(group), AtFlags::EMPTY_PATH)
 }
 
 fn scratch_places(spec: &TaskSpec) -> Result<Vec<(CString, CString)>, Errno> {
@@ -253,6 +292,9 @@ fn resource(kind: ResourceKind) -> Resource {
         ResourceKind::MessageQueues => Resource::Msgqueue,
         ResourceKind::Processes => Resource::Nproc,
         ResourceKind::AddressSpace => Resource::As,
+        ResourceKind::RealTimePriority => Resource::Rtprio,
+        ResourceKind::Nice => Resource::Nice,
+        ResourceKind::PendingSignals => Resource::Sigpending,
     }
 }
 

@@ -9,7 +9,7 @@ use lakekeep_sys::readback::{Mounts, NamespaceIds, Status, descriptors, limits, 
 use lakekeep_sys::{Errno, Error};
 
 /// The limits that a plan may set.
-const LIMITS: [ResourceKind; 8] = [
+const LIMITS: [ResourceKind; 11] = [
     ResourceKind::CpuTime,
     ResourceKind::FileSize,
     ResourceKind::OpenFiles,
@@ -18,6 +18,9 @@ const LIMITS: [ResourceKind; 8] = [
     ResourceKind::MessageQueues,
     ResourceKind::Processes,
     ResourceKind::AddressSpace,
+    ResourceKind::RealTimePriority,
+    ResourceKind::Nice,
+    ResourceKind::PendingSignals,
 ];
 
 /// Reads the process with this number in the init's own pid namespace.
@@ -56,9 +59,15 @@ fn read_process(pid: i32) -> Result<TaskFacts, Error> {
 /// failed is the failure's index.
 pub fn verify(facts: &TaskFacts, spec: &TaskSpec) -> Result<(), usize> {
     let process = &facts.process;
-    let limit = |(kind, value): &(ResourceKind, u64)| facts.limits.contains(&(*kind, Some(*value)));
+    // A caller's own hard limit may be stricter than the plan.
+    let limit = |(kind, value): &(ResourceKind, u64)| {
+        let found = facts.limits.iter().find(|(found, _)| found == kind);
+        found.and_then(|(_, limit)| *limit).is_some_and(|limit| limit <= *value)
+    };
+    // The kernel lets nobody drop them where one id is all there is.
+    let groups = process.supplementary_groups.is_empty() || spec.user == 0;
     let checks = [
-        process.user == spec.user && process.group == spec.group,
+        process.user == spec.user && process.group == spec.group && groups,
         process.capabilities == [0; 5],
         process.no_new_privileges,
         process.seccomp_mode == 2 && process.seccomp_filters >= 1,

@@ -1,8 +1,9 @@
 //! The cgroups of this launcher's sandboxes, around libcontainer's manager.
 
 use std::ffi::CString;
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -103,7 +104,9 @@ impl Groups {
         let object = path.display().to_string();
         // A sweeper that sees the new group before it is locked removes it: again.
         for _ in 0..CLAIM_TRIES {
-            match std::fs::create_dir_all(&path).and_then(|()| File::open(&path)) {
+            // Listed by root alone: whoever may open it could lock it.
+            let made = DirBuilder::new().recursive(true).mode(0o711).create(&path);
+            match made.and_then(|()| File::open(&path)) {
                 Ok(lock) if lock::try_lock(&lock).context("flock", &object)? && path.exists() => {
                     return Ok(Claim { _lock: Some(lock) });
                 }

@@ -72,6 +72,8 @@ fn step(step: &RootfsStep) -> Result<(), Failed> {
         | RootfsStep::Symlink { path, .. }
         | RootfsStep::File { path, .. } => absolute(path),
         RootfsStep::Image { folder } => absolute(folder),
+        // The host's root may be shown, as any other folder.
+        RootfsStep::Bind { source, target, .. } if source == "/" => absolute(target),
         RootfsStep::Bind { source, target, .. } => absolute(source).and_then(|()| absolute(target)),
     }
 }

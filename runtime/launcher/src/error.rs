@@ -14,6 +14,8 @@ pub enum StartError {
     Threads(#[source] Errno),
     #[error("standard input is not a socket to a manager; this program is started by lakekeep")]
     NoChannel(#[source] Errno),
+    #[error("{path} is a link, another user's, or writable by others, and cannot hold the launcher's state; remove it, or set LAKEKEEP_STATE_DIR to a folder of your own")]
+    ForeignFolder { path: String },
     #[error("the launcher's watching process has ended")]
     NoWatcher,
     #[error("no mount namespace; CAP_SYS_ADMIN is needed")]

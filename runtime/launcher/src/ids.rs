@@ -3,6 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use lakekeep_protocol::launch::LaunchStep;
@@ -45,12 +46,18 @@ impl Leases {
             .create(true)
             .truncate(false)
             .write(true)
+            // Whoever may open it could hold every lease.
+            .mode(0o600)
             .open(path)
             .context("open", object)?;
+        // A range that has just ended is not the next one taken, whichever
+        // launcher takes it, and launchers that start together do not collide.
+        let mut start = [0u8; 4];
+        rustix::rand::getrandom(&mut start, rustix::rand::GetRandomFlags::empty())
+            .context("getrandom", "first lease")?;
         Ok(Self {
             file,
-            // Launchers that start together begin at different places.
-            next: std::process::id() % LEASES,
+            next: u32::from_le_bytes(start) % LEASES,
         })
     }
 

@@ -13,6 +13,7 @@ mod check;
 mod container;
 mod error;
 mod executor;
+mod folder;
 mod ids;
 mod rootfs;
 mod rootless;
@@ -28,6 +29,7 @@ use lakekeep_sys::error::Context;
 use lakekeep_sys::mount::{self, Restrict};
 use lakekeep_sys::process::{self, Cloned, Ended, Namespaces};
 use lakekeep_sys::net;
+use rustix::fs::Mode;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::pipe::PipeFlags;
 use rustix::process::Signal;
@@ -65,6 +67,8 @@ fn start() -> Result<ExitCode, StartError> {
     // Whatever else the caller left open is no business of a privileged process.
     process::close_from(FIRST_INHERITED).context("close_range", "inherited descriptors")?;
     process::ensure_single_threaded().map_err(StartError::Threads)?;
+    // What the caller masks must not make a sandbox's root unreadable inside.
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     if !rustix::process::geteuid().is_root() {
         match rootless::enter(&arguments)? {}
     }
@@ -125,7 +129,7 @@ fn serve(channel: server::Manager, arguments: &rootless::Arguments) -> Result<()
     mount::unshare().map_err(StartError::MountNamespace)?;
     mount_own_proc()?;
     let groups = cgroups::Groups::prepare(privileged)?;
-    let state = state::State::open(&arguments.state, &groups)?;
+    let state = state::State::open(&arguments.state, &groups, privileged)?;
     server::Server::new(channel, state, groups, privileged)?.serve()
 }
 

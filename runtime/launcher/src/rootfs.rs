@@ -7,7 +7,7 @@
 //! sandbox's ids may not reach; the sandbox sees only the mount.
 
 use std::ffi::{CString, OsStr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use lakekeep_protocol::launch::{LaunchStep, RootfsStep};
@@ -135,10 +135,11 @@ impl<'a> Assembly<'a> {
             return Err(Errno::NOTDIR);
         }
         let lower = mount::clone_tree(&image, Path::new(""))?;
+        // By descriptor: a colon in a path would divide it.
         let layers = format!(
-            "{}:/proc/self/fd/{}",
-            self.skeleton.display(),
-            std::os::fd::AsRawFd::as_raw_fd(&lower)
+            "/proc/self/fd/{}:/proc/self/fd/{}",
+            self.root.as_raw_fd(),
+            lower.as_raw_fd()
         );
         let layers = CString::new(layers).map_err(|_| Errno::INVAL)?;
         // Mounted in another user namespace's name later on: the setuid bits of

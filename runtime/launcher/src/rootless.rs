@@ -14,6 +14,7 @@ use lakekeep_sys::{Errno, seal};
 use rustix::pipe::PipeFlags;
 
 use crate::error::StartError;
+use crate::folder;
 
 /// User id inside of a task: the caller's own, so that the caller's files are
 /// the task's.
@@ -85,11 +86,14 @@ pub fn nested() -> Result<bool, StartError> {
 /// it: what a process may be asked about, and by whom, is decided by the user
 /// namespace in which its program was started (ptrace(2), mm_struct.user_ns).
 pub fn enter(arguments: &Arguments) -> Result<Infallible, StartError> {
+    // As the caller: inside, the folders would be a subordinate user's.
+    folder::make_private(&arguments.state)?;
+    folder::make_private(&arguments.state.join("launchers"))?;
+    let helpers = place_map_helpers(&arguments.state)?;
     match &arguments.subordinate {
         Some(ranges) => enter_ranges(ranges)?,
         None => enter_alone()?,
     }
-    let helpers = place_map_helpers(&arguments.state)?;
     let state = c_string(&arguments.state.clone().into_os_string())?;
     let path = CString::new([b"PATH=", helpers.as_os_str().as_encoded_bytes()].concat());
     let path = path.map_err(|_| StartError::Usage)?;
@@ -105,7 +109,8 @@ const MAP_HELPERS: [(&str, &str); 2] = [("newuidmap", "uid_map"), ("newgidmap", 
 fn place_map_helpers(state: &Path) -> Result<PathBuf, StartError> {
     let folder = state.join("map");
     let object = folder.display().to_string();
-    std::fs::create_dir_all(&folder).context("mkdir", &object)?;
+    // This will be a PATH of a process with rights: nobody else may write here.
+    folder::make_private(&folder)?;
     let program = std::fs::read_link("/proc/self/exe").context("readlink", "/proc/self/exe")?;
     for (name, _) in MAP_HELPERS {
         let link = folder.join(name);

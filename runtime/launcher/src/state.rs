@@ -16,6 +16,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::cgroups::{Claim, Groups};
 use crate::error::StartError;
+use crate::folder;
 
 /// Bytes of a launcher's tmpfs: bundles, skeletons, generated files.
 const FILES_SIZE: &std::ffi::CStr = c"256m";
@@ -36,10 +37,15 @@ pub struct State {
 impl State {
     /// Makes this launcher's folder below `root`, after removing what launchers
     /// that no longer live left there.
-    pub fn open(root: &Path, groups: &Groups) -> Result<Self, StartError> {
+    ///
+    /// Without privilege the folders were made before this process entered its
+    /// user namespace, by the user that they belong to.
+    pub fn open(root: &Path, groups: &Groups, privileged: bool) -> Result<Self, StartError> {
         let launchers = root.join("launchers");
-        make(root)?;
-        make(&launchers)?;
+        if privileged {
+            folder::make_private(root)?;
+            folder::make_private(&launchers)?;
+        }
         let mut state = Self::claim(root, &launchers)?;
         state.cgroup = Some(groups.claim(&state.name)?);
         sweep(&launchers, &state.name, groups)?;
@@ -103,14 +109,6 @@ impl Drop for State {
         if unmounted.is_some() && std::fs::remove_dir(&self.path).is_err() {
             // The next launcher's sweep takes it.
         }
-    }
-}
-
-fn make(path: &Path) -> Result<(), Error> {
-    let object = path.display().to_string();
-    match rustix::fs::mkdir(path, Mode::from_raw_mode(0o711)) {
-        Err(rustix::io::Errno::EXIST) => Ok(()),
-        other => other.context("mkdir", object),
     }
 }
 

@@ -99,7 +99,7 @@ impl Plan {
         let filter = task::filter(inputs.policy, inputs.host, inputs.command.explain)?;
         let filter_digest = filter.program.digest();
         let hostname = hostname(inputs.id);
-        let task = task::spec(inputs.policy, inputs.host, inputs.command, filter, &hostname);
+        let task = task::spec(inputs, filter, &hostname);
         Ok(Self {
             sandbox: sandbox(inputs, hostname)?,
             task,

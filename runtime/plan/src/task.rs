@@ -8,7 +8,8 @@ use lakekeep_seccomp::{Action, Arch, Profile, Program, Refusal, SeccompData, com
 
 use crate::error::PlanError;
 use crate::host::HostFacts;
-use crate::planner::Command;
+use crate::image::MountFacts;
+use crate::planner::{Command, Inputs};
 use crate::rootfs::HOME;
 use crate::{layers, proc_view};
 
@@ -58,13 +59,8 @@ pub fn filter(policy: &Policy, host: &HostFacts, explain: bool) -> Result<Filter
 }
 
 /// The task's specification.
-pub fn spec(
-    policy: &Policy,
-    host: &HostFacts,
-    command: &Command,
-    filter: Filter,
-    hostname: &str,
-) -> TaskSpec {
+pub fn spec(inputs: &Inputs<'_>, filter: Filter, hostname: &str) -> TaskSpec {
+    let Inputs { policy, host, command, .. } = *inputs;
     let user = host.task_user();
     TaskSpec {
         arguments: command.arguments.clone(),
@@ -73,7 +69,7 @@ pub fn spec(
         user,
         group: user,
         hostname: hostname.to_owned(),
-        scratch: scratch(policy),
+        scratch: scratch(policy, inputs.mounts),
         proc: proc_view::view(policy.proc_view()),
         limits: limits(policy, host),
         processors: processors(policy, host),
@@ -97,6 +93,9 @@ pub fn processors(policy: &Policy, host: &HostFacts) -> u32 {
 fn environment(policy: &Policy, command: &Command) -> Vec<Vec<u8>> {
     let mut variables = vec![
         ("HOME", HOME.to_owned()),
+        // Intel's OpenMP aborts when it may not choose its processors, which the
+        // filter refuses: the limit has chosen them.
+        ("KMP_AFFINITY", "disabled".to_owned()),
         ("LANG", "C.UTF-8".to_owned()),
         ("PATH", command.path.clone()),
         ("TMPDIR", "/tmp".to_owned()),
@@ -113,14 +112,24 @@ fn environment(policy: &Policy, command: &Command) -> Vec<Vec<u8>> {
     own.chain(given).collect()
 }
 
-fn scratch(policy: &Policy) -> Scratch {
+fn scratch(policy: &Policy, mounts: &[MountFacts]) -> Scratch {
     let places = [("/tmp", 0o1777), ("/var/tmp", 0o1777), ("/dev/shm", 0o1777), (HOME, 0o700)];
+    let rules = policy.mounts();
+    // A mount on one of these places takes it over.
+    let mounted = |path: &str| rules.iter().any(|rule| rule.target().as_str() == path);
+    let places: Vec<(&str, u32)> = places.into_iter().filter(|(path, _)| !mounted(path)).collect();
+    let below = |target: &str| places.iter().any(|(path, _)| target.starts_with(&format!("{path}/")));
+    let kept = rules.iter().zip(mounts).map(|(rule, facts)| (rule.target().as_str(), facts.directory));
     Scratch {
         size: policy.limits().scratch_size().get(),
         inodes: policy.limits().scratch_inodes(),
         // A function computes; it has no business running what it wrote.
         executable: policy.preset() != Preset::Udf,
-        directories: places.map(|(path, mode)| (path.to_owned(), mode)).to_vec(),
+        directories: places.iter().map(|(path, mode)| ((*path).to_owned(), *mode)).collect(),
+        kept: kept
+            .filter(|(target, _)| below(target))
+            .map(|(target, directory)| (target.to_owned(), directory))
+            .collect(),
     }
 }
 
@@ -129,9 +138,14 @@ fn limits(policy: &Policy, host: &HostFacts) -> Vec<(ResourceKind, u64)> {
     let mut limits = vec![
         (ResourceKind::OpenFiles, wanted.open_files()),
         (ResourceKind::FileSize, wanted.file_size().get()),
-        (ResourceKind::CoreSize, 0),
+        // 1, not 0: the kernel then starts no crash handler of the host's either,
+        // which it does at 0 where core_pattern is a pipe (core(5)).
+        (ResourceKind::CoreSize, 1),
         (ResourceKind::LockedMemory, 64 * 1024),
         (ResourceKind::MessageQueues, 0),
+        (ResourceKind::RealTimePriority, 0),
+        (ResourceKind::Nice, 0),
+        (ResourceKind::PendingSignals, 1024),
     ];
     if let Some(time) = wanted.cpu_time() {
         limits.push((ResourceKind::CpuTime, whole_seconds(time)));

@@ -210,6 +210,9 @@ pub struct Scratch {
     pub executable: bool,
     /// Where each part appears, and its permission bits.
     pub directories: Vec<(String, u32)>,
+    /// Mounts of the root file system that lie below one of these places and
+    /// stay in sight, and whether each is a directory.
+    pub kept: Vec<(String, bool)>,
 }
 
 /// What of /proc a task sees.
@@ -245,6 +248,12 @@ pub enum ResourceKind {
     Processes,
     /// Bytes of address space, where no cgroup counts memory.
     AddressSpace,
+    /// Real-time priority.
+    RealTimePriority,
+    /// How far niceness can be lowered.
+    Nice,
+    /// Queued signals.
+    PendingSignals,
 }
 
 impl ResourceKind {
@@ -260,6 +269,9 @@ impl ResourceKind {
             Self::MessageQueues => "Max msgqueue size",
             Self::Processes => "Max processes",
             Self::AddressSpace => "Max address space",
+            Self::RealTimePriority => "Max realtime priority",
+            Self::Nice => "Max nice priority",
+            Self::PendingSignals => "Max pending signals",
         }
     }
 }

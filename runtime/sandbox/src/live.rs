@@ -52,7 +52,10 @@ pub fn inspect(pid: u32) -> Result<Vec<LayerReceipt>, LiveError> {
     layers.push(layer("no_new_privileges", status.no_new_privileges, json!(true), "not set"));
     let filters = json!({ "mode": status.seccomp_mode, "filters": status.seccomp_filters });
     layers.push(layer("seccomp", status.seccomp_mode == 2, filters, "no filter"));
-    layers.push(layer("id_range", !status.users.contains(&0), json!({ "user": status.users[1], "group": status.groups[1] }), "it is root"));
+    let own_user = rustix::process::geteuid().as_raw();
+    let apart = !status.users.contains(&0) && !status.users.contains(&own_user);
+    let ids = json!({ "user": status.users[1], "group": status.groups[1] });
+    layers.push(layer("id_range", apart, ids, "it is root, or this user"));
     Ok(layers)
 }
 

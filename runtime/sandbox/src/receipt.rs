@@ -75,25 +75,32 @@ pub(crate) fn build(
         task,
     };
     let layers = plan.layers.iter().map(|planned| {
-        let (state, value, reason) = match &planned.enforcement {
-            Enforcement::Unenforced { reason } => (LayerState::Unenforced, Value::Null, Some(reason.clone())),
-            Enforcement::Enforced => {
-                let layer = planned.layer.parse::<Layer>().ok();
-                let value = layer.map_or(Value::Null, |layer| evidence.value(layer));
-                (LayerState::Enforced, value, None)
-            }
+        let found = match &planned.enforcement {
+            Enforcement::Unenforced { reason } => Err(reason.clone()),
+            Enforcement::Enforced => evidence.of(&planned.layer),
         };
-        LayerReceipt {
-            layer: planned.layer.clone(),
-            state,
-            value,
-            reason,
+        match found {
+            Ok(value) => LayerReceipt {
+                layer: planned.layer.clone(),
+                state: LayerState::Enforced,
+                value,
+                reason: None,
+            },
+            Err(reason) => LayerReceipt {
+                layer: planned.layer.clone(),
+                state: LayerState::Unenforced,
+                value: Value::Null,
+                reason: Some(reason),
+            },
         }
     });
     let unmapped = created.unmapped_mounts.len();
     let mut warnings = plan.warnings.clone();
     if unmapped > 0 {
         warnings.push(format!("{unmapped} mounts are on file systems whose owners cannot be mapped: their files belong to nobody inside"));
+    }
+    if let Some(groups) = task.map(|task| &task.process.supplementary_groups).filter(|groups| !groups.is_empty()) {
+        warnings.push(format!("the caller's {} supplementary groups could not be dropped: files that they may read, the sandbox may read", groups.len()));
     }
     Receipt {
         sandbox: plan.sandbox.id.clone(),
@@ -114,7 +121,19 @@ const UTS: usize = 5;
 const CGROUP: usize = 6;
 
 impl Evidence<'_> {
-    /// The value of a layer that the plan enforces.
+    /// What was found of a layer that the plan enforces, or why it did not hold.
+    fn of(&self, layer: &str) -> Result<Value, String> {
+        let layer: Layer = layer.parse().map_err(|_| "unknown to this version".to_owned())?;
+        match (self.value(layer), layer) {
+            (Value::Null, Layer::SwapLimit) => {
+                Err("the kernel does not account for swap: boot with swapaccount=1, or without swap".to_owned())
+            }
+            (Value::Null, _) => Err("the task did not start".to_owned()),
+            (value, _) => Ok(value),
+        }
+    }
+
+    /// The value of a layer; null when there is none.
     fn value(&self, layer: Layer) -> Value {
         match layer {
             Layer::UserNamespace => self.namespace(USER),
@@ -201,6 +220,8 @@ pub(crate) fn check_limits(plan: &Plan, created: &Created) -> Result<(), Sandbox
     }
     for (layer, pair) in [
         ("cpu_limit", (wanted.cpu_quota_us, found.cpu_quota_us)),
+        // Where swap is not accounted for, the receipt says so.
+        ("swap_limit", (wanted.swap.filter(|_| found.swap.is_some()), found.swap)),
         ("pids_limit", (wanted.pids, found.pids)),
     ] {
         if !holds(pair, |wanted, found| wanted == found) {

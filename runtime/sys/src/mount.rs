@@ -73,6 +73,20 @@ pub fn restrict(
     what: Restrict,
     id_map: Option<BorrowedFd<'_>>,
 ) -> Result<(), Errno> {
+    set_attributes(tree, what, id_map, libc::AT_RECURSIVE)
+}
+
+/// Restricts one mount and none below it.
+pub fn restrict_one(place: impl AsFd, what: Restrict) -> Result<(), Errno> {
+    set_attributes(place, what, None, 0)
+}
+
+fn set_attributes(
+    tree: impl AsFd,
+    what: Restrict,
+    id_map: Option<BorrowedFd<'_>>,
+    depth: libc::c_int,
+) -> Result<(), Errno> {
     let mut attributes = MountAttr {
         attr_set: what.bits(),
         attr_clr: 0,
@@ -90,7 +104,7 @@ pub fn restrict(
             libc::SYS_mount_setattr,
             tree.as_fd().as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+            libc::AT_EMPTY_PATH | depth,
             &raw const attributes,
             size_of::<MountAttr>(),
         )

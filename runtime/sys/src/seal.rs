@@ -116,15 +116,29 @@ pub fn fresh_keyring() -> Result<(), Errno> {
 /// is a second more: at the soft one comes a SIGXCPU, which names the cause; at
 /// the hard one a SIGKILL, which does not (getrlimit(2)).
 pub fn limit(resource: Resource, value: u64) -> Result<(), Errno> {
-    let maximum = match resource {
+    let wanted = match resource {
         Resource::Cpu => value.saturating_add(1),
         _ => value,
     };
+    // A hard limit that the caller has already cannot be raised again; it is
+    // stricter, and read back.
+    let hard = rustix::process::getrlimit(resource).maximum;
+    let maximum = hard.map_or(wanted, |hard| hard.min(wanted));
     let limit = Rlimit {
-        current: Some(value),
+        current: Some(value.min(maximum)),
         maximum: Some(maximum),
     };
     rustix::process::setrlimit(resource, limit)
+}
+
+/// The execution domain of a plain Linux program (personality(2)): what the
+/// caller changed, such as no address-space randomisation, is not inherited.
+pub fn default_personality() -> Result<(), Errno> {
+    // SAFETY: takes an integer; PER_LINUX is 0.
+    match unsafe { libc::personality(0) } {
+        -1 => Err(last_errno()),
+        _ => Ok(()),
+    }
 }
 
 /// Restricts the calling thread, and what it starts, to the first `count` of

@@ -18,12 +18,15 @@ pub fn unblock_all() -> Result<(), Errno> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(from_nix)
 }
 
-/// Gives `SIGPIPE` its default action again: an ignored signal stays ignored
-/// across exec (signal(7)), and Rust programs start with this one ignored.
-pub fn default_broken_pipes() -> Result<(), Errno> {
+/// Gives every signal its default action again: what a caller ignores stays
+/// ignored across exec (signal(7)), and Rust programs ignore SIGPIPE.
+pub fn default_actions() -> Result<(), Errno> {
     let default = nix::sys::signal::SigHandler::SigDfl;
-    // SAFETY: installing SIG_DFL runs no code of ours in signal context.
-    unsafe { nix::sys::signal::signal(Signal::SIGPIPE, default) }.map_err(from_nix)?;
+    let fixed = [Signal::SIGKILL, Signal::SIGSTOP];
+    for signal in Signal::iterator().filter(|signal| !fixed.contains(signal)) {
+        // SAFETY: installing SIG_DFL runs no code of ours in signal context.
+        unsafe { nix::sys::signal::signal(signal, default) }.map_err(from_nix)?;
+    }
     Ok(())
 }
 

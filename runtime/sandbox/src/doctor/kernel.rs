@@ -29,11 +29,11 @@ const FEATURES: [Feature; 5] = [
         effect: "no sandbox: the host's descriptors could not be closed without a race",
     },
     Feature {
-        name: "idmapped_mounts",
+        name: "mount_setattr",
         major: 5,
         minor: 12,
-        without: Status::Degraded,
-        effect: "volumes: files made inside cannot be owned by the identity on disk",
+        without: Status::Missing,
+        effect: "no sandbox: a tree of mounts could not be restricted as a whole, nor its owners mapped",
     },
     Feature {
         name: "cgroup_kill",
