@@ -42,7 +42,7 @@ pub fn of(peer: &Peer, ground: &Ground, serial: u32) -> Result<String, BenchErro
     drop(child.stdin.take());
     measure::succeed(measure::end(&mut child), program.clone(), ground)?;
     let mut layers = layers.ok_or(BenchError::NoGuest { program })?;
-    if peer.receipt_command(ground).is_some_and(|command| has_landlock(command)) {
+    if peer.receipt_command(ground).is_some_and(has_landlock) {
         layers.push("landlock".to_owned());
     }
     Ok(match layers.is_empty() {

@@ -173,7 +173,9 @@ pub struct PlanArgs {
 /// `lakekeep doctor`
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// Run the attack suite on this host, in a sandbox, and report.
+    /// Run the attack suite on this host: each attack first without a sandbox,
+    /// where it must succeed, then in one, where it must fail. Nothing of the host
+    /// is changed; memory, processes and processors are used for a while.
     #[arg(long)]
     pub attack: bool,
 

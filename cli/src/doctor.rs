@@ -8,12 +8,16 @@ use lakekeep_sandbox::host;
 use serde_json::json;
 
 use crate::args::DoctorArgs;
+use crate::attack::attack;
 use crate::chain::chain;
 use crate::report::Messages;
 use crate::run::OWN_FAILURE;
 
 /// Checks the host; fails when a sandbox cannot be made at all.
 pub fn doctor(arguments: &DoctorArgs) -> ExitCode {
+    if arguments.attack {
+        return attack(arguments.json);
+    }
     let messages = Messages {
         json: arguments.json,
     };

@@ -1,6 +1,7 @@
 //! `lakekeep`: untrusted code in a sandbox that holds.
 
 mod args;
+mod attack;
 mod chain;
 mod doctor;
 mod inspect;

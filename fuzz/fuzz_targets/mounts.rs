@@ -15,7 +15,11 @@ fuzz_target!(|data: &[u8]| {
     };
     for line in mountinfo::lines(mounts) {
         let text = written(&line);
-        assert_eq!(mountinfo::lines(&text).collect::<Vec<_>>(), [line], "{text:?}");
+        assert_eq!(
+            mountinfo::lines(&text).collect::<Vec<_>>(),
+            [line],
+            "{text:?}"
+        );
     }
     if let Ok(hierarchy) = Hierarchy::from_texts(mounts, groups) {
         check(&hierarchy);
@@ -46,7 +50,10 @@ fn check(hierarchy: &Hierarchy) {
             && parts.all(|part| matches!(part, Component::Normal(_)))
     };
     assert!(plain(hierarchy.parent()));
-    assert_eq!(hierarchy.mode() == Mode::None, hierarchy.mounts().iter().all(named_only));
+    assert_eq!(
+        hierarchy.mode() == Mode::None,
+        hierarchy.mounts().iter().all(named_only)
+    );
     for mount in hierarchy.mounts() {
         assert!(mount.own.as_deref().is_none_or(plain), "{mount:?}");
     }

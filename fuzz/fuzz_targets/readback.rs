@@ -4,9 +4,11 @@
 
 use std::fmt::Write;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use lakekeep_sys::readback::{self, Mounts, Status};
 use libfuzzer_sys::fuzz_target;
+use tempfile::TempDir;
 
 fuzz_target!(|data: &[u8]| {
     let Some((&choice, contents)) = data.split_first() else {
@@ -14,19 +16,31 @@ fuzz_target!(|data: &[u8]| {
     };
     match choice % 4 {
         0 => status(contents),
-        1 => drop(with_file("mountinfo", contents, |proc| Mounts::read(proc, "1"))),
-        2 => drop(with_file("limits", contents, |proc| readback::limits(proc, "1"))),
+        1 => drop(with_file("mountinfo", contents, |proc| {
+            Mounts::read(proc, "1")
+        })),
+        2 => drop(with_file("limits", contents, |proc| {
+            readback::limits(proc, "1")
+        })),
         _ => number(contents),
     }
 });
 
+/// Made once: making and removing it costs more than all else. The engine ends
+/// without destructors, so an empty process of it is left where TMPDIR says.
+static PROC: LazyLock<TempDir> = LazyLock::new(|| {
+    let proc = tempfile::tempdir().expect("a temporary folder");
+    std::fs::create_dir(proc.path().join("1")).expect("a folder");
+    proc
+});
+
 /// Runs `read` on a /proc in which process 1 has this file.
 fn with_file<R>(name: &str, contents: &[u8], read: impl FnOnce(&Path) -> R) -> R {
-    let proc = tempfile::tempdir().expect("a temporary folder");
-    let folder = proc.path().join("1");
-    std::fs::create_dir(&folder).expect("a folder");
-    std::fs::write(folder.join(name), contents).expect("a file");
-    read(proc.path())
+    let file = PROC.path().join("1").join(name);
+    std::fs::write(&file, contents).expect("a file");
+    let result = read(PROC.path());
+    std::fs::remove_file(&file).expect("the file just written");
+    result
 }
 
 /// What was read is what is there: written as the kernel does, it reads the same.
@@ -38,9 +52,13 @@ fn status(contents: &[u8]) {
     let again = read(written(&status).as_bytes()).expect("the kernel's form");
     assert_eq!(again, status);
     let text = std::str::from_utf8(contents).expect("only text is read");
-    assert_eq!(status.no_new_privileges, text.lines().any(|line| {
-        line.strip_prefix("NoNewPrivs:").is_some_and(|value| value.trim() == "1")
-    }));
+    assert_eq!(
+        status.no_new_privileges,
+        text.lines().any(|line| {
+            line.strip_prefix("NoNewPrivs:")
+                .is_some_and(|value| value.trim() == "1")
+        })
+    );
 }
 
 fn number(contents: &[u8]) {

@@ -13,14 +13,23 @@ fuzz_target!(|data: &[u8]| {
     };
     assert_eq!(program.to_bytes(), filter);
     assert!((1..=MAX_INSTRUCTIONS).contains(&program.len()));
-    assert_eq!(Program::from_instructions(program.instructions().to_vec()), Ok(program.clone()));
+    assert_eq!(
+        Program::from_instructions(program.instructions().to_vec()),
+        Ok(program.clone())
+    );
     let call = seccomp_data(call);
     let (action, steps) = program.run(&call);
-    assert!((1..=program.len()).contains(&steps), "jumps go forward and end inside");
+    assert!(
+        (1..=program.len()).contains(&steps),
+        "jumps go forward and end inside"
+    );
     assert_eq!(program.evaluate(&call), action);
     // Only what some return says, never what the interpreter says for want of one.
     let returns = program.instructions().iter().filter(|one| one.code == 0x06);
-    assert!(returns.into_iter().any(|one| one.k == action.to_raw()), "{action:?}");
+    assert!(
+        returns.into_iter().any(|one| one.k == action.to_raw()),
+        "{action:?}"
+    );
 });
 
 /// The kernel's `struct seccomp_data`.

@@ -90,7 +90,11 @@ fn rule(rule: &Rule) -> Value {
     let mut names: Vec<_> = rule.calls.iter().map(|&at| name(at)).collect();
     names.sort_unstable();
     names.dedup();
-    let answers = [json!("allow"), json!({"errno": "EPERM"}), json!({"errno": "ENOSYS"})];
+    let answers = [
+        json!("allow"),
+        json!({"errno": "EPERM"}),
+        json!({"errno": "ENOSYS"}),
+    ];
     let arches = match rule.arches {
         Arches::Both => json!(["x86_64", "aarch64"]),
         Arches::Intel => json!(["x86_64"]),
@@ -111,8 +115,16 @@ fn name(at: u16) -> &'static str {
 fn condition(condition: &Condition) -> Value {
     let operators = ["eq", "ne", "lt", "le", "gt", "ge", "masked_eq"];
     let operator = operators[usize::from(condition.operator) % operators.len()];
-    let width = if condition.narrow { u64::from(u32::MAX) } else { u64::MAX };
-    let mask = if operator == "masked_eq" { number(condition.mask) & width } else { width };
+    let width = if condition.narrow {
+        u64::from(u32::MAX)
+    } else {
+        u64::MAX
+    };
+    let mask = if operator == "masked_eq" {
+        number(condition.mask) & width
+    } else {
+        width
+    };
     let mut document = json!({
         "arg": condition.arg % 6,
         "op": operator,
@@ -135,10 +147,18 @@ fn number(number: Number) -> u64 {
 }
 
 fn call(call: &Call) -> SeccompData {
-    let arch = if call.intel { Arch::X86_64 } else { Arch::Aarch64 };
-    let known = call.known.and_then(|at| lakekeep_seccomp::syscall_number(arch, name(at)));
+    let arch = if call.intel {
+        Arch::X86_64
+    } else {
+        Arch::Aarch64
+    };
+    let known = call
+        .known
+        .and_then(|at| lakekeep_seccomp::syscall_number(arch, name(at)));
     SeccompData {
-        nr: known.and_then(|nr| i32::try_from(nr).ok()).unwrap_or(call.number),
+        nr: known
+            .and_then(|nr| i32::try_from(nr).ok())
+            .unwrap_or(call.number),
         arch: call.arch.unwrap_or(arch.audit()),
         instruction_pointer: call.pointer,
         args: call.args.map(number),

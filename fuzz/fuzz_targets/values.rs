@@ -41,10 +41,18 @@ fn guest_path(path: &GuestPath, text: &str) {
     assert!(text.starts_with('/') && text.len() < 4096 && !text.contains(char::is_control));
     let mut kernel = Path::new(text).components();
     assert_eq!(kernel.next(), Some(Component::RootDir));
-    let names: Vec<_> = kernel.map(|part| Component::Normal(part.as_os_str())).collect();
-    let ours: Vec<_> = path.components().map(|name| Component::Normal(name.as_ref())).collect();
+    let names: Vec<_> = kernel
+        .map(|part| Component::Normal(part.as_os_str()))
+        .collect();
+    let ours: Vec<_> = path
+        .components()
+        .map(|name| Component::Normal(name.as_ref()))
+        .collect();
     assert_eq!(names, ours);
-    assert!(path.components().all(|name| name != ".." && name != "." && name.len() <= 255));
+    assert!(
+        path.components()
+            .all(|name| name != ".." && name != "." && name.len() <= 255)
+    );
     assert!(path.starts_with(&GuestPath::root()) && path.starts_with(path));
     assert_eq!(path.is_root(), ours.is_empty());
 }

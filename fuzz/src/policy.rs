@@ -21,7 +21,10 @@ fn refusal(text: &str, error: &DocumentError) {
 }
 
 fn printable(shown: &str) {
-    assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");
+    assert!(
+        !shown.contains(|c: char| c.is_control() && c != '\n'),
+        "{shown:?}"
+    );
 }
 
 fn document(doc: PolicyDoc) {
@@ -56,8 +59,8 @@ fn json_again(doc: &PolicyDoc) -> PolicyDoc {
 /// The text form leaves out the values of variables and nothing else.
 fn text_again(policy: &Policy) {
     let text = policy.to_text();
-    let mut doc = PolicyDoc::from_toml("again", &text)
-        .unwrap_or_else(|error| panic!("{error}\n{text}"));
+    let mut doc =
+        PolicyDoc::from_toml("again", &text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     doc.env = policy.env().clone().into();
     let again = Policy::check(doc).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
     assert_eq!(again.digest(), policy.digest(), "{text}");

@@ -20,11 +20,18 @@ pub fn agree(profile: &Profile, calls: &[SeccompData]) {
             let Ok(program) = compile(profile, arch, refusal) else {
                 continue;
             };
-            assert_eq!(Program::from_bytes(&program.to_bytes()), Ok(program.clone()));
+            assert_eq!(
+                Program::from_bytes(&program.to_bytes()),
+                Ok(program.clone())
+            );
             for call in &telling {
                 let (answer, steps) = program.run(call);
                 assert!(steps <= program.len());
-                assert_eq!(answer, decide(profile, arch, refusal, call), "{arch} {call:x?}");
+                assert_eq!(
+                    answer,
+                    decide(profile, arch, refusal, call),
+                    "{arch} {call:x?}"
+                );
                 native_only(arch, call, answer);
             }
         }

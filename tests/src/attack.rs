@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use lakekeep_attacks::{
     Bait, Case, Ended, Judgement, SECRET_VARIABLE, features, judge, write_binary,
@@ -11,7 +12,10 @@ use lakekeep_attacks::{
 use rustix::fs::{Mode, OFlags, open};
 
 use crate::processes::quietly;
-use crate::{Finished, HostSnapshot, Place, Privilege, Run, Tracked, fail};
+use crate::{Finished, HostSnapshot, Place, Privilege, Run, Tracked, fail, slack};
+
+/// How long one attack may take inside.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program, its bait, and a descriptor that is leaked on purpose.
 #[derive(Debug)]
@@ -117,7 +121,7 @@ impl AttackGround {
     pub fn inside(&self, case: &Case, preset: &str, privilege: Privilege) -> (Judgement, Finished) {
         let bin = self.binary.parent().unwrap_or(&self.binary);
         let finished = Run::new(&self.place, privilege)
-            .flags(case.run_flags(preset, &self.base, bin))
+            .flags(case.run_flags(preset, &self.base, bin, PATIENCE * slack()))
             .command(case.inside_args(preset, self.bait.facts()))
             .finish();
         let ended = Ended {

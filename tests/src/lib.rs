@@ -6,6 +6,7 @@
 //! - [`skip`] reports a test that this host cannot run; `LAKEKEEP_TESTS_REQUIRE`
 //!   turns such a report into a failure.
 //! - [`eventually`] polls a condition with a deadline; nothing here sleeps and hopes.
+//!   `LAKEKEEP_TESTS_SLACK` multiplies every deadline.
 
 mod attack;
 mod bin;
@@ -21,7 +22,7 @@ pub use attack::AttackGround;
 pub use bin::{lakekeep, target_dir};
 pub use host::HostSnapshot;
 pub use place::Place;
-pub use poll::{eventually, eventually_within};
+pub use poll::{eventually, eventually_within, slack};
 pub use privilege::{Privilege, for_each_privilege};
 pub use processes::{Tracked, cgroups_of_lakekeep, descendants, open_descriptors, orphans};
 pub use run::{Finished, Run};

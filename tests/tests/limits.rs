@@ -8,7 +8,9 @@
 
 use std::time::Duration;
 
-use lakekeep_tests::{Finished, HostSnapshot, Place, Privilege, Run, for_each_privilege, skip};
+use lakekeep_tests::{
+    Finished, HostSnapshot, Place, Privilege, Run, for_each_privilege, skip, slack,
+};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -109,7 +111,8 @@ fn wall_time_ends_everything_inside() {
 fn cpu_time_ends_a_busy_process() {
     for_each_privilege("cpu_time", |privilege| {
         let run = |run: Run| {
-            run.flags(["--cpu-time", "1s", "--timeout", "60s"])
+            run.flags(["--cpu-time", "1s"])
+                .flags(["--timeout", &format!("{}s", 60 * slack())])
                 .shell("while :; do :; done")
         };
         let Some(run) = limited("cpu_time", "cpu_time_limit", privilege, run) else {

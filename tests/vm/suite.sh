@@ -4,7 +4,12 @@ set -euo pipefail
 
 HERE=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 readonly HERE
-readonly GUEST=/opt/lakekeep
+# The shape of a target directory: the tests find their binaries and their list of
+# skips by it.
+readonly GUEST=/opt/lakekeep GUEST_RELEASE=/opt/lakekeep/target/release
+# Settings of the tests that the guest's get too.
+readonly SETTINGS=(LAKEKEEP_TESTS_REQUIRE LAKEKEEP_TESTS_SLACK LAKEKEEP_TESTS_KILLS
+    LAKEKEEP_TESTS_RUNS)
 
 bin_dir=${LAKEKEEP_BIN_DIR:-target/release}
 user=root
@@ -27,7 +32,9 @@ executable fails, prints no result line, or no test passed at all.
   --copy HOST:GUEST, --memory SIZE, --cpus N, --timeout SECONDS
                      as for run.sh (timeout: 1800)
 
-The tests see LAKEKEEP_BIN_DIR (the guest's) and LAKEKEEP_TESTS_REQUIRE (yours).
+The tests see LAKEKEEP_BIN_DIR (the guest's) and your LAKEKEEP_TESTS_REQUIRE,
+LAKEKEEP_TESTS_SLACK (factor for their deadlines), LAKEKEEP_TESTS_KILLS and
+LAKEKEEP_TESTS_RUNS. What they skip is counted and listed.
 USAGE
 }
 
@@ -84,17 +91,22 @@ check_arguments() {
 main() {
     parse_arguments "$@"
     check_arguments
-    local file copies=(--copy "$HERE/guest/suite:$GUEST/suite")
+    local file name copies=(--copy "$HERE/guest/suite:$GUEST/suite")
+    local settings=("LAKEKEEP_BIN_DIR=$GUEST_RELEASE")
     for file in lakekeep lakekeep-launcher; do
-        copies+=(--copy "$bin_dir/$file:$GUEST/bin/$file")
+        copies+=(--copy "$bin_dir/$file:$GUEST_RELEASE/$file")
     done
     for file in "${tests[@]}"; do
-        copies+=(--copy "$file:$GUEST/tests/${file##*/}")
+        copies+=(--copy "$file:$GUEST_RELEASE/deps/${file##*/}")
+    done
+    for name in "${SETTINGS[@]}"; do
+        if [[ -n ${!name-} ]]; then
+            settings+=("$name=${!name}")
+        fi
     done
     exec "$HERE/run.sh" "${machine_options[@]}" "${copies[@]}" -- \
-        env "LAKEKEEP_BIN_DIR=$GUEST/bin" \
-        "LAKEKEEP_TESTS_REQUIRE=${LAKEKEEP_TESTS_REQUIRE-}" \
-        "$GUEST/suite" "$GUEST/tests" "$user" "$each" "${test_arguments[@]}"
+        env "${settings[@]}" \
+        "$GUEST/suite" "$GUEST/target" "$user" "$each" "${test_arguments[@]}"
 }
 
 main "$@"

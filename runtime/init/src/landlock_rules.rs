@@ -36,7 +36,10 @@ pub fn build(rules: &LandlockRules, scratch: &[OwnedFd]) -> Result<OwnedFd, Errn
 
 fn create(abi: ABI) -> Result<RulesetCreated, RulesetError> {
     let set = Ruleset::default().handle_access(AccessFs::from_all(abi))?;
-    set.scope(Scope::from_all(abi))?.create()
+    let scopes = Scope::from_all(abi);
+    // There are none before ABI 6, and the crate refuses an empty set of them.
+    let set = if scopes.is_empty() { set } else { set.scope(scopes)? };
+    set.create()
 }
 
 fn allow(

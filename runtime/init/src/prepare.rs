@@ -31,8 +31,9 @@ pub struct Prepared {
     pub masks: Vec<Mask>,
     /// Source below [`SCRATCH_MOUNT`], and target.
     pub scratch_places: Vec<(CString, CString)>,
-    /// Mounts below those targets, which stay in sight.
-    pub kept: Vec<CString>,
+    /// Mounts below those targets, which stay in sight: where they are, and the
+    /// place on the scratch file system where they shall be.
+    pub kept: Vec<(CString, OwnedFd)>,
     pub command: Command,
     pub stdio: [OwnedFd; 3],
     pub scratch: OwnedFd,
@@ -78,10 +79,10 @@ impl Prepared {
         let command = Command::new(spec).map_err(&check)?;
         let masks = masks(&spec.proc);
         let (stdio, controller) = stdio_of(spec, stdio).map_err(&check)?;
-        let (scratch, parts) = scratch_of(spec).map_err(&prepare)?;
+        let made = Made::new(spec).map_err(&prepare)?;
         let rules = match &spec.landlock {
             Some(_) if landlock::abi() == 0 => return Err(prepare(Errno::NOSYS)),
-            Some(rules) => Some(landlock_rules::build(rules, &parts).map_err(&prepare)?),
+            Some(rules) => Some(landlock_rules::build(rules, &made.parts).map_err(&prepare)?),
             None => None,
         };
         Ok(Self {
@@ -89,10 +90,10 @@ impl Prepared {
             proc_options: proc_options(spec).map_err(&check)?,
             masks: masks.map_err(&check)?,
             scratch_places: scratch_places(spec).map_err(&check)?,
-            kept: kept(spec).map_err(&check)?,
+            kept: made.kept,
             command,
             stdio,
-            scratch: clear(scratch).map_err(&prepare)?,
+            scratch: clear(made.root).map_err(&prepare)?,
             rules: rules.map(clear).transpose().map_err(&prepare)?,
             controller,
         })
@@ -194,8 +195,29 @@ fn stdio_of(
     Ok(([copy()?, copy()?, copy()?], Some(controller)))
 }
 
-/// Makes the scratch file system, detached, and opens its parts.
-fn scratch_of(spec: &TaskSpec) -> Result<(OwnedFd, Vec<OwnedFd>), Errno> {
+/// The scratch file system, mounted nowhere yet.
+struct Made {
+    root: OwnedFd,
+    parts: Vec<OwnedFd>,
+    kept: Vec<(CString, OwnedFd)>,
+}
+
+impl Made {
+    fn new(spec: &TaskSpec) -> Result<Self, Errno> {
+        let root = scratch_root(spec)?;
+        let mut parts = Vec::new();
+        for index in 0..spec.scratch.directories.len() {
+            parts.push(scratch_part(&root, &index.to_string())?);
+        }
+        let kept = kept_places(spec, &parts)?;
+        for ((_, mode), part) in spec.scratch.directories.iter().zip(&parts) {
+            give_away(part, *mode, spec)?;
+        }
+        Ok(Self { root, parts, kept })
+    }
+}
+
+fn scratch_root(spec: &TaskSpec) -> Result<OwnedFd, Errno> {
     let size = number(spec.scratch.size)?;
     let inodes = number(spec.scratch.inodes)?;
     let options = [
@@ -207,26 +229,27 @@ fn scratch_of(spec: &TaskSpec) -> Result<(OwnedFd, Vec<OwnedFd>), Errno> {
     if !spec.scratch.executable {
         restrict = restrict.with(Restrict::NO_EXEC);
     }
-    let root = mount::new_detached(c"tmpfs", &options, restrict)?;
-    let mut parts = Vec::new();
-    for index in 0..spec.scratch.directories.len() {
-        parts.push(scratch_part(&root, &index.to_string())?);
-    }
+    mount::new_detached(c"tmpfs", &options, restrict)
+}
+
+/// Opens a place for each mount that stays in sight, while the init may still
+/// search every part.
+fn kept_places(spec: &TaskSpec, parts: &[OwnedFd]) -> Result<Vec<(CString, OwnedFd)>, Errno> {
+    let mut kept = Vec::new();
     for (target, directory) in &spec.scratch.kept {
-        for ((place, _), part) in spec.scratch.directories.iter().zip(&parts) {
+        for ((place, _), part) in spec.scratch.directories.iter().zip(parts) {
             let below = target.strip_prefix(place.as_str()).and_then(|rest| rest.strip_prefix('/'));
             if let Some(relative) = below {
-                mount_point(part, Path::new(relative), *directory)?;
+                let relative = Path::new(relative);
+                mount_point(part, relative, *directory)?;
+                kept.push((c_string(target)?, mount::beneath(part, relative)?));
             }
         }
     }
-    for ((_, mode), part) in spec.scratch.directories.iter().zip(&parts) {
-        give_away(part, *mode, spec)?;
-    }
-    Ok((root, parts))
+    Ok(kept)
 }
 
-/// Makes an empty place at `relative` for a mount to stay in sight.
+/// Makes an empty place at `relative`.
 fn mount_point(part: &OwnedFd, relative: &Path, directory: bool) -> Result<(), Errno> {
     let mode = Mode::from_raw_mode(0o755);
     let mut above: Vec<&Path> = relative.ancestors().skip(1).collect();
@@ -246,10 +269,6 @@ fn existing(made: Result<(), Errno>) -> Result<(), Errno> {
         Err(Errno::EXIST) => Ok(()),
         other => other,
     }
-}
-
-fn kept(spec: &TaskSpec) -> Result<Vec<CString>, Errno> {
-    spec.scratch.kept.iter().map(|(target, _)| c_string(target)).collect()
 }
 
 fn scratch_part(root: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {

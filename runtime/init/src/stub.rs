@@ -127,17 +127,15 @@ fn mount_scratch(prepared: &Prepared) -> Result<(), Failure> {
     // A constant without NUL: the conversion cannot fail, and says so if it does.
     let mut buffer = [0; 64];
     let mount_point = terminated(SCRATCH_MOUNT, &mut buffer).map_err(&whole)?;
-    // Taken before they are covered. A vector: one thread, no lock to inherit.
-    let kept = prepared.kept.iter().map(|path| tree(path));
-    let kept = kept.collect::<Result<Vec<OwnedFd>, Errno>>().map_err(&whole)?;
     mount::attach_at(&prepared.scratch, mount_point).map_err(&whole)?;
+    // Onto the scratch file system first: its parts then bring them along.
+    for (path, place) in &prepared.kept {
+        tree(path).and_then(|tree| mount::attach(tree, place)).map_err(&whole)?;
+    }
     for (index, (part, target)) in prepared.scratch_places.iter().enumerate() {
         tree(part)
             .and_then(|tree| mount::attach_at(&tree, target))
             .map_err(Failure::at_index(TaskStep::MountScratch, index))?;
-    }
-    for (path, tree) in prepared.kept.iter().zip(&kept) {
-        mount::attach_at(tree, path).map_err(&whole)?;
     }
     mount::detach(mount_point).map_err(whole)
 }

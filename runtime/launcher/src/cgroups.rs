@@ -15,6 +15,7 @@ use lakekeep_sys::cgroup::{
 use lakekeep_sys::error::Context;
 use lakekeep_sys::mount::{self, Restrict};
 use lakekeep_sys::{Errno, Error, lock, userns};
+use rustix::process::Pid;
 
 use crate::error::StartError;
 
@@ -178,6 +179,15 @@ impl SandboxGroup {
             oom_group: None,
         };
         group.write_limits(&wanted).map(drop)
+    }
+
+    /// Whether the kernel lists the process in the group: without root,
+    /// libcontainer only logs that it could not put it there.
+    pub fn holds(&self, pid: Pid) -> Result<bool, CgroupError> {
+        match &self.0 {
+            Some(group) => Ok(group.procs()?.contains(&pid)),
+            None => Ok(true),
+        }
     }
 
     /// The limits as the kernel holds them.

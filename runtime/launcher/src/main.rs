@@ -67,6 +67,8 @@ fn start() -> Result<ExitCode, StartError> {
     // Whatever else the caller left open is no business of a privileged process.
     process::close_from(FIRST_INHERITED).context("close_range", "inherited descriptors")?;
     process::ensure_single_threaded().map_err(StartError::Threads)?;
+    // libcontainer returns to where it was: a place that this user may lack the right to enter.
+    rustix::process::chdir("/").context("chdir", "/")?;
     // What the caller masks must not make a sandbox's root unreadable inside.
     rustix::process::umask(Mode::from_raw_mode(0o022));
     if !rustix::process::geteuid().is_root() {

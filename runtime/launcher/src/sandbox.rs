@@ -90,7 +90,11 @@ impl Sandbox {
             channel,
         };
         let (init, facts) = container::create(spec, &placement, &folders, inherited)?;
-        let limits = group.limits().map_err(|error| Failed::other(LaunchStep::ReadBack, &error))?;
+        let failed = |error| Failed::other(LaunchStep::ReadBack, &error);
+        if !group.holds(init.pid()).map_err(failed)? {
+            return Err(Failed::refused(LaunchStep::ReadBack, "the init is not in its cgroup"));
+        }
+        let limits = group.limits().map_err(failed)?;
         let created = Created {
             init: facts,
             id_range: (first_id, ids.iter().map(|(_, count)| count).sum()),

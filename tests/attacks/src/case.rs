@@ -1,6 +1,7 @@
 //! One attack: what it is, where it works, under which limits it must fail.
 
 use std::path::Path;
+use std::time::Duration;
 
 /// Where the proof outside runs as an ordinary user: a number without an account.
 pub const ORDINARY_UID: u32 = 61_234;
@@ -156,9 +157,10 @@ impl Case {
         args
     }
 
-    /// The flags of `lakekeep run` for a bait in `base` and the program in `bin`.
+    /// The flags of `lakekeep run` for a bait in `base` and the program in `bin`. It
+    /// is ended after `time`, unless a time limit is what the attack is about.
     #[must_use]
-    pub fn run_flags(&self, preset: &str, base: &Path, bin: &Path) -> Vec<String> {
+    pub fn run_flags(&self, preset: &str, base: &Path, bin: &Path, time: Duration) -> Vec<String> {
         let mut flags = vec![
             "--preset".to_owned(),
             preset.to_owned(),
@@ -170,7 +172,7 @@ impl Case {
             format!("{}/ro:/mnt/ro:ro", base.display()),
         ];
         if !self.limits.contains(&"--timeout") {
-            flags.extend(["--timeout", "60s"].map(str::to_owned));
+            flags.extend(["--timeout".to_owned(), format!("{}s", time.as_secs())]);
         }
         flags.extend(self.limits.iter().map(|&flag| flag.to_owned()));
         flags

@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# Runs the whole suite inside the virtual machine, as root and as an ordinary user
+# with a delegated cgroup, against the checkout's release build.
+set -euo pipefail
+
+HERE=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
+readonly HERE
+readonly ROOM=$HERE/../..
+
+# An emulated processor is slow; the sizes are for what differs there, not for endurance.
+export LAKEKEEP_TESTS_SLACK=${LAKEKEEP_TESTS_SLACK:-10}
+export LAKEKEEP_TESTS_KILLS=${LAKEKEEP_TESTS_KILLS:-4}
+export LAKEKEEP_TESTS_RUNS=${LAKEKEEP_TESTS_RUNS:-5}
+# What this machine has, so that its absence is a failure and no skip.
+readonly ROOT_HAS=root,cgroup,memory_limit,swap_limit,cpu_limit,pids_limit,seccomp,landlock
+readonly TESTER_HAS=memory_limit,swap_limit,cpu_limit,pids_limit,seccomp,landlock
+
+users=(root tester)
+only=()
+
+usage() {
+    cat <<'USAGE'
+Usage: tests/vm/all.sh [--user root|tester] [TEST]...
+
+Runs the tests of lakekeep-tests and lakekeep-sys, or only the named executables
+(attacks, limits, receipt, ...), inside the virtual machine: as root and then as the
+ordinary user `tester`, or as one of them. Fails when a test fails. The binaries are
+those of target/release; cargo builds what is missing or out of date.
+
+Environment: CARGO_TARGET_DIR, and the settings of the tests (LAKEKEEP_TESTS_SLACK 10,
+LAKEKEEP_TESTS_KILLS 4, LAKEKEEP_TESTS_RUNS 5, LAKEKEEP_TESTS_REQUIRE what the machine
+has).
+USAGE
+}
+
+parse_arguments() {
+    while (($# > 0)); do
+        case $1 in
+        --help)
+            usage
+            exit 0
+            ;;
+        --user)
+            users=("${2:?--user needs root or tester}")
+            shift 2
+            ;;
+        *)
+            only+=("$1")
+            shift
+            ;;
+        esac
+    done
+}
+
+# The paths of the test executables, as cargo names them.
+test_executables() {
+    cargo test --release --locked -p lakekeep-tests -p lakekeep-sys --no-run \
+        --message-format=json | python3 -c '
+import json, sys
+wanted = sys.argv[1:]
+found = set()
+for line in sys.stdin:
+    item = json.loads(line)
+    if item["reason"] != "compiler-artifact" or not item["profile"]["test"]:
+        continue
+    target = item["target"]
+    # A library of its own tests, or a file in tests/; a binary has none.
+    kept = "test" in target["kind"] or target["name"] == "lakekeep_sys"
+    if kept and item["executable"] and (not wanted or target["name"] in wanted):
+        found.add(target["name"])
+        print(item["executable"])
+missing = set(wanted) - found
+if missing:
+    sys.exit("no test executable is named " + ", ".join(sorted(missing)))
+' "${only[@]}"
+}
+
+run_as() {
+    local user=$1 has=$ROOT_HAS
+    shift
+    if [[ $user != root ]]; then
+        has=$TESTER_HAS
+    fi
+    LAKEKEEP_TESTS_REQUIRE=${LAKEKEEP_TESTS_REQUIRE-$has} \
+        "$HERE/suite.sh" --bin-dir "${CARGO_TARGET_DIR:-target}/release" --user "$user" \
+        --memory 3G --each 1800 --timeout 5400 "$@" -- --test-threads 2
+}
+
+main() {
+    parse_arguments "$@"
+    cd "$ROOM"
+    local user list tests failed=()
+    cargo build --release --locked
+    list=$(test_executables)
+    mapfile -t tests <<<"$list"
+    for user in "${users[@]}"; do
+        run_as "$user" "${tests[@]}" || failed+=("$user")
+    done
+    if ((${#failed[@]} > 0)); then
+        printf '\nvm: FAILED as %s\n' "${failed[*]}"
+        exit 1
+    fi
+    printf '\nvm: passed as %s\n' "${users[*]}"
+}
+
+main "$@"
