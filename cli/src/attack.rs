@@ -6,11 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use lakekeep_attacks::{Bait, Case, Ended, Judgement, SECRET_VARIABLE, cases, features, judge, write_binary};
+use rustix::fs::{Mode, OFlags};
 use serde_json::{Value, json};
 
 use crate::report::Messages;
@@ -62,6 +64,9 @@ struct Ground {
     features: BTreeMap<String, bool>,
     root: bool,
     receipt: PathBuf,
+    // Without close-on-exec: what is started from here inherits the root
+    // directory, so that a sandbox has something to lose.
+    _leaked: OwnedFd,
     // Removed last.
     _folder: tempfile::TempDir,
 }
@@ -81,6 +86,7 @@ impl Ground {
             features: features(&binary)?,
             root: rustix::process::geteuid().is_root(),
             receipt: folder.path().join("receipt.json"),
+            _leaked: rustix::fs::open("/", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?,
             base,
             binary,
             _folder: folder,

@@ -1,6 +1,5 @@
 //! The cgroups of this launcher's sandboxes, around libcontainer's manager.
 
-use std::ffi::CString;
 use std::fs::{DirBuilder, File};
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
@@ -14,7 +13,9 @@ use lakekeep_sys::cgroup::{
 };
 use lakekeep_sys::error::Context;
 use lakekeep_sys::mount::{self, Restrict};
+use lakekeep_sys::process::{self, Cloned, Namespaces};
 use lakekeep_sys::{Errno, Error, lock, userns};
+use rustix::fs::{CWD, Mode as FileMode};
 use rustix::process::Pid;
 
 use crate::error::StartError;
@@ -24,6 +25,9 @@ use crate::error::StartError;
 /// as much to remove, and an RCU grace period to join: the others are hidden
 /// from it.
 const USED: [Controller; 3] = [Controller::Memory, Controller::Cpu, Controller::Pids];
+
+/// Where every distribution mounts the hierarchies.
+const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
 /// How long the last processes of a group may take to die.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -54,6 +58,9 @@ impl Groups {
     pub fn prepare(privileged: bool) -> Result<Self, StartError> {
         let hierarchy = Hierarchy::detect()?;
         if privileged {
+            if hierarchy.mode() != Mode::V2 {
+                warm_up(&hierarchy)?;
+            }
             hide_unused(&hierarchy)?;
             return Ok(Self {
                 hierarchy: Hierarchy::detect()?,
@@ -253,19 +260,60 @@ fn bounded(limit: Option<Limit>) -> Option<u64> {
     }
 }
 
+/// Leaves only the used version 1 hierarchies in sight: all of them go at once,
+/// for every unmount waits for the kernel's readers, and the used ones return.
 fn hide_unused(hierarchy: &Hierarchy) -> Result<(), StartError> {
-    for mounted in hierarchy.mounts().iter().filter(|mount| mount.version == Version::V1) {
-        let used = |controller: &Controller| {
-            hierarchy.mount_of(*controller).is_some_and(|of| of.point == mounted.point)
+    let place = Path::new(CGROUP_ROOT);
+    let used = |point: &Path| {
+        let held = |controller: &Controller| {
+            hierarchy.mount_of(*controller).is_some_and(|of| of.point == point)
         };
-        if USED.iter().any(used) {
-            continue;
-        }
-        let object = mounted.point.display().to_string();
-        let path = CString::new(object.clone()).map_err(|_| Errno::INVAL);
-        path.and_then(|path| mount::detach(&path)).context("umount", object)?;
+        USED.iter().any(held)
+    };
+    let old = hierarchy.mounts().iter().filter(|mount| mount.version == Version::V1);
+    let points: Vec<&Path> = old.map(|mount| mount.point.as_path()).collect();
+    if points.is_empty() || !points.iter().all(|point| point.parent() == Some(place)) {
+        return Ok(());
+    }
+    let mut kept = Vec::new();
+    for point in points.into_iter().filter(|point| used(point)) {
+        let object = point.display().to_string();
+        kept.push((point, mount::clone_tree(CWD, point).context("open_tree", object)?));
+    }
+    mount::detach(c"/sys/fs/cgroup").context("umount", CGROUP_ROOT)?;
+    let restrict = Restrict::NO_SUID.with(Restrict::NO_DEVICES).with(Restrict::NO_EXEC);
+    let options = [(c"size", c"64k"), (c"mode", c"0755")];
+    let root = mount::new_detached(c"tmpfs", &options, restrict).context("mount tmpfs", CGROUP_ROOT)?;
+    mount::attach_at(&root, c"/sys/fs/cgroup").context("move_mount", CGROUP_ROOT)?;
+    for (point, tree) in kept {
+        let object = point.display().to_string();
+        rustix::fs::mkdir(point, FileMode::from_raw_mode(0o755)).context("mkdir", &object)?;
+        let place = mount::host_place(point).context("open", &object)?;
+        mount::attach(&tree, &place).context("move_mount", object)?;
     }
     Ok(())
+}
+
+/// Begins to pay, beside the work that comes next, what joining a version 1
+/// group costs on a host where nobody has joined one lately: the kernel waits
+/// until all readers of the group lock have passed (an RCU grace period, some
+/// milliseconds), and for a while after that nobody waits again. A child joins
+/// the folder of all launchers, and ends.
+fn warm_up(hierarchy: &Hierarchy) -> Result<(), StartError> {
+    let Some(mount) = hierarchy.mount_of(Controller::Pids) else {
+        return Ok(());
+    };
+    let folder = mount.point.join("lakekeep");
+    let object = folder.display().to_string();
+    std::fs::create_dir_all(&folder).context("mkdir", &object)?;
+    let procs = File::options().write(true).open(folder.join("cgroup.procs")).context("open", &object)?;
+    match process::clone_process(Namespaces::NONE).context("clone3", object)? {
+        Cloned::Parent { .. } => Ok(()),
+        Cloned::Child => {
+            let joined = rustix::io::write(&procs, b"0");
+            process::exit_now(u8::from(joined.is_err()))
+        }
+    }
 }
 
 fn show_unified() -> Result<(), StartError> {
