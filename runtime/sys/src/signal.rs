@@ -21,11 +21,15 @@ pub fn unblock_all() -> Result<(), Errno> {
 /// Gives every signal its default action again: what a caller ignores stays
 /// ignored across exec (signal(7)), and Rust programs ignore SIGPIPE.
 pub fn default_actions() -> Result<(), Errno> {
-    let default = nix::sys::signal::SigHandler::SigDfl;
-    let fixed = [Signal::SIGKILL, Signal::SIGSTOP];
-    for signal in Signal::iterator().filter(|signal| !fixed.contains(signal)) {
-        // SAFETY: installing SIG_DFL runs no code of ours in signal context.
-        unsafe { nix::sys::signal::signal(signal, default) }.map_err(from_nix)?;
+    const LAST: libc::c_int = 64;
+    for signal in 1..=LAST {
+        // SAFETY: installing SIG_DFL runs no code of ours in signal context. (nix
+        // cannot name the real-time signals.)
+        let before = unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // EINVAL: one that cannot be changed, or that the C library keeps.
+        if before == libc::SIG_ERR && crate::process::last_errno() != Errno::INVAL {
+            return Err(crate::process::last_errno());
+        }
     }
     Ok(())
 }
