@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use lakekeep_policy::{MountMode, MountRule, Policy};
+use lakekeep_policy::{MountMode, MountRule, Policy, Preset};
 use lakekeep_protocol::launch::RootfsStep;
 
 use crate::error::PlanError;
@@ -51,7 +51,8 @@ pub fn steps(parts: &Parts<'_>) -> Result<Vec<RootfsStep>, PlanError> {
             source: rule.source().display().to_string(),
             target: rule.target().as_str().to_owned(),
             read_only: rule.mode() == MountMode::ReadOnly,
-            executable: true,
+            // A function may bring libraries; it may not run what it wrote.
+            executable: rule.mode() == MountMode::ReadOnly || parts.policy.preset() != Preset::Udf,
             owner: parts.owner,
         });
     }
