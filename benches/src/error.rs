@@ -54,7 +54,11 @@ impl BenchError {
     /// For `map_err`: what was done, and to what.
     pub fn file(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
-        move |error| Self::File { operation, path, error }
+        move |error| Self::File {
+            operation,
+            path,
+            error,
+        }
     }
 
     /// Whether there is nothing to measure here, rather than something wrong.

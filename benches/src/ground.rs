@@ -70,14 +70,22 @@ impl Ground {
     /// An empty file for a peer's last words.
     pub fn words(&self) -> Result<File, BenchError> {
         let path = self.path("words");
-        let file = OpenOptions::new().create(true).write(true).truncate(true).open(&path);
+        let file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .open(&path);
         file.map_err(BenchError::file("open", &path))
     }
 
     /// What is in that file, on one line.
     pub fn read_words(&self) -> String {
         let text = fs::read_to_string(self.path("words")).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let lines: Vec<&str> = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect();
         lines.join("; ").chars().take(300).collect()
     }
 
@@ -103,7 +111,10 @@ impl Ground {
         fs::write(&file, source).map_err(BenchError::file("write", &file))?;
         let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
         let mut command = Command::new(&compiler);
-        command.args(["-static", "-Os", "-o"]).arg(self.path("root/bin").join(name)).arg(file);
+        command
+            .args(["-static", "-Os", "-o"])
+            .arg(self.path("root/bin").join(name))
+            .arg(file);
         let output = command.output().map_err(|error| BenchError::Start {
             program: compiler.clone(),
             error,
@@ -123,7 +134,10 @@ impl Drop for Ground {
     /// OCI runtimes remove their groups and leave the one above, in every
     /// hierarchy; one that still has members stays, to be seen.
     fn drop(&mut self) {
-        let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+        let hierarchies = fs::read_dir("/sys/fs/cgroup")
+            .into_iter()
+            .flatten()
+            .flatten();
         for hierarchy in hierarchies {
             fs::remove_dir(hierarchy.path().join(GROUP)).ok();
         }
@@ -132,5 +146,6 @@ impl Drop for Ground {
 }
 
 fn open_to_all(path: &Path) -> Result<(), BenchError> {
-    fs::set_permissions(path, Permissions::from_mode(0o755)).map_err(BenchError::file("chmod", path))
+    fs::set_permissions(path, Permissions::from_mode(0o755))
+        .map_err(BenchError::file("chmod", path))
 }

@@ -30,13 +30,20 @@ const UNLIMITED: u64 = 1 << 60;
 pub fn of(peer: &Peer, ground: &Ground, serial: u32) -> Result<String, BenchError> {
     let mut command = peer.command(ground, Guest::Hold, serial);
     let program = command.get_program().to_string_lossy().into_owned();
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(ground.words()?);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(ground.words()?);
     let mut child = command.spawn().map_err(|error| BenchError::Start {
         program: program.clone(),
         error,
     })?;
     let ready = child.stdout.take().is_some_and(says_something);
-    let guest = if ready { find(ground.name(Guest::Hold)) } else { None };
+    let guest = if ready {
+        find(ground.name(Guest::Hold))
+    } else {
+        None
+    };
     let layers = guest.as_deref().map(layers);
     // The end of its input ends the guest.
     drop(child.stdin.take());
@@ -58,16 +65,17 @@ fn says_something(mut stdout: ChildStdout) -> bool {
 /// The process of this name.
 fn find(name: &str) -> Option<PathBuf> {
     let processes = fs::read_dir("/proc").ok()?.flatten();
-    processes
-        .map(|entry| entry.path())
-        .find(|path| fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim_end() == name))
+    processes.map(|entry| entry.path()).find(|path| {
+        fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim_end() == name)
+    })
 }
 
 fn layers(process: &Path) -> Vec<String> {
     let own = Path::new("/proc/self");
     let mut layers = Vec::new();
-    let (new, shared): (Vec<&str>, Vec<&str>) =
-        NAMESPACES.iter().partition(|kind| namespace(process, kind) != namespace(own, kind));
+    let (new, shared): (Vec<&str>, Vec<&str>) = NAMESPACES
+        .iter()
+        .partition(|kind| namespace(process, kind) != namespace(own, kind));
     match (new.len(), shared.len()) {
         (0, _) => {}
         (_, 0) => layers.push("7ns".to_owned()),
@@ -79,7 +87,10 @@ fn layers(process: &Path) -> Vec<String> {
         line.map(|value| value.trim_start_matches(':').trim().to_owned())
     };
     let is = |name: &str, value: &str| field(name).is_some_and(|found| found == value);
-    if ["CapEff", "CapPrm", "CapBnd"].iter().all(|set| is(set, "0000000000000000")) {
+    if ["CapEff", "CapPrm", "CapBnd"]
+        .iter()
+        .all(|set| is(set, "0000000000000000"))
+    {
         layers.push("caps".to_owned());
     }
     if is("NoNewPrivs", "1") {
@@ -88,7 +99,11 @@ fn layers(process: &Path) -> Vec<String> {
     if is("Seccomp", "2") {
         layers.push("seccomp".to_owned());
     }
-    let limited: Vec<&str> = LIMITS.iter().filter(|limit| is_limited(process, limit)).map(|limit| limit.0).collect();
+    let limited: Vec<&str> = LIMITS
+        .iter()
+        .filter(|limit| is_limited(process, limit))
+        .map(|limit| limit.0)
+        .collect();
     if !limited.is_empty() {
         layers.push(format!("cgroup({})", limited.join(",")));
     }
@@ -102,21 +117,28 @@ fn namespace(process: &Path, kind: &str) -> Option<PathBuf> {
 /// Whether a group of the process, up to where this program's own is, has a
 /// limit of this kind.
 fn is_limited(process: &Path, (controller, v1, v2): &(&str, &str, &str)) -> bool {
-    let (Some(theirs), Some(own)) = (group(process, controller), group(Path::new("/proc/self"), controller)) else {
+    let (Some(theirs), Some(own)) = (
+        group(process, controller),
+        group(Path::new("/proc/self"), controller),
+    ) else {
         return false;
     };
     let (mount, file) = match theirs.0 {
         true => (Path::new("/sys/fs/cgroup").join(controller), v1),
         false => (PathBuf::from("/sys/fs/cgroup"), v2),
     };
-    let groups = Path::new(&theirs.1).ancestors().take_while(|group| !Path::new(&own.1).starts_with(group));
+    let groups = Path::new(&theirs.1)
+        .ancestors()
+        .take_while(|group| !Path::new(&own.1).starts_with(group));
     let mut values = groups.filter_map(|group| {
         let group = group.strip_prefix("/").ok()?;
         fs::read_to_string(mount.join(group).join(file)).ok()
     });
     values.any(|value| {
         let first = value.split_whitespace().next();
-        first.and_then(|word| word.parse::<u64>().ok()).is_some_and(|limit| limit < UNLIMITED)
+        first
+            .and_then(|word| word.parse::<u64>().ok())
+            .is_some_and(|limit| limit < UNLIMITED)
     })
 }
 
@@ -128,17 +150,26 @@ fn group(process: &Path, controller: &str) -> Option<(bool, String)> {
         Some((parts.next()?, parts.next()?))
     };
     let lines: Vec<(String, String)> = text.lines().filter_map(parts).collect();
-    let v1 = lines.iter().find(|(names, _)| names.split(',').any(|name| name == controller));
+    let v1 = lines
+        .iter()
+        .find(|(names, _)| names.split(',').any(|name| name == controller));
     let v2 = || lines.iter().find(|(names, _)| names.is_empty());
-    v1.map(|(_, path)| (true, path.clone())).or_else(|| v2().map(|(_, path)| (false, path.clone())))
+    v1.map(|(_, path)| (true, path.clone()))
+        .or_else(|| v2().map(|(_, path)| (false, path.clone())))
 }
 
 /// Landlock shows nowhere in /proc: lakekeep's receipt says it, read back.
 fn has_landlock(mut command: Command) -> bool {
     let output = command.stdin(Stdio::null()).stdout(Stdio::null()).output();
-    let receipt = output.ok().and_then(|output| serde_json::from_slice::<Value>(&output.stderr).ok());
-    let layers = receipt.as_ref().and_then(|value| value["receipt"]["layers"].as_array());
+    let receipt = output
+        .ok()
+        .and_then(|output| serde_json::from_slice::<Value>(&output.stderr).ok());
+    let layers = receipt
+        .as_ref()
+        .and_then(|value| value["receipt"]["layers"].as_array());
     layers.is_some_and(|layers| {
-        layers.iter().any(|layer| layer["layer"] == "landlock" && layer["state"] == "enforced")
+        layers
+            .iter()
+            .any(|layer| layer["layer"] == "landlock" && layer["state"] == "enforced")
     })
 }

@@ -25,14 +25,20 @@ pub struct Sample {
 }
 
 /// No run takes so long; one that does is ended and counts as failed.
-const PATIENCE: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 20,
+    tv_nsec: 0,
+};
 
 /// Runs `command` to its end.
 ///
 /// This process has one child at a time, so what its children have used grows
 /// by exactly this one's use, as wait4(2) would tell.
 pub fn once(command: &mut Command, ground: &Ground) -> Result<Sample, BenchError> {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(ground.words()?);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(ground.words()?);
     let program = command.get_program().to_string_lossy().into_owned();
     let used = children()?;
     let start = Instant::now();
@@ -45,7 +51,10 @@ pub fn once(command: &mut Command, ground: &Ground) -> Result<Sample, BenchError
 
 /// Waits for a child, which is killed when it takes too long.
 pub fn end(child: &mut Child) -> std::io::Result<ExitStatus> {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
+    let pid = i32::try_from(child.id())
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or(Errno::SRCH)?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
     if !readable(pidfd.as_fd())? {
         child.kill()?;
@@ -65,11 +74,18 @@ pub fn succeed(
     program: String,
     ground: &Ground,
 ) -> Result<(), BenchError> {
-    let status = status.map_err(|error| BenchError::Start { program: program.clone(), error })?;
+    let status = status.map_err(|error| BenchError::Start {
+        program: program.clone(),
+        error,
+    })?;
     if status.success() {
         return Ok(());
     }
-    let late = if status.signal() == Some(9) { " (it took too long)" } else { "" };
+    let late = if status.signal() == Some(9) {
+        " (it took too long)"
+    } else {
+        ""
+    };
     Err(BenchError::Failed {
         program,
         status: format!("{status}{late}"),

@@ -38,10 +38,20 @@ pub fn folder(top: &Path, machine: &Machine) -> Result<PathBuf, BenchError> {
 }
 
 /// Writes `<name>.csv` and `<name>-machine.json`.
-pub fn write(folder: &Path, name: &str, samples: &[Placed], about: &Circumstances) -> Result<(), BenchError> {
+pub fn write(
+    folder: &Path,
+    name: &str,
+    samples: &[Placed],
+    about: &Circumstances,
+) -> Result<(), BenchError> {
     let mut text = String::from("round,position,peer,wall_us,cpu_us\n");
     for placed in samples {
-        let Placed { round, position, peer, sample } = placed;
+        let Placed {
+            round,
+            position,
+            peer,
+            sample,
+        } = placed;
         let (wall, cpu) = (micros(sample.wall), micros(sample.cpu));
         // Writing to a String does not fail.
         writeln!(text, "{round},{position},{peer},{wall},{cpu}").ok();

@@ -63,7 +63,8 @@ impl Figure {
     }
 
     fn cells(&self) -> [String; 8] {
-        let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+        let number =
+            |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
         [
             self.peer.to_owned(),
             self.n.to_string(),
@@ -71,38 +72,62 @@ impl Figure {
             number(self.min_us),
             number(self.p99_us),
             number(self.cpu_us),
-            self.ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.1}")),
+            self.ratio
+                .map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.1}")),
             self.error.clone().unwrap_or_else(|| self.isolation.clone()),
         ]
     }
 }
 
 /// To one decimal, so that text and JSON agree.
-#[allow(clippy::cast_precision_loss, reason = "microseconds of a run are far below 2^52")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "microseconds of a run are far below 2^52"
+)]
 fn ratio(median: u64, fork: u64) -> f64 {
     (median as f64 / fork.max(1) as f64 * 10.0).round() / 10.0
 }
 
-const HEAD: [&str; 8] = ["peer", "n", "median_us", "min_us", "p99_us", "cpu_us", "ratio", "isolation"];
+const HEAD: [&str; 8] = [
+    "peer",
+    "n",
+    "median_us",
+    "min_us",
+    "p99_us",
+    "cpu_us",
+    "ratio",
+    "isolation",
+];
 
 /// Prints the table.
 pub fn print(figures: &[Figure]) {
-    print_table(&HEAD, &figures.iter().map(Figure::cells).collect::<Vec<_>>(), &[0, 7]);
+    print_table(
+        &HEAD,
+        &figures.iter().map(Figure::cells).collect::<Vec<_>>(),
+        &[0, 7],
+    );
 }
 
 /// Prints aligned columns: those in `left` to the left, numbers to the right.
 pub fn print_table<const N: usize>(head: &[&str; N], rows: &[[String; N]], left: &[usize]) {
     let head = head.map(str::to_owned);
     let all = || std::iter::once(&head).chain(rows);
-    let width = |column: usize| all().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        all()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..N).map(width).collect();
     for row in all() {
-        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
-            match left.contains(&column) {
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .enumerate()
+            .map(|(column, (cell, width))| match left.contains(&column) {
                 true => format!("{cell:<width$}"),
                 false => format!("{cell:>width$}"),
-            }
-        });
+            });
         println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
     }
 }
@@ -120,8 +145,17 @@ mod tests {
 
     #[test]
     fn a_figure_has_the_promised_fields() {
-        let summary = Summary { n: 3, median: 25, min: 1, p99: 40, cpu: 9 };
-        let fork = Summary { median: 10, ..summary };
+        let summary = Summary {
+            n: 3,
+            median: 25,
+            min: 1,
+            p99: 40,
+            cpu: 9,
+        };
+        let fork = Summary {
+            median: 10,
+            ..summary
+        };
         let figure = Figure::measured("embedded", "crun", "7ns".to_owned(), &summary, Some(&fork));
         let value = serde_json::to_value(figure).unwrap();
         let wanted = serde_json::json!({

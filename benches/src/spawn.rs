@@ -56,7 +56,12 @@ pub fn run(arguments: &SpawnArgs) -> Result<ExitCode, BenchError> {
         report::write_json(&folder.join("spawn.json"), &figures)?;
         println!("\nraw samples: {}", folder.display());
     }
-    let failed = entrants.iter().any(|entrant| entrant.peer.as_ref().is_err_and(|error| !error.is_absence()));
+    let failed = entrants.iter().any(|entrant| {
+        entrant
+            .peer
+            .as_ref()
+            .is_err_and(|error| !error.is_absence())
+    });
     Ok(ExitCode::from(u8::from(failed)))
 }
 
@@ -96,7 +101,12 @@ fn rounds(arguments: &SpawnArgs, ground: &Ground, entrants: &mut [Entrant]) -> V
                 continue;
             };
             if let Some(sample) = entrant.sample(ground, WARM_UP + 1 + round) {
-                placed.push(Placed { round, position, peer: entrant.name.as_str(), sample });
+                placed.push(Placed {
+                    round,
+                    position,
+                    peer: entrant.name.as_str(),
+                    sample,
+                });
             }
         }
         progress(round + 1, arguments.n);
@@ -107,13 +117,18 @@ fn rounds(arguments: &SpawnArgs, ground: &Ground, entrants: &mut [Entrant]) -> V
 impl Entrant {
     /// Runs it once; a failure is kept and ends its part.
     fn sample(&mut self, ground: &Ground, serial: u32) -> Option<Sample> {
-        let run = |peer: &Peer| measure::once(&mut peer.command(ground, Guest::True, serial), ground);
+        let run =
+            |peer: &Peer| measure::once(&mut peer.command(ground, Guest::True, serial), ground);
         let sample = self.attempt(serial, run)?;
         self.samples.push(sample);
         Some(sample)
     }
 
-    fn attempt<T>(&mut self, serial: u32, run: impl FnOnce(&Peer) -> Result<T, BenchError>) -> Option<T> {
+    fn attempt<T>(
+        &mut self,
+        serial: u32,
+        run: impl FnOnce(&Peer) -> Result<T, BenchError>,
+    ) -> Option<T> {
         let peer = self.peer.as_ref().ok()?;
         match run(peer) {
             Ok(found) => Some(found),
@@ -128,14 +143,21 @@ impl Entrant {
 
 fn figures(entrants: &[Entrant]) -> Vec<Figure> {
     let summary = |entrant: &Entrant| Summary::of(&entrant.samples);
-    let fork = entrants.iter().find(|entrant| entrant.name == Name::Fork).and_then(summary);
+    let fork = entrants
+        .iter()
+        .find(|entrant| entrant.name == Name::Fork)
+        .and_then(summary);
     let figure = |entrant: &Entrant| {
         let name = entrant.name.as_str();
         match (&entrant.peer, summary(entrant)) {
             (Err(error), _) => Figure::missing(SCENARIO, name, chain(error)),
-            (Ok(_), Some(summary)) => {
-                Figure::measured(SCENARIO, name, entrant.isolation.clone(), &summary, fork.as_ref())
-            }
+            (Ok(_), Some(summary)) => Figure::measured(
+                SCENARIO,
+                name,
+                entrant.isolation.clone(),
+                &summary,
+                fork.as_ref(),
+            ),
             (Ok(_), None) => Figure::missing(SCENARIO, name, "no samples".to_owned()),
         }
     };
@@ -143,14 +165,27 @@ fn figures(entrants: &[Entrant]) -> Vec<Figure> {
 }
 
 fn versions(entrants: &[Entrant]) -> Vec<(&'static str, String)> {
-    let peers = entrants.iter().filter_map(|entrant| entrant.peer.as_ref().ok());
-    peers.map(|peer| (peer.name.as_str(), peer.version())).collect()
+    let peers = entrants
+        .iter()
+        .filter_map(|entrant| entrant.peer.as_ref().ok());
+    peers
+        .map(|peer| (peer.name.as_str(), peer.version()))
+        .collect()
 }
 
 fn print(about: &Circumstances, figures: &[Figure]) {
-    let Machine { kernel, cpu, cores, cgroups, .. } = &about.machine;
+    let Machine {
+        kernel,
+        cpu,
+        cores,
+        cgroups,
+        ..
+    } = &about.machine;
     println!("{cpu}, {cores} cores, Linux {kernel}, cgroups {cgroups}");
-    println!("load average before {}, after {}\n", about.load_before, about.load_after);
+    println!(
+        "load average before {}, after {}\n",
+        about.load_before, about.load_after
+    );
     report::print(figures);
 }
 

@@ -62,6 +62,15 @@ mod tests {
             cpu: Duration::from_micros(cpu),
         };
         let summary = Summary::of(&[sample(30, 4), sample(10, 2), sample(20, 6)]);
-        assert_eq!(summary, Some(Summary { n: 3, median: 20, min: 10, p99: 30, cpu: 4 }));
+        assert_eq!(
+            summary,
+            Some(Summary {
+                n: 3,
+                median: 20,
+                min: 10,
+                p99: 30,
+                cpu: 4
+            })
+        );
     }
 }

@@ -228,7 +228,12 @@ mod tests {
         let mut verbs = vec![Cli::command()];
         while let Some(verb) = verbs.pop() {
             for argument in verb.get_arguments() {
-                assert!(argument.get_help().is_some(), "{} {}", verb.get_name(), argument.get_id());
+                assert!(
+                    argument.get_help().is_some(),
+                    "{} {}",
+                    verb.get_name(),
+                    argument.get_id()
+                );
             }
             assert!(verb.get_about().is_some(), "{}", verb.get_name());
             verbs.extend(verb.get_subcommands().cloned());

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use lakekeep_attacks::{Bait, Case, Ended, Judgement, SECRET_VARIABLE, cases, features, judge, write_binary};
+use lakekeep_attacks::{
+    Bait, Case, Ended, Judgement, SECRET_VARIABLE, cases, features, judge, write_binary,
+};
 use rustix::fs::{Mode, OFlags};
 use serde_json::{Value, json};
 
@@ -50,8 +52,11 @@ impl Finding {
 
     fn words(&self) -> &str {
         match self {
-            Self::Held(words) | Self::Open(words) | Self::Unenforced(words)
-            | Self::NotApplicable(words) | Self::Broken(words) => words,
+            Self::Held(words)
+            | Self::Open(words)
+            | Self::Unenforced(words)
+            | Self::NotApplicable(words)
+            | Self::Broken(words) => words,
         }
     }
 }
@@ -74,7 +79,9 @@ struct Ground {
 impl Ground {
     fn new() -> std::io::Result<Self> {
         use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::Builder::new().prefix("lakekeep-attack-").tempdir()?;
+        let folder = tempfile::Builder::new()
+            .prefix("lakekeep-attack-")
+            .tempdir()?;
         // The proofs of ordinary users' attacks must get in.
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
         let bin = folder.path().join("bin");
@@ -114,7 +121,9 @@ impl Ground {
 
     fn outside(&self, case: &Case) -> std::io::Result<Judgement> {
         let mut command = Command::new(&self.binary);
-        command.args(case.outside_args(self.bait.facts())).env(SECRET_VARIABLE, "outside");
+        command
+            .args(case.outside_args(self.bait.facts()))
+            .env(SECRET_VARIABLE, "outside");
         Ok(judge(case, &ended(command)?))
     }
 
@@ -131,7 +140,10 @@ impl Ground {
             .env(SECRET_VARIABLE, "outside");
         let mut ended = ended(command)?;
         let receipt = read_receipt(&self.receipt)?;
-        ended.verdict = receipt.pointer("/verdict/kind").and_then(Value::as_str).map(str::to_owned);
+        ended.verdict = receipt
+            .pointer("/verdict/kind")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
         let unenforced = case.layer.and_then(|layer| reason(&receipt, layer));
         Ok(match (judge(case, &ended), unenforced) {
             (Judgement::Blocked(words), _) => Finding::Held(words),
@@ -181,7 +193,9 @@ pub fn attack(json: bool) -> ExitCode {
     let ground = match Ground::new() {
         Ok(ground) => ground,
         Err(error) => {
-            let text = format!("the attacks cannot be prepared: {error}; is the folder for temporary files writable and not noexec?");
+            let text = format!(
+                "the attacks cannot be prepared: {error}; is the folder for temporary files writable and not noexec?"
+            );
             Messages { json }.say("error", &text);
             return ExitCode::from(OWN_FAILURE);
         }
@@ -225,13 +239,20 @@ fn print(findings: &[(&Case, &str, Finding)], json: bool) -> ExitCode {
                 "preset": preset, "finding": finding.name(), "words": finding.words(),
             })
         });
-        format!("{:#}\n", json!({ "attacks": rows.collect::<Vec<_>>(), "counts": counts }))
+        format!(
+            "{:#}\n",
+            json!({ "attacks": rows.collect::<Vec<_>>(), "counts": counts })
+        )
     } else {
         table(findings, &counts)
     };
     let written = std::io::stdout().write_all(text.as_bytes());
     let bad = counts.contains_key("OPEN") || counts.contains_key("broken");
-    if written.is_err() || bad { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if written.is_err() || bad {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 fn table(findings: &[(&Case, &str, Finding)], counts: &BTreeMap<&str, usize>) -> String {
@@ -239,10 +260,22 @@ fn table(findings: &[(&Case, &str, Finding)], counts: &BTreeMap<&str, usize>) ->
     for (case, preset, finding) in findings {
         if !matches!(finding, Finding::Held(_)) {
             let name = finding.name();
-            text.push_str(&format!("{name:<15} {} ({preset}): {}: {}\n", case.name, case.title, finding.words()));
+            text.push_str(&format!(
+                "{name:<15} {} ({preset}): {}: {}\n",
+                case.name,
+                case.title,
+                finding.words()
+            ));
         }
     }
-    let counts: Vec<String> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
-    text.push_str(&format!("{} attacks: {}\n", findings.len(), counts.join(", ")));
+    let counts: Vec<String> = counts
+        .iter()
+        .map(|(name, count)| format!("{count} {name}"))
+        .collect();
+    text.push_str(&format!(
+        "{} attacks: {}\n",
+        findings.len(),
+        counts.join(", ")
+    ));
     text
 }

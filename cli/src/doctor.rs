@@ -3,13 +3,13 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use lakekeep_sandbox::chain;
 use lakekeep_sandbox::doctor::{Status, check};
 use lakekeep_sandbox::host;
 use serde_json::json;
 
 use crate::args::DoctorArgs;
 use crate::attack::attack;
-use crate::chain::chain;
 use crate::report::Messages;
 use crate::run::OWN_FAILURE;
 

@@ -3,17 +3,19 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use lakekeep_sandbox::chain;
 use lakekeep_sandbox::live;
 use serde_json::Value;
 
 use crate::args::{Format, InspectArgs};
-use crate::chain::chain;
 use crate::report::Messages;
 use crate::run::OWN_FAILURE;
 
 #[derive(Debug, thiserror::Error)]
 enum InspectError {
-    #[error("{path} cannot be read; give a process id or a file that `lakekeep run --receipt` wrote")]
+    #[error(
+        "{path} cannot be read; give a process id or a file that `lakekeep run --receipt` wrote"
+    )]
     Unreadable {
         path: String,
         #[source]
@@ -43,7 +45,11 @@ pub fn inspect(arguments: &InspectArgs) -> ExitCode {
 
 fn layers(subject: &str) -> Result<Value, InspectError> {
     if let Ok(pid) = subject.parse::<u32>() {
-        return Ok(Value::from_iter(live::inspect(pid)?.into_iter().map(|layer| serde_json::json!(layer))));
+        return Ok(Value::from_iter(
+            live::inspect(pid)?
+                .into_iter()
+                .map(|layer| serde_json::json!(layer)),
+        ));
     }
     let text = std::fs::read_to_string(subject).map_err(|error| InspectError::Unreadable {
         path: subject.to_owned(),
@@ -62,7 +68,10 @@ fn text(layers: &Value) -> String {
         let name = layer["layer"].as_str().unwrap_or_default();
         let line = match layer["state"].as_str() {
             Some("enforced") => format!("+ {name:<20} {}\n", layer["value"]),
-            _ => format!("- {name:<20} {}\n", layer["reason"].as_str().unwrap_or_default()),
+            _ => format!(
+                "- {name:<20} {}\n",
+                layer["reason"].as_str().unwrap_or_default()
+            ),
         };
         text.push_str(&line);
     }

@@ -2,7 +2,6 @@
 
 mod args;
 mod attack;
-mod chain;
 mod doctor;
 mod inspect;
 mod manual;

@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use lakekeep_sandbox::chain;
+
 use crate::args::PlanArgs;
-use crate::chain::chain;
 use crate::report::Messages;
 use crate::request::request;
 use crate::run::OWN_FAILURE;

@@ -29,7 +29,10 @@ impl Messages {
             self.say("warning", &format!("warning: {warning}"));
         }
         for (name, count) in refused(outcome) {
-            self.say("info", &format!("system call {name} was refused {count} times"));
+            self.say(
+                "info",
+                &format!("system call {name} was refused {count} times"),
+            );
         }
         if self.json {
             say_line(&json!({ "verdict": outcome.verdict }).to_string());
@@ -111,10 +114,15 @@ pub fn write_receipt(path: &Path, outcome: &Outcome) -> std::io::Result<()> {
         return std::io::stderr().write_all(text.as_bytes());
     }
     if path.symlink_metadata().is_ok_and(|found| !found.is_file()) {
-        return std::fs::OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes());
+        return std::fs::OpenOptions::new()
+            .write(true)
+            .open(path)?
+            .write_all(text.as_bytes());
     }
     // A name that nobody can have prepared, made and never followed.
-    let mut draft = tempfile::Builder::new().prefix(".lakekeep-receipt-").tempfile_in(folder(path))?;
+    let mut draft = tempfile::Builder::new()
+        .prefix(".lakekeep-receipt-")
+        .tempfile_in(folder(path))?;
     draft.write_all(text.as_bytes())?;
     draft.persist(path)?;
     Ok(())

@@ -26,13 +26,17 @@ pub enum RequestError {
     Document(#[from] DocumentError),
     #[error(transparent)]
     Policy(#[from] PolicyErrors),
-    #[error("--mount {0:?} is not SRC:DST[:ro|rw]; write, for example, --mount data.csv:/data.csv:ro")]
+    #[error(
+        "--mount {0:?} is not SRC:DST[:ro|rw]; write, for example, --mount data.csv:/data.csv:ro"
+    )]
     Mount(String),
     #[error("--env {0}: this program has no such variable; write {0}=VALUE")]
     NoVariable(String),
     #[error("{0:?} is not UTF-8; rename it, or mount its folder")]
     NotText(PathBuf),
-    #[error("the working directory of this program cannot be told, so {0:?} cannot be made absolute")]
+    #[error(
+        "the working directory of this program cannot be told, so {0:?} cannot be made absolute"
+    )]
     NoWorkingDirectory(PathBuf, #[source] std::io::Error),
     #[error("this host cannot be examined")]
     Host(#[from] host::ProbeError),
@@ -48,7 +52,10 @@ pub struct Request {
 }
 
 /// Lays the flags over the policy file, checks, looks at the host, plans.
-pub fn request(arguments: &SandboxArgs, terminal: Option<(u16, u16)>) -> Result<Request, RequestError> {
+pub fn request(
+    arguments: &SandboxArgs,
+    terminal: Option<(u16, u16)>,
+) -> Result<Request, RequestError> {
     let file = match &arguments.policy {
         Some(path) => read_policy(path)?,
         None => PolicyDoc::default(),
@@ -56,7 +63,11 @@ pub fn request(arguments: &SandboxArgs, terminal: Option<(u16, u16)>) -> Result<
     let policy = Policy::check(file.overlay(flags(arguments)?))?;
     let host = host::probe()?;
     let command = Command {
-        arguments: arguments.command.iter().map(|word| word.clone().into_vec()).collect(),
+        arguments: arguments
+            .command
+            .iter()
+            .map(|word| word.clone().into_vec())
+            .collect(),
         path: search_path(arguments),
         terminal,
         term: terminal.and_then(|_| std::env::var("TERM").ok()),
@@ -82,7 +93,9 @@ fn read_policy(path: &Path) -> Result<PolicyDoc, RequestError> {
 fn read_bounded(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
     let limit = lakekeep_policy::MAX_DOCUMENT_BYTES as u64 + 1;
-    std::fs::File::open(path)?.take(limit).read_to_string(&mut text)?;
+    std::fs::File::open(path)?
+        .take(limit)
+        .read_to_string(&mut text)?;
     Ok(text)
 }
 
@@ -174,8 +187,15 @@ fn text(path: &Path) -> Result<String, RequestError> {
 }
 
 fn search_path(arguments: &SandboxArgs) -> String {
-    let real = arguments.interpreter.as_ref().and_then(|path| std::fs::canonicalize(path).ok());
-    match real.as_deref().and_then(Path::parent).and_then(Path::to_str) {
+    let real = arguments
+        .interpreter
+        .as_ref()
+        .and_then(|path| std::fs::canonicalize(path).ok());
+    match real
+        .as_deref()
+        .and_then(Path::parent)
+        .and_then(Path::to_str)
+    {
         Some(folder) => format!("{folder}:{PATH}"),
         None => PATH.to_owned(),
     }
@@ -188,7 +208,10 @@ mod tests {
     #[test]
     fn mounts_are_read_as_written() {
         let doc = mount("/a:/b").unwrap();
-        assert_eq!((doc.source.as_str(), doc.target.as_str(), doc.mode), ("/a", "/b", None));
+        assert_eq!(
+            (doc.source.as_str(), doc.target.as_str(), doc.mode),
+            ("/a", "/b", None)
+        );
         assert_eq!(mount("/a:/b:rw").unwrap().mode, Some(MountMode::ReadWrite));
         for flag in ["/a", ":/b", "/a:", "/a:/b:xx", "/a:/b:ro:z"] {
             assert!(mount(flag).is_err(), "{flag}");
@@ -197,7 +220,10 @@ mod tests {
 
     #[test]
     fn a_path_is_made_absolute_without_following_links() {
-        assert_eq!(absolute(Path::new("/a/./b/../c")).unwrap(), Path::new("/a/c"));
+        assert_eq!(
+            absolute(Path::new("/a/./b/../c")).unwrap(),
+            Path::new("/a/c")
+        );
         assert!(absolute(Path::new("x")).unwrap().is_absolute());
     }
 }

@@ -4,12 +4,12 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
+use lakekeep_sandbox::chain;
 use lakekeep_sandbox::{Console, Launcher, Outcome, SandboxError, Stdio};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 
 use crate::args::RunArgs;
-use crate::chain::chain;
 use crate::report::{self, Messages};
 use crate::request::{RequestError, request};
 use crate::terminal::{self, Raw};
@@ -32,7 +32,9 @@ enum RunError {
         #[source]
         error: std::io::Error,
     },
-    #[error("the receipt cannot be written to {path}; name a file in a folder that exists and can be written")]
+    #[error(
+        "the receipt cannot be written to {path}; name a file in a folder that exists and can be written"
+    )]
     Receipt {
         path: String,
         #[source]
@@ -137,12 +139,22 @@ fn streams(input: Option<OwnedFd>) -> Result<(Stdio, Console), RunError> {
     let (errors, task_errors) = pipe()?;
     let console = Console::streams(
         input.map(|from| (from, feed)),
-        vec![(output, copy(rustix::stdio::stdout())?), (errors, copy(rustix::stdio::stderr())?)],
+        vec![
+            (output, copy(rustix::stdio::stdout())?),
+            (errors, copy(rustix::stdio::stderr())?),
+        ],
     )?;
-    Ok((Stdio::Given([task_input, task_output, task_errors]), console))
+    Ok((
+        Stdio::Given([task_input, task_output, task_errors]),
+        console,
+    ))
 }
 
 fn terminal_console() -> Result<Console, RunError> {
     let stdin = rustix::stdio::stdin();
-    Ok(Console::terminal(copy(stdin)?, copy(rustix::stdio::stdout())?, copy(stdin)?)?)
+    Ok(Console::terminal(
+        copy(stdin)?,
+        copy(rustix::stdio::stdout())?,
+        copy(stdin)?,
+    )?)
 }

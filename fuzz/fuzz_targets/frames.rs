@@ -18,13 +18,12 @@ use serde::de::DeserializeOwned;
 #[global_allocator]
 static MEMORY: Cap<System> = Cap::new(System, usize::MAX);
 
-/// Memory that decoding may take at one time for each byte of a body: the
-/// largest element of a list against its shortest encoding, twice over for the
-/// moment in which a list grows.
-const FOR_A_BYTE: usize = 3 * 48;
-/// And for any body: what serde sets aside (1 MiB for each list that is open,
-/// whatever length it claims) and the buffers of a channel.
-const FOR_ANY: usize = 4 << 20;
+/// Memory that decoding may take at one time for each byte of a body: 64 for a
+/// list of steps that claims an element a byte and has not been refused yet, and
+/// 24 for each empty text of the lists before it.
+const FOR_A_BYTE: usize = 64 + 24;
+/// And for any body: the buffers of a channel, and the frame itself.
+const FOR_ANY: usize = 64 << 10;
 
 /// Longest packet that is tried; a channel's own limit is a little above.
 const PACKET: usize = 16 * 1024;

@@ -11,18 +11,37 @@ use std::process::Command;
 fn main() -> Result<(), String> {
     let out = PathBuf::from(variable("OUT_DIR")?);
     let workspace = Path::new(&variable("CARGO_MANIFEST_DIR")?).join("../..");
-    for watched in ["runtime/init", "runtime/protocol", "runtime/sys", "Cargo.lock", "Cargo.toml"] {
-        println!("cargo:rerun-if-changed={}", workspace.join(watched).display());
+    for watched in [
+        "runtime/init",
+        "runtime/protocol",
+        "runtime/sys",
+        "Cargo.lock",
+        "Cargo.toml",
+    ] {
+        println!(
+            "cargo:rerun-if-changed={}",
+            workspace.join(watched).display()
+        );
     }
     let target = variable("TARGET")?;
     let status = Command::new(variable("CARGO")?)
         .current_dir(&workspace)
-        .args(["build", "--locked", "--package", "lakekeep-init", "--profile", "init"])
+        .args([
+            "build",
+            "--locked",
+            "--package",
+            "lakekeep-init",
+            "--profile",
+            "init",
+        ])
         .args(["--target", &target])
         .arg("--target-dir")
         .arg(out.join("init"))
         // With --target, these flags reach the init alone, not build scripts.
-        .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static\x1f-Crelocation-model=static")
+        .env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            "-Ctarget-feature=+crt-static\x1f-Crelocation-model=static",
+        )
         .env_remove("RUSTFLAGS")
         // Clippy runs build scripts under its own wrapper: the init is built.
         .env_remove("RUSTC_WORKSPACE_WRAPPER")

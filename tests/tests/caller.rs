@@ -79,7 +79,10 @@ fn a_callers_own_hard_limit_is_kept_and_told() {
     let receipt: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(run.receipt_path()).unwrap()).unwrap();
     let layers = receipt["receipt"]["layers"].as_array().unwrap();
-    let layer = layers.iter().find(|layer| layer["layer"] == "open_files_limit").unwrap();
+    let layer = layers
+        .iter()
+        .find(|layer| layer["layer"] == "open_files_limit")
+        .unwrap();
     assert_eq!(layer["value"], 300, "{layer}");
 }
 
@@ -92,10 +95,24 @@ fn a_receipt_never_replaces_what_is_no_file() {
     let dir = place.dir("receipts", Privilege::Root);
     let device = dir.join("null");
     let null = rustix::fs::makedev(1, 3);
-    mknodat(CWD, &device, FileType::CharacterDevice, Mode::from_raw_mode(0o666), null).unwrap();
-    let run = Run::new(&place, Privilege::Root).receipt(&device).command(["true"]);
+    mknodat(
+        CWD,
+        &device,
+        FileType::CharacterDevice,
+        Mode::from_raw_mode(0o666),
+        null,
+    )
+    .unwrap();
+    let run = Run::new(&place, Privilege::Root)
+        .receipt(&device)
+        .command(["true"]);
     assert!(run.to_command().output().unwrap().status.success());
-    assert!(fs::symlink_metadata(&device).unwrap().file_type().is_char_device());
+    assert!(
+        fs::symlink_metadata(&device)
+            .unwrap()
+            .file_type()
+            .is_char_device()
+    );
     // A link that somebody placed where the receipt goes is written through, as
     // any program would, and stays a link; the folder gets no second file.
     let target = dir.join("target");
@@ -107,7 +124,12 @@ fn a_receipt_never_replaces_what_is_no_file() {
         .command(["true"])
         .finish()
         .assert_code(0);
-    assert!(fs::symlink_metadata(&link).unwrap().file_type().is_symlink());
+    assert!(
+        fs::symlink_metadata(&link)
+            .unwrap()
+            .file_type()
+            .is_symlink()
+    );
     assert!(fs::read_to_string(&target).unwrap().contains("\"layers\""));
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 3);
 }
@@ -122,10 +144,17 @@ fn a_state_folder_that_others_may_write_is_refused() {
         let link = place.path().join(format!("link-{}", privilege.name()));
         symlink(&folder, &link).unwrap();
         for state in [&open, &link] {
-            let run = Run::new(&place, privilege).state(state).command(["true"]).finish();
+            let run = Run::new(&place, privilege)
+                .state(state)
+                .command(["true"])
+                .finish();
             run.assert_code(125);
             assert!(run.stderr.contains("LAKEKEEP_STATE_DIR"), "{}", run.stderr);
-            assert!(run.stderr.contains(&state.display().to_string()), "{}", run.stderr);
+            assert!(
+                run.stderr.contains(&state.display().to_string()),
+                "{}",
+                run.stderr
+            );
         }
     });
 }
@@ -139,15 +168,24 @@ fn ids_of_sandboxes_that_follow_each_other_differ() {
     let state = place.dir("state-shared", Privilege::Root);
     let firsts: BTreeSet<u64> = (0..8)
         .map(|_| {
-            let run = Run::new(&place, Privilege::Root).state(&state).command(["true"]).finish();
+            let run = Run::new(&place, Privilege::Root)
+                .state(&state)
+                .command(["true"])
+                .finish();
             run.assert_code(0);
-            run.layer("id_range").unwrap()["value"]["first"].as_u64().unwrap()
+            run.layer("id_range").unwrap()["value"]["first"]
+                .as_u64()
+                .unwrap()
         })
         .collect();
     // Eight random places in a table of four thousand.
     assert!(firsts.len() >= 7, "{firsts:?}");
     let ids = fs::metadata(state.join("ids")).unwrap();
-    assert_eq!(ids.permissions().mode() & 0o077, 0, "others could hold every lease");
+    assert_eq!(
+        ids.permissions().mode() & 0o077,
+        0,
+        "others could hold every lease"
+    );
 }
 
 #[test]
@@ -168,7 +206,10 @@ fn mounts_below_writable_directories_stay_in_sight() {
             .shell("cat /tmp/in/dir/file /home/user/file; echo x > /tmp/own && echo writable")
             .finish();
         run.assert_code(0);
-        assert_eq!(String::from_utf8_lossy(&run.stdout), "seen\nseen\nwritable\n");
+        assert_eq!(
+            String::from_utf8_lossy(&run.stdout),
+            "seen\nseen\nwritable\n"
+        );
         let run = Run::new(&place, privilege)
             .flags(["--mount".to_owned(), format!("{source}:/home/user:rw")])
             .shell("cat file; echo new > made")
@@ -182,7 +223,9 @@ fn mounts_below_writable_directories_stay_in_sight() {
 fn a_command_that_did_not_start_has_no_enforced_task_layers() {
     for_each_privilege("not_started", |privilege| {
         let place = Place::new();
-        let run = Run::new(&place, privilege).command(["/nonexistent"]).finish();
+        let run = Run::new(&place, privilege)
+            .command(["/nonexistent"])
+            .finish();
         run.assert_code(127);
         let seccomp = run.layer("seccomp").unwrap();
         assert_eq!(seccomp["state"], "unenforced", "{seccomp}");

@@ -21,18 +21,33 @@ pub fn program(name: Name, programs: &Programs) -> Result<PathBuf, BenchError> {
         Name::Lakekeep | Name::LakekeepHost | Name::LakekeepRootless => return lakekeep(programs),
     };
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = programs.search.iter().cloned().chain(std::env::split_paths(&path));
+    let folders = programs
+        .search
+        .iter()
+        .cloned()
+        .chain(std::env::split_paths(&path));
     folders
         .chain(MORE.map(PathBuf::from))
         .map(|folder| folder.join(file))
         .find(|candidate| candidate.is_file())
-        .ok_or(BenchError::Missing { program: file.to_owned(), remedy })
+        .ok_or(BenchError::Missing {
+            program: file.to_owned(),
+            remedy,
+        })
 }
 
 /// The given lakekeep, or the one of the same build as this program.
 pub fn lakekeep(programs: &Programs) -> Result<PathBuf, BenchError> {
-    let beside = || std::env::current_exe().ok().map(|own| own.with_file_name("lakekeep"));
-    let found = programs.lakekeep.clone().or_else(beside).filter(|path| path.is_file());
+    let beside = || {
+        std::env::current_exe()
+            .ok()
+            .map(|own| own.with_file_name("lakekeep"))
+    };
+    let found = programs
+        .lakekeep
+        .clone()
+        .or_else(beside)
+        .filter(|path| path.is_file());
     let path = found.ok_or(BenchError::Missing {
         program: "lakekeep".to_owned(),
         remedy: "run `cargo build --release` first, or name it with --lakekeep",

@@ -86,9 +86,17 @@ enum Way {
 
 impl Peer {
     /// Finds the peer's program and prepares what it needs.
-    pub fn new(name: Name, ground: &Ground, programs: &Programs, user: u32) -> Result<Self, BenchError> {
+    pub fn new(
+        name: Name,
+        ground: &Ground,
+        programs: &Programs,
+        user: u32,
+    ) -> Result<Self, BenchError> {
         let root = rustix::process::geteuid().is_root();
-        let needs_root = !matches!(name, Name::Fork | Name::Unshare | Name::Bwrap | Name::LakekeepRootless);
+        let needs_root = !matches!(
+            name,
+            Name::Fork | Name::Unshare | Name::Bwrap | Name::LakekeepRootless
+        );
         if needs_root && !root {
             return Err(BenchError::NeedsRoot);
         }
@@ -101,8 +109,14 @@ impl Peer {
             Name::Unshare => Way::Unshare,
             Name::Bwrap => Way::Bwrap,
             Name::Crun | Name::Runc | Name::Youki => Way::Oci(Oci::new(name.as_str(), ground)?),
-            Name::Lakekeep => Way::Lakekeep { image: ground.root(), user: None },
-            Name::LakekeepHost => Way::Lakekeep { image: "host".into(), user: None },
+            Name::Lakekeep => Way::Lakekeep {
+                image: ground.root(),
+                user: None,
+            },
+            Name::LakekeepHost => Way::Lakekeep {
+                image: "host".into(),
+                user: None,
+            },
             Name::LakekeepRootless => Way::Lakekeep {
                 image: ground.root(),
                 user: ordinary_user(ground, root.then_some(user))?,
@@ -118,13 +132,39 @@ impl Peer {
         match &self.way {
             Way::Direct => command = Command::new(ground.root().join(&path[1..])),
             Way::Unshare => {
-                command.args(["--user", "--map-root-user", "--mount", "--uts", "--ipc", "--net", "--pid"]);
-                command.args(["--cgroup", "--fork", "--root"]).arg(ground.root()).arg(path);
+                command.args([
+                    "--user",
+                    "--map-root-user",
+                    "--mount",
+                    "--uts",
+                    "--ipc",
+                    "--net",
+                    "--pid",
+                ]);
+                command
+                    .args(["--cgroup", "--fork", "--root"])
+                    .arg(ground.root())
+                    .arg(path);
             }
             Way::Bwrap => {
-                command.args(["--unshare-all", "--unshare-user", "--uid", "1000", "--gid", "1000"]);
-                command.args(["--die-with-parent", "--new-session", "--cap-drop", "ALL", "--ro-bind"]);
-                command.arg(ground.root()).args(["/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]);
+                command.args([
+                    "--unshare-all",
+                    "--unshare-user",
+                    "--uid",
+                    "1000",
+                    "--gid",
+                    "1000",
+                ]);
+                command.args([
+                    "--die-with-parent",
+                    "--new-session",
+                    "--cap-drop",
+                    "ALL",
+                    "--ro-bind",
+                ]);
+                command
+                    .arg(ground.root())
+                    .args(["/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]);
                 command.arg(path);
             }
             Way::Oci(oci) => {
@@ -138,7 +178,9 @@ impl Peer {
                 if image == Path::new("host") && guest == Guest::Hold {
                     // The host has no such program: it is shown at a place of its own.
                     let mount = format!("{}:/mnt:ro", ground.root().join("bin").display());
-                    command.args(["--mount", &mount]).args(["--", &path.replace("/bin", "/mnt")]);
+                    command
+                        .args(["--mount", &mount])
+                        .args(["--", &path.replace("/bin", "/mnt")]);
                 } else {
                     command.args(["--", &path]);
                 }
@@ -154,7 +196,9 @@ impl Peer {
             return None;
         };
         let mut command = Command::new(&self.program);
-        command.args(["run", "--receipt", "-", "--image"]).arg(image);
+        command
+            .args(["run", "--receipt", "-", "--image"])
+            .arg(image);
         command.args(["--", &ground.guest(Guest::True)]);
         become_ordinary(&mut command, user.as_ref());
         Some(command)
@@ -165,7 +209,10 @@ impl Peer {
         if let Way::Oci(oci) = &self.way {
             let mut command = Command::new(&self.program);
             oci.delete(&mut command, serial);
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
             // It may have left nothing.
             command.status().ok();
         }
@@ -178,7 +225,11 @@ impl Peer {
         }
         let output = Command::new(&self.program).arg("--version").output();
         let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-        text.unwrap_or_default().lines().next().unwrap_or_default().to_owned()
+        text.unwrap_or_default()
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned()
     }
 }
 
@@ -196,13 +247,18 @@ fn ordinary_user(ground: &Ground, user: Option<u32>) -> Result<Option<(u32, Path
         return Ok(None);
     };
     let folder = ground.folder("user")?;
-    std::os::unix::fs::chown(&folder, Some(user), Some(user)).map_err(BenchError::file("chown", &folder))?;
+    std::os::unix::fs::chown(&folder, Some(user), Some(user))
+        .map_err(BenchError::file("chown", &folder))?;
     Ok(Some((user, folder)))
 }
 
 fn become_ordinary(command: &mut Command, user: Option<&(u32, PathBuf)>) {
     if let Some((id, folder)) = user {
         // Supplementary groups are dropped with the user, by the standard library.
-        command.uid(*id).gid(*id).current_dir(folder).env("XDG_RUNTIME_DIR", folder);
+        command
+            .uid(*id)
+            .gid(*id)
+            .current_dir(folder)
+            .env("XDG_RUNTIME_DIR", folder);
     }
 }

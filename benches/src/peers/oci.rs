@@ -43,11 +43,19 @@ impl Oci {
             Guest::True => &self.bundle,
             Guest::Hold => &self.bundle_hold,
         };
-        command.arg("--root").arg(&self.state).args(["run", "--bundle"]).arg(bundle).arg(id(serial));
+        command
+            .arg("--root")
+            .arg(&self.state)
+            .args(["run", "--bundle"])
+            .arg(bundle)
+            .arg(id(serial));
     }
 
     pub fn delete(&self, command: &mut Command, serial: u32) {
-        command.arg("--root").arg(&self.state).args(["delete", "--force", &id(serial)]);
+        command
+            .arg("--root")
+            .arg(&self.state)
+            .args(["delete", "--force", &id(serial)]);
     }
 }
 
@@ -59,13 +67,15 @@ fn bundle(runtime: &str, ground: &Ground, guest: Guest) -> Result<PathBuf, Bench
     let folder = ground.folder(&format!("{runtime}/{}", ground.name(guest)))?;
     let config = config(runtime, &ground.root(), &ground.guest(guest))?;
     let file = folder.join("config.json");
-    std::fs::write(&file, serde_json::to_vec_pretty(&config)?).map_err(BenchError::file("write", &file))?;
+    std::fs::write(&file, serde_json::to_vec_pretty(&config)?)
+        .map_err(BenchError::file("write", &file))?;
     Ok(folder)
 }
 
 fn config(runtime: &str, root: &Path, guest: &str) -> Result<Value, BenchError> {
     let none: [&str; 0] = [];
-    let namespaces = ["user", "pid", "network", "ipc", "uts", "mount", "cgroup"].map(|kind| json!({ "type": kind }));
+    let namespaces = ["user", "pid", "network", "ipc", "uts", "mount", "cgroup"]
+        .map(|kind| json!({ "type": kind }));
     Ok(json!({
         "ociVersion": "1.0.2",
         "root": { "path": root, "readonly": true },
@@ -135,7 +145,9 @@ mod tests {
         let config = config("crun", Path::new("/root"), "/bin/true").unwrap();
         assert_eq!(config["linux"]["namespaces"].as_array().unwrap().len(), 7);
         assert_eq!(config["linux"]["cgroupsPath"], "/lakekeep-bench/crun");
-        let allowed = config["linux"]["seccomp"]["syscalls"][0]["names"].as_array().unwrap();
+        let allowed = config["linux"]["seccomp"]["syscalls"][0]["names"]
+            .as_array()
+            .unwrap();
         assert!(allowed.len() > 250 && !allowed.contains(&json!("mount")));
     }
 }

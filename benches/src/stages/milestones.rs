@@ -18,7 +18,6 @@ pub struct Milestone {
 struct Run<'a> {
     trace: &'a Trace,
     cli: u32,
-    launcher: u32,
     server: u32,
     intermediate: u32,
     init: u32,
@@ -28,7 +27,10 @@ struct Run<'a> {
 
 /// In the order in which they occur; the first has no stage before it.
 pub const MILESTONES: [Milestone; 20] = [
-    Milestone { until: "", at: |run| run.first(run.cli, "execve").map(|call| call.start) },
+    Milestone {
+        until: "",
+        at: |run| run.first(run.cli, "execve").map(|call| call.start),
+    },
     Milestone {
         until: "command line: load, policy, plan, filter",
         at: |run| run.first(run.cli, "clone3").map(|call| call.start),
@@ -45,27 +47,45 @@ pub const MILESTONES: [Milestone; 20] = [
         until: "root file system assembled",
         at: |run| run.before_network("fsmount").map(|call| call.end),
     },
-    Milestone { until: "cgroup with limits, config.json", at: |run| run.network().map(|call| call.start) },
+    Milestone {
+        until: "cgroup with limits, config.json",
+        at: |run| run.network().map(|call| call.start),
+    },
     Milestone {
         until: "network namespace, libcontainer's preparation",
         at: |run| run.after_network("clone3").map(|call| call.start),
     },
     Milestone {
         until: "intermediate: fork, join cgroups",
-        at: |run| run.first_with(run.intermediate, "unshare", "CLONE_NEWUSER").map(|call| call.start),
+        at: |run| {
+            run.first_with(run.intermediate, "unshare", "CLONE_NEWUSER")
+                .map(|call| call.start)
+        },
     },
     Milestone {
         until: "intermediate: user namespace, id maps",
-        at: |run| run.first_with(run.intermediate, "unshare", "CLONE_NEWPID").map(|call| call.start),
+        at: |run| {
+            run.first_with(run.intermediate, "unshare", "CLONE_NEWPID")
+                .map(|call| call.start)
+        },
     },
     Milestone {
         until: "container's first process: fork, namespaces",
-        at: |run| run.first_with(run.init, "unshare", "CLONE_NEWNS").map(|call| call.end),
+        at: |run| {
+            run.first_with(run.init, "unshare", "CLONE_NEWNS")
+                .map(|call| call.end)
+        },
     },
-    Milestone { until: "its mounts, pivot", at: |run| run.first(run.init, "pivot_root").map(|call| call.end) },
+    Milestone {
+        until: "its mounts, pivot",
+        at: |run| run.first(run.init, "pivot_root").map(|call| call.end),
+    },
     Milestone {
         until: "masks, capabilities, seal",
-        at: |run| run.first_with(run.init, "sendmsg", "InitReady").map(|call| call.start),
+        at: |run| {
+            run.first_with(run.init, "sendmsg", "InitReady")
+                .map(|call| call.start)
+        },
     },
     Milestone {
         until: "launcher: read-back, state files, start",
@@ -73,23 +93,41 @@ pub const MILESTONES: [Milestone; 20] = [
     },
     Milestone {
         until: "init: exec, start",
-        at: |run| run.after(run.init, "execveat", "sendmsg").map(|call| call.start),
+        at: |run| {
+            run.after(run.init, "execveat", "sendmsg")
+                .map(|call| call.start)
+        },
     },
     Milestone {
         until: "task: request, preparation",
-        at: |run| run.first_with(run.init, "clone3", "CLONE_NEWPID").map(|call| call.start),
+        at: |run| {
+            run.first_with(run.init, "clone3", "CLONE_NEWPID")
+                .map(|call| call.start)
+        },
     },
-    Milestone { until: "task: namespaces, /proc, masks, scratch", at: |run| run.last(run.stub, "clone3").map(|call| call.start) },
+    Milestone {
+        until: "task: namespaces, /proc, masks, scratch",
+        at: |run| run.last(run.stub, "clone3").map(|call| call.start),
+    },
     Milestone {
         until: "command: seal, filter, read-back",
         at: |run| run.first(run.command, "execve").map(|call| call.start),
     },
-    Milestone { until: "command: exec, run", at: |run| run.first(run.command, "exit_group").map(|call| call.start) },
+    Milestone {
+        until: "command: exec, run",
+        at: |run| run.first(run.command, "exit_group").map(|call| call.start),
+    },
     Milestone {
         until: "end of the task reaches the command line",
-        at: |run| run.first(run.server, "pidfd_send_signal").map(|call| call.start),
+        at: |run| {
+            run.first(run.server, "pidfd_send_signal")
+                .map(|call| call.start)
+        },
     },
-    Milestone { until: "destroy, end of the launcher, exit", at: |run| run.last(run.cli, "exit_group").map(|call| call.start) },
+    Milestone {
+        until: "destroy, end of the launcher, exit",
+        at: |run| run.last(run.cli, "exit_group").map(|call| call.start),
+    },
 ];
 
 /// When each milestone was passed.
@@ -106,20 +144,23 @@ impl<'a> Run<'a> {
     /// clone3 returned do not help: each is of another pid namespace.
     fn recognise(trace: &'a Trace) -> Result<Self, BenchError> {
         let who = |name: &str, part: &str, what| {
-            trace.first(name, part).map(|call| call.process).ok_or(BenchError::Trace(what))
+            trace
+                .first(name, part)
+                .map(|call| call.process)
+                .ok_or(BenchError::Trace(what))
         };
         let mut run = Self {
             trace,
             cli: who("execve", "", "command line")?,
-            launcher: who("execve", "lakekeep-launcher", "launcher")?,
             server: who("unshare", "CLONE_NEWNET", "launcher's server")?,
             intermediate: who("unshare", "CLONE_NEWUSER", "intermediate process")?,
             init: who("execveat", "lakekeep-init", "init")?,
             stub: 0,
             command: who("execve", "[\"/bin/true\"]", "command")?,
         };
-        let known = [run.cli, run.launcher, run.server, run.intermediate, run.init, run.command];
-        let stub = trace.0.iter().find(|call| !known.contains(&call.process));
+        let cloned = run.first_with(run.init, "clone3", "CLONE_NEWPID").ok_or(BenchError::Trace("task"))?;
+        let forks = |call: &&Call| call.name == "clone3" && call.start > cloned.start && call.process != run.init;
+        let stub = trace.0.iter().find(forks);
         run.stub = stub.map(|call| call.process).ok_or(BenchError::Trace("task's first process"))?;
         Ok(run)
     }
@@ -129,7 +170,9 @@ impl<'a> Run<'a> {
     }
 
     fn first_with(&self, process: u32, name: &str, part: &str) -> Option<&'a Call> {
-        self.trace.of(process).find(|call| call.name == name && call.rest.contains(part))
+        self.trace
+            .of(process)
+            .find(|call| call.name == name && call.rest.contains(part))
     }
 
     fn last(&self, process: u32, name: &str) -> Option<&'a Call> {
@@ -142,17 +185,23 @@ impl<'a> Run<'a> {
 
     fn before_network(&self, name: &str) -> Option<&'a Call> {
         let until = self.network()?.start;
-        self.trace.of(self.server).rfind(|call| call.name == name && call.end <= until)
+        self.trace
+            .of(self.server)
+            .rfind(|call| call.name == name && call.end <= until)
     }
 
     fn after_network(&self, name: &str) -> Option<&'a Call> {
         let from = self.network()?.end;
-        self.trace.of(self.server).find(|call| call.name == name && call.start >= from)
+        self.trace
+            .of(self.server)
+            .find(|call| call.name == name && call.start >= from)
     }
 
     /// The first `name` of `process` after its first `earlier`.
     fn after(&self, process: u32, earlier: &str, name: &str) -> Option<&'a Call> {
         let from = self.first(process, earlier)?.end;
-        self.trace.of(process).find(|call| call.name == name && call.start >= from)
+        self.trace
+            .of(process)
+            .find(|call| call.name == name && call.start >= from)
     }
 }

@@ -60,8 +60,17 @@ fn trace(peer: &Peer, ground: &Ground, serial: u32) -> Result<Vec<Duration>, Ben
     let file = ground.folder("trace")?.join("strace");
     let traced = peer.command(ground, Guest::True, serial);
     let mut command = Command::new("strace");
-    command.args(["--follow-forks", "--seccomp-bpf", "-ttt", "--signal=none", "--string-limit=80"]);
-    command.arg(format!("--trace={CALLS}")).arg("--output").arg(&file);
+    command.args([
+        "--follow-forks",
+        "--seccomp-bpf",
+        "-ttt",
+        "--signal=none",
+        "--string-limit=80",
+    ]);
+    command
+        .arg(format!("--trace={CALLS}"))
+        .arg("--output")
+        .arg(&file);
     command.arg(traced.get_program()).args(traced.get_args());
     measure::once(&mut command, ground)?;
     instants(&read(&file)?)
@@ -73,7 +82,10 @@ fn read(file: &Path) -> Result<Trace, BenchError> {
 }
 
 fn between(first: Option<&Duration>, last: Option<&Duration>) -> u64 {
-    let (first, last) = (first.copied().unwrap_or_default(), last.copied().unwrap_or_default());
+    let (first, last) = (
+        first.copied().unwrap_or_default(),
+        last.copied().unwrap_or_default(),
+    );
     micros(last.saturating_sub(first))
 }
 
@@ -90,8 +102,12 @@ fn print(stages: &Stages, traced: &[u64], untraced: &[u64]) {
             format!("{}.{}", share / 10, share % 10),
         ]
     };
-    let rows: Vec<[String; 5]> =
-        MILESTONES.iter().skip(1).zip(stages).map(|(milestone, times)| row(milestone.until, times)).collect();
+    let rows: Vec<[String; 5]> = MILESTONES
+        .iter()
+        .skip(1)
+        .zip(stages)
+        .map(|(milestone, times)| row(milestone.until, times))
+        .collect();
     print_table(&HEAD, &rows, &[0]);
     println!(
         "\nmedian of {} runs: {} us traced, {} us untraced; the difference is strace's own",

@@ -27,7 +27,10 @@ impl Trace {
         let mut unfinished: HashMap<u32, usize> = HashMap::new();
         for (process, time, rest) in text.lines().filter_map(split) {
             if let Some(resumed) = rest.strip_prefix("<... ") {
-                if let Some(call) = unfinished.remove(&process).and_then(|index| calls.get_mut(index)) {
+                if let Some(call) = unfinished
+                    .remove(&process)
+                    .and_then(|index| calls.get_mut(index))
+                {
                     call.end = time;
                     call.rest.push_str(resumed);
                 }
@@ -49,7 +52,9 @@ impl Trace {
 
     /// The first call of this name whose text has `part`.
     pub fn first(&self, name: &str, part: &str) -> Option<&Call> {
-        self.0.iter().find(|call| call.name == name && call.rest.contains(part))
+        self.0
+            .iter()
+            .find(|call| call.name == name && call.rest.contains(part))
     }
 
     /// The calls of one process.
@@ -63,7 +68,8 @@ fn split(line: &str) -> Option<(u32, Duration, &str)> {
     let (process, line) = line.trim_start().split_once(' ')?;
     let (time, rest) = line.trim_start().split_once(' ')?;
     let (seconds, micros) = time.split_once('.')?;
-    let time = Duration::from_secs(seconds.parse().ok()?) + Duration::from_micros(micros.parse().ok()?);
+    let time =
+        Duration::from_secs(seconds.parse().ok()?) + Duration::from_micros(micros.parse().ok()?);
     Some((process.parse().ok()?, time, rest))
 }
 
@@ -81,7 +87,10 @@ mod tests {
         let trace = Trace::parse(text);
         assert_eq!(trace.0.len(), 3);
         let waited = trace.first("waitid", "WEXITED").unwrap();
-        assert_eq!((waited.start.subsec_micros(), waited.end.subsec_micros()), (1, 9));
+        assert_eq!(
+            (waited.start.subsec_micros(), waited.end.subsec_micros()),
+            (1, 9)
+        );
         assert_eq!(trace.of(8).count(), 2);
     }
 }

@@ -92,12 +92,14 @@ fn take_stdio(prepared: &Prepared) -> Result<(), Errno> {
 
 fn limit(command: &Command) -> Result<(), Failure> {
     for (index, (resource, value)) in command.limits.iter().enumerate() {
-        seal::limit(*resource, *value)
-            .map_err(Failure::at_index(TaskStep::Limits, index))?;
+        seal::limit(*resource, *value).map_err(Failure::at_index(TaskStep::Limits, index))?;
     }
     seal::use_processors(command.processors).map_err(Failure::at(TaskStep::Affinity))?;
-    seal::write_proc(c"/proc/self/oom_score_adj", command.oom_score_adj.as_bytes())
-        .map_err(Failure::at(TaskStep::OomScore))?;
+    seal::write_proc(
+        c"/proc/self/oom_score_adj",
+        command.oom_score_adj.as_bytes(),
+    )
+    .map_err(Failure::at(TaskStep::OomScore))?;
     match seal::fresh_keyring() {
         // No keyrings in this kernel: nothing to separate.
         Err(Errno::NOSYS) => Ok(()),
@@ -132,8 +134,16 @@ fn wait_for_word(listener: i32, setup: &OwnedFd) -> Result<(), Errno> {
 }
 
 fn exec(command: &Command) -> Result<Infallible, Failure> {
-    let arguments: Vec<&CStr> = command.arguments.iter().map(|text| text.as_c_str()).collect();
-    let environment: Vec<&CStr> = command.environment.iter().map(|text| text.as_c_str()).collect();
+    let arguments: Vec<&CStr> = command
+        .arguments
+        .iter()
+        .map(|text| text.as_c_str())
+        .collect();
+    let environment: Vec<&CStr> = command
+        .environment
+        .iter()
+        .map(|text| text.as_c_str())
+        .collect();
     let mut last = Failure::at(TaskStep::Exec)(Errno::NOENT);
     for (index, path) in command.candidates.iter().enumerate() {
         let Err(errno) = process::exec(path, &arguments, &environment);

@@ -23,7 +23,11 @@ pub fn build(rules: &LandlockRules, scratch: &[OwnedFd]) -> Result<OwnedFd, Errn
     let write = AccessFs::from_all(abi) & !(AccessFs::MakeChar | AccessFs::MakeBlock);
     let devices = AccessFs::from_file(abi) & !AccessFs::Execute | AccessFs::ReadDir;
     let mut set = create(abi).map_err(refused)?;
-    for (paths, access) in [(&rules.read, read), (&rules.write, write), (&rules.devices, devices)] {
+    for (paths, access) in [
+        (&rules.read, read),
+        (&rules.write, write),
+        (&rules.devices, devices),
+    ] {
         for path in paths {
             set = allow(set, open(path)?, access)?;
         }
@@ -38,7 +42,11 @@ fn create(abi: ABI) -> Result<RulesetCreated, RulesetError> {
     let set = Ruleset::default().handle_access(AccessFs::from_all(abi))?;
     let scopes = Scope::from_all(abi);
     // There are none before ABI 6, and the crate refuses an empty set of them.
-    let set = if scopes.is_empty() { set } else { set.scope(scopes)? };
+    let set = if scopes.is_empty() {
+        set
+    } else {
+        set.scope(scopes)?
+    };
     set.create()
 }
 
@@ -47,7 +55,8 @@ fn allow(
     place: impl AsFd,
     access: BitFlags<AccessFs>,
 ) -> Result<RulesetCreated, Errno> {
-    set.add_rule(PathBeneath::new(place, access)).map_err(refused)
+    set.add_rule(PathBeneath::new(place, access))
+        .map_err(refused)
 }
 
 fn open(path: &str) -> Result<OwnedFd, Errno> {

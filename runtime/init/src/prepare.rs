@@ -103,8 +103,14 @@ impl Prepared {
 impl Command {
     fn new(spec: &TaskSpec) -> Result<Self, Errno> {
         let name = spec.arguments.first().ok_or(Errno::INVAL)?;
-        let path = spec.environment.iter().find_map(|entry| entry.strip_prefix(b"PATH="));
-        let limits = spec.limits.iter().map(|(kind, value)| (resource(*kind), *value));
+        let path = spec
+            .environment
+            .iter()
+            .find_map(|entry| entry.strip_prefix(b"PATH="));
+        let limits = spec
+            .limits
+            .iter()
+            .map(|(kind, value)| (resource(*kind), *value));
         Ok(Self {
             candidates: candidates(name, path.unwrap_or(b"/usr/bin:/bin"))?,
             arguments: c_strings(&spec.arguments)?,
@@ -135,7 +141,12 @@ fn masks(view: &ProcView) -> Result<Vec<Mask>, Errno> {
         let entry = entry.map_err(errno)?;
         // Links lead to what a process sees of itself.
         let link = entry.file_type().map_err(errno)?.is_symlink();
-        let Some(name) = entry.file_name().to_str().filter(|_| !link).map(str::to_owned) else {
+        let Some(name) = entry
+            .file_name()
+            .to_str()
+            .filter(|_| !link)
+            .map(str::to_owned)
+        else {
             continue;
         };
         masks.extend(mask(&name, view)?);
@@ -153,7 +164,10 @@ fn mask(name: &str, view: &ProcView) -> Result<Option<Mask>, Errno> {
         return Ok(Some(Mask::ReadOnly(path)));
     }
     match view.replaced.iter().find(|(replaced, _)| replaced == name) {
-        Some((_, with)) => Ok(Some(Mask::Replaced { path, with: c_string(with)? })),
+        Some((_, with)) => Ok(Some(Mask::Replaced {
+            path,
+            with: c_string(with)?,
+        })),
         None => Ok(Some(Mask::Empty(path))),
     }
 }
@@ -175,7 +189,9 @@ fn candidates(name: &[u8], path: &[u8]) -> Result<Vec<CString>, Errno> {
         // trap, so it is passed over.
         (!directory.is_empty()).then(|| bytes(&[directory, b"/", name].concat()))
     };
-    path.split(|byte| *byte == b':').filter_map(in_directory).collect()
+    path.split(|byte| *byte == b':')
+        .filter_map(in_directory)
+        .collect()
 }
 
 fn stdio_of(
@@ -189,8 +205,15 @@ fn stdio_of(
     if !given.is_empty() {
         return Err(Errno::INVAL);
     }
-    let Pty { controller, terminal } = pty::open(rows, columns)?;
-    rustix::fs::fchown(&terminal, Some(Uid::from_raw(spec.user)), Some(Gid::from_raw(spec.group)))?;
+    let Pty {
+        controller,
+        terminal,
+    } = pty::open(rows, columns)?;
+    rustix::fs::fchown(
+        &terminal,
+        Some(Uid::from_raw(spec.user)),
+        Some(Gid::from_raw(spec.group)),
+    )?;
     let copy = || rustix::io::fcntl_dupfd_cloexec(&terminal, CLEAR_OF_FIXED_NUMBERS);
     Ok(([copy()?, copy()?, copy()?], Some(controller)))
 }
@@ -238,7 +261,9 @@ fn kept_places(spec: &TaskSpec, parts: &[OwnedFd]) -> Result<Vec<(CString, Owned
     let mut kept = Vec::new();
     for (target, directory) in &spec.scratch.kept {
         for ((place, _), part) in spec.scratch.directories.iter().zip(parts) {
-            let below = target.strip_prefix(place.as_str()).and_then(|rest| rest.strip_prefix('/'));
+            let below = target
+                .strip_prefix(place.as_str())
+                .and_then(|rest| rest.strip_prefix('/'));
             if let Some(relative) = below {
                 let relative = Path::new(relative);
                 mount_point(part, relative, *directory)?;
@@ -288,7 +313,12 @@ fn give_away(part: &OwnedFd, mode: u32, spec: &TaskSpec) -> Result<(), Errno> {
 fn scratch_places(spec: &TaskSpec) -> Result<Vec<(CString, CString)>, Errno> {
     let places = spec.scratch.directories.iter().enumerate();
     places
-        .map(|(index, (target, _))| Ok((c_string(&format!("{SCRATCH_MOUNT}/{index}"))?, c_string(target)?)))
+        .map(|(index, (target, _))| {
+            Ok((
+                c_string(&format!("{SCRATCH_MOUNT}/{index}"))?,
+                c_string(target)?,
+            ))
+        })
         .collect()
 }
 

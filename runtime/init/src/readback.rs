@@ -62,7 +62,9 @@ pub fn verify(facts: &TaskFacts, spec: &TaskSpec) -> Result<(), usize> {
     // A caller's own hard limit may be stricter than the plan.
     let limit = |(kind, value): &(ResourceKind, u64)| {
         let found = facts.limits.iter().find(|(found, _)| found == kind);
-        found.and_then(|(_, limit)| *limit).is_some_and(|limit| limit <= *value)
+        found
+            .and_then(|(_, limit)| *limit)
+            .is_some_and(|limit| limit <= *value)
     };
     // The kernel lets nobody drop them where one id is all there is.
     let groups = process.supplementary_groups.is_empty() || spec.user == 0;
@@ -72,7 +74,10 @@ pub fn verify(facts: &TaskFacts, spec: &TaskSpec) -> Result<(), usize> {
         process.no_new_privileges,
         process.seccomp_mode == 2 && process.seccomp_filters >= 1,
         // stdio, the setup socket, and a listener that closes at exec.
-        process.descriptors.iter().all(|fd| *fd <= 3 || (spec.explain.is_some() && *fd == 4)),
+        process
+            .descriptors
+            .iter()
+            .all(|fd| *fd <= 3 || (spec.explain.is_some() && *fd == 4)),
         facts.root_read_only,
         spec.limits.iter().all(limit),
         spec.processors == 0 || facts.processors <= spec.processors,

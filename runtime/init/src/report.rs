@@ -23,7 +23,11 @@ pub struct Failure {
 
 impl Failure {
     pub fn at(step: TaskStep) -> impl Fn(Errno) -> Self {
-        move |errno| Self { step, errno, index: 0 }
+        move |errno| Self {
+            step,
+            errno,
+            index: 0,
+        }
     }
 
     pub fn at_index(step: TaskStep, index: usize) -> impl Fn(Errno) -> Self {
@@ -173,7 +177,14 @@ mod tests {
         let Setup::Failed(failure) = setup else {
             panic!("{setup:?}")
         };
-        assert_eq!(failure.to_wire(), TaskFailure { step: TaskStep::MaskProc, errno: 1, index: 7 });
+        assert_eq!(
+            failure.to_wire(),
+            TaskFailure {
+                step: TaskStep::MaskProc,
+                errno: 1,
+                index: 7
+            }
+        );
     }
 
     #[test]
@@ -181,7 +192,11 @@ mod tests {
         let (left, right) = socket::pair().unwrap();
         let end = End {
             ended: EndFacts::Signaled(9),
-            usage: UsageFacts { user_us: 1, system_us: 2, max_rss: 3 },
+            usage: UsageFacts {
+                user_us: 1,
+                system_us: 2,
+                max_rss: 3,
+            },
         };
         end.send(&left).unwrap();
         drop(left);

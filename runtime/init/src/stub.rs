@@ -79,7 +79,9 @@ fn mount_proc(prepared: &Prepared) -> Result<(), Errno> {
     for (slot, (key, value)) in options.iter_mut().zip(&prepared.proc_options) {
         *slot = (key, value);
     }
-    let used = options.get(..prepared.proc_options.len()).ok_or(Errno::INVAL)?;
+    let used = options
+        .get(..prepared.proc_options.len())
+        .ok_or(Errno::INVAL)?;
     let proc = mount::new_detached(c"proc", used, restrict)?;
     mount::attach_at(&proc, c"/proc")
 }
@@ -130,7 +132,9 @@ fn mount_scratch(prepared: &Prepared) -> Result<(), Failure> {
     mount::attach_at(&prepared.scratch, mount_point).map_err(&whole)?;
     // Onto the scratch file system first: its parts then bring them along.
     for (path, place) in &prepared.kept {
-        tree(path).and_then(|tree| mount::attach(tree, place)).map_err(&whole)?;
+        tree(path)
+            .and_then(|tree| mount::attach(tree, place))
+            .map_err(&whole)?;
     }
     for (index, (part, target)) in prepared.scratch_places.iter().enumerate() {
         tree(part)

@@ -3,9 +3,9 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use lakekeep_protocol::{Channel, InitReply, InitRequest, ProtocolError};
+use lakekeep_sys::Errno;
 use lakekeep_sys::process::{self, Reaped};
 use lakekeep_sys::signal::Signals;
-use lakekeep_sys::Errno;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::task::{Spawned, Task};
@@ -118,12 +118,17 @@ impl Supervisor {
         spawned: Result<Spawned, crate::report::Failure>,
     ) -> Result<(), Failed> {
         match spawned {
-            Ok(Spawned { task, facts, controller }) => {
+            Ok(Spawned {
+                task,
+                facts,
+                controller,
+            }) => {
                 let reply = InitReply::Spawned {
                     task: number,
                     facts: Box::new(facts),
                 };
-                let descriptors: Vec<BorrowedFd<'_>> = controller.iter().map(OwnedFd::as_fd).collect();
+                let descriptors: Vec<BorrowedFd<'_>> =
+                    controller.iter().map(OwnedFd::as_fd).collect();
                 self.tasks.push(task);
                 self.manager.send(&reply, &descriptors)?;
             }

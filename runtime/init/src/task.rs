@@ -59,7 +59,8 @@ impl Task {
             setup: child_setup,
             end: child_end,
         };
-        let cloned = process::clone_process(OWN_NAMESPACES).map_err(Failure::at(TaskStep::Clone))?;
+        let cloned =
+            process::clone_process(OWN_NAMESPACES).map_err(Failure::at(TaskStep::Clone))?;
         let Cloned::Parent { pid, pidfd } = cloned else {
             stub::run(&prepared, &sockets)
         };
@@ -77,7 +78,11 @@ impl Task {
             refused: BTreeMap::new(),
         };
         match task.admit(spec, &setup) {
-            Ok(facts) => Ok(Spawned { task, facts, controller }),
+            Ok(facts) => Ok(Spawned {
+                task,
+                facts,
+                controller,
+            }),
             Err(failure) => Err(task.abandon(failure)),
         }
     }
@@ -197,7 +202,9 @@ impl Task {
             task: self.number,
             ended: end.ended,
             usage: end.usage,
-            scratch_free: free.map_or((u64::MAX, u64::MAX), |s| (s.f_bfree * s.f_frsize, s.f_ffree)),
+            scratch_free: free.map_or((u64::MAX, u64::MAX), |s| {
+                (s.f_bfree * s.f_frsize, s.f_ffree)
+            }),
             refused: self.refused.into_iter().collect(),
         }
     }

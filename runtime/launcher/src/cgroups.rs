@@ -157,12 +157,21 @@ impl Groups {
         Ok(())
     }
 
-    /// Ends and removes everything of a launcher: of a dead one, or of this one
-    /// when it ends.
+    /// Removes everything of this launcher, and the folder of all launchers where
+    /// it was the last.
+    pub fn end(&self, launcher: &str) -> Result<(), CgroupError> {
+        self.sweep(launcher)?;
+        self.hierarchy.prune()
+    }
+
+    /// Ends and removes everything of a launcher.
     pub fn sweep(&self, launcher: &str) -> Result<(), CgroupError> {
         // A name that no launcher of ours makes has no group of ours, and where
         // nothing is mounted there is none at all.
-        match self.hierarchy.sweep(&format!("lakekeep/{launcher}"), PATIENCE) {
+        match self
+            .hierarchy
+            .sweep(&format!("lakekeep/{launcher}"), PATIENCE)
+        {
             Err(CgroupError::RefusedPath { .. } | CgroupError::NotMounted) => Ok(()),
             other => other.map(drop),
         }
@@ -266,11 +275,16 @@ fn hide_unused(hierarchy: &Hierarchy) -> Result<(), StartError> {
     let place = Path::new(CGROUP_ROOT);
     let used = |point: &Path| {
         let held = |controller: &Controller| {
-            hierarchy.mount_of(*controller).is_some_and(|of| of.point == point)
+            hierarchy
+                .mount_of(*controller)
+                .is_some_and(|of| of.point == point)
         };
         USED.iter().any(held)
     };
-    let old = hierarchy.mounts().iter().filter(|mount| mount.version == Version::V1);
+    let old = hierarchy
+        .mounts()
+        .iter()
+        .filter(|mount| mount.version == Version::V1);
     let points: Vec<&Path> = old.map(|mount| mount.point.as_path()).collect();
     if points.is_empty() || !points.iter().all(|point| point.parent() == Some(place)) {
         return Ok(());
@@ -278,12 +292,18 @@ fn hide_unused(hierarchy: &Hierarchy) -> Result<(), StartError> {
     let mut kept = Vec::new();
     for point in points.into_iter().filter(|point| used(point)) {
         let object = point.display().to_string();
-        kept.push((point, mount::clone_tree(CWD, point).context("open_tree", object)?));
+        kept.push((
+            point,
+            mount::clone_tree(CWD, point).context("open_tree", object)?,
+        ));
     }
     mount::detach(c"/sys/fs/cgroup").context("umount", CGROUP_ROOT)?;
-    let restrict = Restrict::NO_SUID.with(Restrict::NO_DEVICES).with(Restrict::NO_EXEC);
+    let restrict = Restrict::NO_SUID
+        .with(Restrict::NO_DEVICES)
+        .with(Restrict::NO_EXEC);
     let options = [(c"size", c"64k"), (c"mode", c"0755")];
-    let root = mount::new_detached(c"tmpfs", &options, restrict).context("mount tmpfs", CGROUP_ROOT)?;
+    let root =
+        mount::new_detached(c"tmpfs", &options, restrict).context("mount tmpfs", CGROUP_ROOT)?;
     mount::attach_at(&root, c"/sys/fs/cgroup").context("move_mount", CGROUP_ROOT)?;
     for (point, tree) in kept {
         let object = point.display().to_string();
@@ -305,8 +325,17 @@ fn warm_up(hierarchy: &Hierarchy) -> Result<(), StartError> {
     };
     let folder = mount.point.join("lakekeep");
     let object = folder.display().to_string();
-    std::fs::create_dir_all(&folder).context("mkdir", &object)?;
-    let procs = File::options().write(true).open(folder.join("cgroup.procs")).context("open", &object)?;
+    let made = std::fs::create_dir_all(&folder);
+    let procs = match made.and_then(|()| {
+        File::options()
+            .write(true)
+            .open(folder.join("cgroup.procs"))
+    }) {
+        // Another launcher, the last one, has just removed it: who ran a moment
+        // ago has warmed up already.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        other => other.context("open", &object)?,
+    };
     match process::clone_process(Namespaces::NONE).context("clone3", object)? {
         Cloned::Parent { .. } => Ok(()),
         Cloned::Child => {
@@ -318,7 +347,9 @@ fn warm_up(hierarchy: &Hierarchy) -> Result<(), StartError> {
 
 fn show_unified() -> Result<(), StartError> {
     userns::unshare_cgroup().context("unshare", "cgroup namespace")?;
-    let restrict = Restrict::NO_SUID.with(Restrict::NO_DEVICES).with(Restrict::NO_EXEC);
+    let restrict = Restrict::NO_SUID
+        .with(Restrict::NO_DEVICES)
+        .with(Restrict::NO_EXEC);
     let tree = mount::new_detached(c"cgroup2", &[], restrict).context("mount", "cgroup2")?;
     mount::attach_at(&tree, c"/sys/fs/cgroup").context("move_mount", "/sys/fs/cgroup")?;
     Ok(())

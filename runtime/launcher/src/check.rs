@@ -44,7 +44,9 @@ fn ids(source: IdSource, privileged: bool) -> Result<(), Failed> {
         IdSource::Lease { count: 1..=65_536 } if privileged => Ok(()),
         IdSource::Own { count: 1..=65_536 } if !privileged => Ok(()),
         // Root's own ids would map the host's root into a sandbox.
-        _ => Err(refuse("id range is empty, too large, or not for this launcher")),
+        _ => Err(refuse(
+            "id range is empty, too large, or not for this launcher",
+        )),
     }
 }
 
@@ -82,7 +84,8 @@ fn step(step: &RootfsStep) -> Result<(), Failed> {
 fn absolute(path: &str) -> Result<(), Failed> {
     let mut parts = Path::new(path).components();
     let rooted = parts.next() == Some(Component::RootDir);
-    let plain = parts.clone().next().is_some() && parts.all(|part| matches!(part, Component::Normal(_)));
+    let plain =
+        parts.clone().next().is_some() && parts.all(|part| matches!(part, Component::Normal(_)));
     if rooted && plain && !path.contains('\0') {
         return Ok(());
     }
@@ -112,14 +115,20 @@ mod tests {
     #[test]
     fn names_that_are_paths_are_refused() {
         for id in ["", "..", "a/b", "-a", "A", "a\0", &"a".repeat(65)] {
-            let spec = SandboxSpec { id: id.to_owned(), ..spec() };
+            let spec = SandboxSpec {
+                id: id.to_owned(),
+                ..spec()
+            };
             assert!(sandbox(&spec, true).is_err(), "{id:?}");
         }
     }
 
     #[test]
     fn the_hosts_own_ids_are_never_mapped_by_root() {
-        let own = SandboxSpec { ids: IdSource::Own { count: 1 }, ..spec() };
+        let own = SandboxSpec {
+            ids: IdSource::Own { count: 1 },
+            ..spec()
+        };
         assert!(sandbox(&own, true).is_err());
         sandbox(&own, false).unwrap();
         assert!(sandbox(&spec(), false).is_err());
@@ -129,7 +138,10 @@ mod tests {
     fn capabilities_beyond_the_inits_are_refused() {
         // CAP_SYS_MODULE, CAP_NET_ADMIN, CAP_DAC_OVERRIDE.
         for bit in [16, 12, 1] {
-            let spec = SandboxSpec { init_capabilities: 1 << bit, ..spec() };
+            let spec = SandboxSpec {
+                init_capabilities: 1 << bit,
+                ..spec()
+            };
             assert!(sandbox(&spec, true).is_err(), "{bit}");
         }
     }
@@ -137,8 +149,13 @@ mod tests {
     #[test]
     fn paths_that_climb_are_refused() {
         for path in ["", "/", "relative", "/a/../b", "/a\0b"] {
-            let rootfs = vec![RootfsStep::Image { folder: path.to_owned() }];
-            assert!(sandbox(&SandboxSpec { rootfs, ..spec() }, true).is_err(), "{path:?}");
+            let rootfs = vec![RootfsStep::Image {
+                folder: path.to_owned(),
+            }];
+            assert!(
+                sandbox(&SandboxSpec { rootfs, ..spec() }, true).is_err(),
+                "{path:?}"
+            );
         }
     }
 }

@@ -92,7 +92,8 @@ fn write_config(
     placement: &Placement<'_>,
     folders: &Folders<'_>,
 ) -> Result<(), Failed> {
-    let failed = |error: &(dyn std::error::Error + 'static)| Failed::other(LaunchStep::Container, error);
+    let failed =
+        |error: &(dyn std::error::Error + 'static)| Failed::other(LaunchStep::Container, error);
     let config = oci::spec(spec, placement).map_err(|error| failed(&error))?;
     config
         .save(folders.bundle.join("config.json"))
@@ -140,7 +141,10 @@ fn build(
 }
 
 fn broken_seal(broken: Broken) -> Failed {
-    let check = CHECKS.get(broken.check as usize).copied().unwrap_or("unknown check");
+    let check = CHECKS
+        .get(broken.check as usize)
+        .copied()
+        .unwrap_or("unknown check");
     match broken.errno {
         0 => Failed::refused(LaunchStep::ReadBack, check),
         errno => Failed::errno(LaunchStep::ReadBack, Errno::from_raw_os_error(errno)),
@@ -178,7 +182,11 @@ impl InitProcess {
         let status = Status::read(proc, &pid).map_err(&failed)?;
         let namespaces = NamespaceIds::read(proc, &pid).map_err(&failed)?;
         let own = NamespaceIds::read(proc, "self").map_err(&failed)?;
-        let facts = ProcessFacts::new(&status, namespaces, descriptors(proc, &pid).map_err(&failed)?);
+        let facts = ProcessFacts::new(
+            &status,
+            namespaces,
+            descriptors(proc, &pid).map_err(&failed)?,
+        );
         let shared = namespaces.user == own.user
             || namespaces.mount == own.mount
             || namespaces.pid == own.pid
@@ -187,10 +195,16 @@ impl InitProcess {
             || namespaces.cgroup == own.cgroup
             || namespaces.network == own.network;
         if shared {
-            return Err(Failed::refused(LaunchStep::ReadBack, "a namespace is the host's"));
+            return Err(Failed::refused(
+                LaunchStep::ReadBack,
+                "a namespace is the host's",
+            ));
         }
         if status.users != [placement.first_id; 4] {
-            return Err(Failed::refused(LaunchStep::ReadBack, "the init is not the sandbox's first id"));
+            return Err(Failed::refused(
+                LaunchStep::ReadBack,
+                "the init is not the sandbox's first id",
+            ));
         }
         Ok(facts)
     }

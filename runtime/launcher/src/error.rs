@@ -4,17 +4,22 @@ use std::error::Error;
 
 use lakekeep_protocol::launch::{Failure, LaunchStep, MAX_DETAIL};
 use lakekeep_sys::Errno;
+use lakekeep_sys::error::chain;
 
 /// Why the launcher stops.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("usage: lakekeep-launcher STATE_DIR [UID_START GID_START NEWUIDMAP NEWGIDMAP]; it is started by lakekeep, not by hand")]
+    #[error(
+        "usage: lakekeep-launcher STATE_DIR [UID_START GID_START NEWUIDMAP NEWGIDMAP]; it is started by lakekeep, not by hand"
+    )]
     Usage,
     #[error("more than one thread: fork would be unsafe")]
     Threads(#[source] Errno),
     #[error("standard input is not a socket to a manager; this program is started by lakekeep")]
     NoChannel(#[source] Errno),
-    #[error("{path} is a link, another user's, or writable by others, and cannot hold the launcher's state; remove it, or set LAKEKEEP_STATE_DIR to a folder of your own")]
+    #[error(
+        "{path} is a link, another user's, or writable by others, and cannot hold the launcher's state; remove it, or set LAKEKEEP_STATE_DIR to a folder of your own"
+    )]
     ForeignFolder { path: String },
     #[error("the launcher's watching process has ended")]
     NoWatcher,
@@ -24,7 +29,9 @@ pub enum StartError {
     NetworkNamespace(#[source] Errno),
     #[error("no user namespace; run `lakekeep doctor` for the switch to change")]
     UserNamespace(#[source] Errno),
-    #[error("{helper} failed with {status}; are the ranges in /etc/subuid and /etc/subgid the caller's?")]
+    #[error(
+        "{helper} failed with {status}; are the ranges in /etc/subuid and /etc/subgid the caller's?"
+    )]
     MapHelper { helper: String, status: String },
     #[error(transparent)]
     Kernel(#[from] lakekeep_sys::Error),
@@ -97,25 +104,13 @@ impl Failed {
     }
 }
 
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let next = error.to_string();
-        // A transparent wrapper repeats what it wraps.
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        source = error.source();
-    }
-    text
-}
-
 fn os_error(error: &(dyn Error + 'static)) -> i32 {
     let mut current = Some(error);
     while let Some(error) = current {
-        if let Some(code) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error) {
+        if let Some(code) = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::raw_os_error)
+        {
             return code;
         }
         if let Some(errno) = error.downcast_ref::<Errno>() {

@@ -79,7 +79,8 @@ impl Seal {
             other => other.map_err(sealing)?,
         }
         // The pivot is done: /proc is the container's own.
-        let status = Status::read(Path::new("/proc"), "self").map_err(|error| sealing(error.errno))?;
+        let status =
+            Status::read(Path::new("/proc"), "self").map_err(|error| sealing(error.errno))?;
         self.verify(&status)
     }
 
@@ -139,7 +140,10 @@ impl Executor for Seal {
     fn validate(&self, _: &Spec) -> Result<(), ExecutorValidationError> {
         self.seal().map_err(|broken| {
             self.report(broken);
-            let name = CHECKS.get(broken.check as usize).copied().unwrap_or_default();
+            let name = CHECKS
+                .get(broken.check as usize)
+                .copied()
+                .unwrap_or_default();
             ExecutorValidationError::ArgValidationError(name.to_owned())
         })
     }
@@ -167,12 +171,19 @@ mod tests {
 
     fn seal_with(capabilities: u64) -> Seal {
         let null = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
-        let descriptors = Descriptors { program: Rc::new(null()), channel: null(), report: null() };
+        let descriptors = Descriptors {
+            program: Rc::new(null()),
+            channel: null(),
+            report: null(),
+        };
         Seal::new(descriptors, capabilities)
     }
 
     fn good() -> Status {
-        let mut status = Status { no_new_privileges: true, ..Status::default() };
+        let mut status = Status {
+            no_new_privileges: true,
+            ..Status::default()
+        };
         status.capabilities.effective = 0b10;
         status.capabilities.bounding = 0b10;
         status

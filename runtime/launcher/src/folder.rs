@@ -47,7 +47,10 @@ mod tests {
         make_private(&new).unwrap();
         make_private(&new).unwrap();
         std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(matches!(make_private(&new), Err(StartError::ForeignFolder { .. })));
+        assert!(matches!(
+            make_private(&new),
+            Err(StartError::ForeignFolder { .. })
+        ));
         std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o700)).unwrap();
         symlink(&new, base.join("link")).unwrap();
         assert!(make_private(&base.join("link")).is_err());

@@ -70,11 +70,15 @@ impl Leases {
             self.next = (self.next + 1) % LEASES;
             if lock::try_lock_byte(self.file.as_fd(), u64::from(number)).map_err(failed)? {
                 let file = self.file.try_clone();
-                let file = file.map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+                let file = file
+                    .map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
                 return Ok(Lease { file, number });
             }
         }
-        Err(Failed::refused(LaunchStep::LeaseIds, "every id range is in use"))
+        Err(Failed::refused(
+            LaunchStep::LeaseIds,
+            "every id range is in use",
+        ))
     }
 }
 
@@ -115,7 +119,11 @@ mod tests {
         let mut firsts: Vec<u32> = held.iter().map(Lease::first).collect();
         firsts.sort_unstable();
         assert!(firsts.windows(2).all(|pair| pair[1] - pair[0] >= SIZE));
-        assert!(firsts.iter().all(|first| *first >= FIRST && first.checked_add(SIZE).is_some()));
+        assert!(
+            firsts
+                .iter()
+                .all(|first| *first >= FIRST && first.checked_add(SIZE).is_some())
+        );
         std::fs::remove_dir_all(dir).unwrap();
     }
 

@@ -27,10 +27,10 @@ use std::process::ExitCode;
 
 use lakekeep_sys::error::Context;
 use lakekeep_sys::mount::{self, Restrict};
-use lakekeep_sys::process::{self, Cloned, Ended, Namespaces};
 use lakekeep_sys::net;
-use rustix::fs::Mode;
+use lakekeep_sys::process::{self, Cloned, Ended, Namespaces};
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::Mode;
 use rustix::pipe::PipeFlags;
 use rustix::process::Signal;
 
@@ -60,7 +60,11 @@ fn main() -> ExitCode {
 /// 3. the socket to the manager;
 /// 4. a pid namespace, whose PID 1 does all the rest.
 fn start() -> Result<ExitCode, StartError> {
-    if let Some(map) = std::env::args_os().next().as_deref().and_then(rootless::map_helper) {
+    if let Some(map) = std::env::args_os()
+        .next()
+        .as_deref()
+        .and_then(rootless::map_helper)
+    {
         return rootless::help_map(map, std::env::args_os()).map(|()| ExitCode::SUCCESS);
     }
     let arguments = rootless::Arguments::parse(std::env::args_os())?;
@@ -75,7 +79,8 @@ fn start() -> Result<ExitCode, StartError> {
         match rootless::enter(&arguments)? {}
     }
     let channel = server::channel()?;
-    let (watcher, held) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).context("pipe2", "watcher")?;
+    let (watcher, held) =
+        rustix::pipe::pipe_with(PipeFlags::CLOEXEC).context("pipe2", "watcher")?;
     match process::clone_process(Namespaces::PID).context("clone3", "pid namespace")? {
         Cloned::Child => {
             drop(held);
@@ -97,7 +102,10 @@ fn die_with(watcher: &OwnedFd) -> Result<(), StartError> {
     let prctl = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     prctl.context("prctl", "PR_SET_PDEATHSIG")?;
     let mut held = [PollFd::new(watcher, PollFlags::IN)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     match rustix::event::poll(&mut held, Some(&now)).context("poll", "watcher")? {
         0 => Ok(()),
         _ => Err(StartError::NoWatcher),
@@ -136,7 +144,9 @@ fn serve(channel: server::Manager, arguments: &rootless::Arguments) -> Result<()
 }
 
 fn mount_own_proc() -> Result<(), StartError> {
-    let restrict = Restrict::NO_SUID.with(Restrict::NO_DEVICES).with(Restrict::NO_EXEC);
+    let restrict = Restrict::NO_SUID
+        .with(Restrict::NO_DEVICES)
+        .with(Restrict::NO_EXEC);
     let proc = mount::new_detached(c"proc", &[], restrict).context("mount proc", "/proc")?;
     mount::attach_at(&proc, c"/proc").context("move_mount", "/proc")?;
     Ok(())

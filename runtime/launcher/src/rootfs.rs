@@ -102,7 +102,11 @@ impl<'a> Assembly<'a> {
                 let (parent, name) = self.parent(path)?;
                 rustix::fs::symlinkat(target, parent, name)
             }
-            RootfsStep::File { path, contents, mode } => {
+            RootfsStep::File {
+                path,
+                contents,
+                mode,
+            } => {
                 let (parent, name) = self.parent(path)?;
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
                 let file = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(*mode))?;
@@ -158,7 +162,14 @@ impl<'a> Assembly<'a> {
     /// A file or folder of the host, mounted by descriptor on a target that is
     /// opened beneath the root through no link.
     fn bind(&mut self, index: usize, step: &RootfsStep) -> Result<(), Failed> {
-        let RootfsStep::Bind { source, target, read_only, executable, owner } = step else {
+        let RootfsStep::Bind {
+            source,
+            target,
+            read_only,
+            executable,
+            owner,
+        } = step
+        else {
             return Ok(());
         };
         let number = u16::try_from(index).unwrap_or(u16::MAX);
@@ -190,7 +201,8 @@ impl<'a> Assembly<'a> {
     /// A user namespace that shows the source's owner as a user of the sandbox.
     /// Nobody else's files are mapped: they belong to nobody inside.
     fn owner_map(&self, source: &OwnedFd, (user, group): (u32, u32)) -> Result<OwnedFd, Error> {
-        let stat = rustix::fs::fstat(source).map_err(|errno| Error::new("fstat", "mount source", errno))?;
+        let stat = rustix::fs::fstat(source)
+            .map_err(|errno| Error::new("fstat", "mount source", errno))?;
         let map = |inside, id: u32| IdRange {
             inside,
             outside: self.first_id + id,
@@ -213,7 +225,9 @@ impl<'a> Assembly<'a> {
 }
 
 fn sealed() -> Restrict {
-    Restrict::READ_ONLY.with(Restrict::NO_SUID).with(Restrict::NO_DEVICES)
+    Restrict::READ_ONLY
+        .with(Restrict::NO_SUID)
+        .with(Restrict::NO_DEVICES)
 }
 
 fn is(place: &OwnedFd, kind: FileType) -> Result<bool, Errno> {

@@ -128,13 +128,19 @@ fn place_map_helpers(state: &Path) -> Result<PathBuf, StartError> {
 /// Whether this process was started as a map helper, and for which map.
 pub fn map_helper(program: &OsStr) -> Option<&'static str> {
     let name = Path::new(program).file_name()?;
-    MAP_HELPERS.iter().find(|(helper, _)| name == *helper).map(|(_, map)| *map)
+    MAP_HELPERS
+        .iter()
+        .find(|(helper, _)| name == *helper)
+        .map(|(_, map)| *map)
 }
 
 /// `newuidmap PID INSIDE OUTSIDE COUNT …`: writes the map. The kernel decides
 /// whether this process may.
 pub fn help_map(map: &str, arguments: impl Iterator<Item = OsString>) -> Result<(), StartError> {
-    let numbers = arguments.skip(1).map(|word| number(&word)).collect::<Result<Vec<u32>, _>>()?;
+    let numbers = arguments
+        .skip(1)
+        .map(|word| number(&word))
+        .collect::<Result<Vec<u32>, _>>()?;
     let [pid, ranges @ ..] = numbers.as_slice() else {
         return Err(StartError::Usage);
     };
@@ -144,7 +150,11 @@ pub fn help_map(map: &str, arguments: impl Iterator<Item = OsString>) -> Result<
     }
     let ranges: Vec<IdRange> = ranges
         .iter()
-        .map(|[inside, outside, count]| IdRange { inside: *inside, outside: *outside, count: *count })
+        .map(|[inside, outside, count]| IdRange {
+            inside: *inside,
+            outside: *outside,
+            count: *count,
+        })
         .collect();
     Ok(userns::write_map(&format!("/proc/{pid}/{map}"), &ranges)?)
 }
@@ -154,7 +164,11 @@ pub fn help_map(map: &str, arguments: impl Iterator<Item = OsString>) -> Result<
 /// spans two (user_namespaces(7)).
 pub fn own_ranges(count: u32) -> Vec<(u32, u32)> {
     match count {
-        IDS => vec![(0, TASK_USER), (TASK_USER, 1), (TASK_USER + 1, IDS - TASK_USER - 1)],
+        IDS => vec![
+            (0, TASK_USER),
+            (TASK_USER, 1),
+            (TASK_USER + 1, IDS - TASK_USER - 1),
+        ],
         count => vec![(0, count)],
     }
 }
@@ -166,7 +180,11 @@ fn enter_alone() -> Result<(), StartError> {
     userns::unshare().map_err(StartError::UserNamespace)?;
     // Without this, the kernel lets nobody write a group map (CVE-2014-8989).
     std::fs::write("/proc/self/setgroups", "deny").context("write", "/proc/self/setgroups")?;
-    let one = |outside| IdRange { inside: 0, outside, count: 1 };
+    let one = |outside| IdRange {
+        inside: 0,
+        outside,
+        count: 1,
+    };
     userns::write_map("/proc/self/uid_map", &[one(user)])?;
     userns::write_map("/proc/self/gid_map", &[one(group)])?;
     Ok(())
@@ -222,14 +240,17 @@ fn helper(program: &CString, pid: &str, start: u32, own: u32) -> Result<Helper, 
 }
 
 fn line(inside: u32, outside: u32, count: u32) -> Vec<String> {
-    [inside, outside, count].map(|number| number.to_string()).to_vec()
+    [inside, outside, count]
+        .map(|number| number.to_string())
+        .to_vec()
 }
 
 fn run_helper(wait: &OwnedFd, program: &CString, arguments: &[CString]) -> ! {
     let _guard = ExitGuard(126);
     let told = rustix::io::read(wait, &mut [0u8]);
     if told == Ok(1) {
-        let arguments: Vec<&std::ffi::CStr> = arguments.iter().map(|word| word.as_c_str()).collect();
+        let arguments: Vec<&std::ffi::CStr> =
+            arguments.iter().map(|word| word.as_c_str()).collect();
         let Err(errno) = process::exec(program, &arguments, &[]);
         process::exit_now(if errno == Errno::NOENT { 127 } else { 126 });
     }

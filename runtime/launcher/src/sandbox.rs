@@ -72,7 +72,9 @@ impl Sandbox {
         };
         let unmapped_mounts = rootfs::assemble(&ground, &spec.rootfs)?;
         let launcher = workshop.state.name();
-        let group = workshop.groups.sandbox(launcher, &spec.id, spec.limits.as_ref());
+        let group = workshop
+            .groups
+            .sandbox(launcher, &spec.id, spec.limits.as_ref());
         let group = group.map_err(|error| Failed::other(LaunchStep::Container, &error))?;
         let placement = Placement {
             rootfs: ground.place,
@@ -92,7 +94,10 @@ impl Sandbox {
         let (init, facts) = container::create(spec, &placement, &folders, inherited)?;
         let failed = |error| Failed::other(LaunchStep::ReadBack, &error);
         if !group.holds(init.pid()).map_err(failed)? {
-            return Err(Failed::refused(LaunchStep::ReadBack, "the init is not in its cgroup"));
+            return Err(Failed::refused(
+                LaunchStep::ReadBack,
+                "the init is not in its cgroup",
+            ));
         }
         let limits = group.limits().map_err(failed)?;
         let created = Created {
@@ -101,7 +106,15 @@ impl Sandbox {
             limits,
             unmapped_mounts,
         };
-        Ok((Self { init, group, folder, lease }, created))
+        Ok((
+            Self {
+                init,
+                group,
+                folder,
+                lease,
+            },
+            created,
+        ))
     }
 
     /// The init, in the launcher's pid namespace.
@@ -160,7 +173,8 @@ impl Folder {
         mount::attach(&files, &place).map_err(failed)?;
         folder.mounted = true;
         for name in ["root", "skeleton", "state"] {
-            rustix::fs::mkdir(folder.path.join(name), Mode::from_raw_mode(0o755)).map_err(failed)?;
+            rustix::fs::mkdir(folder.path.join(name), Mode::from_raw_mode(0o755))
+                .map_err(failed)?;
         }
         Ok(folder)
     }

@@ -72,7 +72,7 @@ impl Server {
     pub fn serve(mut self) -> Result<(), StartError> {
         let served = self.answer_all();
         self.sandboxes.clear();
-        let swept = self.groups.sweep(self.state.name());
+        let swept = self.groups.end(self.state.name());
         served?;
         Ok(swept?)
     }
@@ -100,7 +100,10 @@ impl Server {
             },
         };
         let sandbox = created.and_then(|id| self.sandboxes.get(&id));
-        let pidfd: Vec<_> = sandbox.iter().map(|sandbox| sandbox.pidfd().as_fd()).collect();
+        let pidfd: Vec<_> = sandbox
+            .iter()
+            .map(|sandbox| sandbox.pidfd().as_fd())
+            .collect();
         self.manager.send(&reply, &pidfd)?;
         Ok(())
     }

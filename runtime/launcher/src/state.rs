@@ -54,7 +54,8 @@ impl State {
         let restrict = mount::Restrict::NO_SUID.with(mount::Restrict::NO_DEVICES);
         let files = mount::new_detached(c"tmpfs", &options, restrict)
             .context("mount tmpfs", state.path.display().to_string())?;
-        let place = mount::host_place(&state.path).context("open", state.path.display().to_string())?;
+        let place =
+            mount::host_place(&state.path).context("open", state.path.display().to_string())?;
         mount::attach(&files, &place).context("move_mount", state.path.display().to_string())?;
         Ok(state)
     }

@@ -11,7 +11,9 @@ pub enum PlanError {
     #[error("no command; give one after --, as in: lakekeep run -- python3 script.py")]
     NoCommand,
     /// The kernel would refuse the argument list.
-    #[error("the arguments and variables take {bytes} bytes, the kernel takes at most {limit}; pass large input through --mount or standard input")]
+    #[error(
+        "the arguments and variables take {bytes} bytes, the kernel takes at most {limit}; pass large input through --mount or standard input"
+    )]
     ArgumentsTooLong {
         /// Bytes of all strings, their terminators and pointers.
         bytes: usize,
@@ -19,7 +21,9 @@ pub enum PlanError {
         limit: usize,
     },
     /// One string is over the kernel's limit for one (`MAX_ARG_STRLEN`).
-    #[error("argument {index} takes {bytes} bytes, the kernel takes at most {limit} in one; pass large input through --mount or standard input")]
+    #[error(
+        "argument {index} takes {bytes} bytes, the kernel takes at most {limit} in one; pass large input through --mount or standard input"
+    )]
     ArgumentTooLong {
         /// Which; 0 is the command itself.
         index: usize,
@@ -45,7 +49,9 @@ pub enum PlanError {
         available: String,
     },
     /// A layer that the policy requires cannot be enforced.
-    #[error("the policy's floor requires {layer}, which cannot be enforced here: {reason}; run `lakekeep doctor`, or take {layer} out of floor.require")]
+    #[error(
+        "the policy's floor requires {layer}, which cannot be enforced here: {reason}; run `lakekeep doctor`, or take {layer} out of floor.require"
+    )]
     FloorUnmet {
         /// The layer.
         layer: Layer,
@@ -53,13 +59,17 @@ pub enum PlanError {
         reason: String,
     },
     /// No sandbox at all can be made.
-    #[error("this host gives the caller no user namespace: {reason}; run `lakekeep doctor` for the switch to change, or run as root")]
+    #[error(
+        "this host gives the caller no user namespace: {reason}; run `lakekeep doctor` for the switch to change, or run as root"
+    )]
     NoUserNamespace {
         /// Which switch refuses.
         reason: String,
     },
     /// An image that must not be used.
-    #[error("image {image}: {path} is {found}, not a real directory; a runtime would follow it out of the image. Make it a directory or take another image")]
+    #[error(
+        "image {image}: {path} is {found}, not a real directory; a runtime would follow it out of the image. Make it a directory or take another image"
+    )]
     UnsafeImage {
         /// The folder.
         image: String,

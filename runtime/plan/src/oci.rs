@@ -11,8 +11,8 @@ use lakekeep_protocol::launch::SandboxSpec;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
     Capabilities, Capability, Linux, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxIdMapping,
-    LinuxIdMappingBuilder, LinuxNamespaceBuilder, LinuxNamespaceType, Mount, MountBuilder,
-    Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    LinuxIdMappingBuilder, LinuxNamespaceBuilder, LinuxNamespaceType, Mount, MountBuilder, Process,
+    ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 
 /// Where the launcher put things.
@@ -62,7 +62,12 @@ pub fn spec(sandbox: &SandboxSpec, at: &Placement<'_>) -> Result<Spec, OciSpecEr
     SpecBuilder::default()
         .version("1.2.0")
         .hostname(sandbox.hostname.clone())
-        .root(RootBuilder::default().path(at.rootfs).readonly(true).build()?)
+        .root(
+            RootBuilder::default()
+                .path(at.rootfs)
+                .readonly(true)
+                .build()?,
+        )
         .mounts(mounts()?)
         .process(process(sandbox)?)
         .linux(without_resources(linux.build()?))
@@ -99,10 +104,28 @@ fn mounts() -> Result<Vec<Mount>, OciSpecError> {
     };
     Ok(vec![
         mount("/proc", "proc", &["nosuid", "nodev", "noexec"])?,
-        mount("/dev", "tmpfs", &["nosuid", "noexec", "mode=755", "size=64k", "nr_inodes=64"])?,
-        mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"])?,
+        mount(
+            "/dev",
+            "tmpfs",
+            &["nosuid", "noexec", "mode=755", "size=64k", "nr_inodes=64"],
+        )?,
+        mount(
+            "/dev/pts",
+            "devpts",
+            &[
+                "nosuid",
+                "noexec",
+                "newinstance",
+                "ptmxmode=0666",
+                "mode=0620",
+            ],
+        )?,
         // A place for a task's own part of its scratch file system.
-        mount("/dev/shm", "tmpfs", &["nosuid", "nodev", "noexec", "ro", "mode=555", "size=4k"])?,
+        mount(
+            "/dev/shm",
+            "tmpfs",
+            &["nosuid", "nodev", "noexec", "ro", "mode=555", "size=4k"],
+        )?,
     ])
 }
 

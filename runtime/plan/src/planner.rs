@@ -17,8 +17,7 @@ use crate::task;
 /// `CAP_SYS_PTRACE`, `CAP_SYS_ADMIN`: what the init needs, in its own user
 /// namespace, to make a task's namespaces and mounts, to give its scratch
 /// directories away, to become its user, to read it back and to end it.
-const INIT_CAPABILITIES: u64 =
-    1 << 0 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 19 | 1 << 21;
+const INIT_CAPABILITIES: u64 = 1 << 0 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 19 | 1 << 21;
 
 /// User and group inside, where there is more than one id.
 const TASK_USER: u32 = 1000;
@@ -106,7 +105,12 @@ impl Plan {
             wall_time: inputs.policy.limits().wall_time(),
             output: inputs.policy.limits().output().get(),
             layers: layers::decide(inputs.policy, inputs.host),
-            warnings: inputs.policy.warnings().iter().map(ToString::to_string).collect(),
+            warnings: inputs
+                .policy
+                .warnings()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             filter_digest,
             policy_digest: inputs.policy.digest(),
         })
@@ -133,7 +137,9 @@ fn sandbox(inputs: &Inputs<'_>, hostname: String) -> Result<SandboxSpec, PlanErr
         ids: if root {
             IdSource::Lease { count: ID_COUNT }
         } else {
-            IdSource::Own { count: if user == 0 { 1 } else { ID_COUNT } }
+            IdSource::Own {
+                count: if user == 0 { 1 } else { ID_COUNT },
+            }
         },
         limits: group_limits(inputs.policy, host),
         init_capabilities: INIT_CAPABILITIES,
@@ -169,7 +175,11 @@ impl HostFacts {
         let ranges = self.subordinate.as_ref().is_some_and(|ids| {
             ids.usable() && ids.uid_count >= ID_COUNT && ids.gid_count >= ID_COUNT
         });
-        if self.is_host_root() || ranges { TASK_USER } else { 0 }
+        if self.is_host_root() || ranges {
+            TASK_USER
+        } else {
+            0
+        }
     }
 }
 
@@ -193,8 +203,13 @@ fn check_command(inputs: &Inputs<'_>) -> Result<(), PlanError> {
     // A pointer and a terminator for each string, as the kernel counts them.
     let each = size_of::<usize>() + 1;
     let variables = inputs.policy.env().iter();
-    let bytes = arguments.iter().map(|text| text.len() + each).sum::<usize>()
-        + variables.map(|(name, value)| name.len() + value.len() + 1 + each).sum::<usize>();
+    let bytes = arguments
+        .iter()
+        .map(|text| text.len() + each)
+        .sum::<usize>()
+        + variables
+            .map(|(name, value)| name.len() + value.len() + 1 + each)
+            .sum::<usize>();
     if bytes > ARGUMENTS {
         return Err(PlanError::ArgumentsTooLong {
             bytes,

@@ -62,7 +62,10 @@ pub fn steps(parts: &Parts<'_>) -> Result<Vec<RootfsStep>, PlanError> {
 /// Nothing can be mounted below a file.
 fn check_nesting(parts: &Parts<'_>) -> Result<(), PlanError> {
     let rules = parts.policy.mounts();
-    let files = rules.iter().zip(parts.mounts).filter(|(_, facts)| !facts.directory);
+    let files = rules
+        .iter()
+        .zip(parts.mounts)
+        .filter(|(_, facts)| !facts.directory);
     for (file, _) in files {
         let below = |rule: &&MountRule| {
             rule.target() != file.target() && rule.target().starts_with(file.target())
@@ -96,7 +99,15 @@ fn file(path: impl Into<String>, contents: impl Into<Vec<u8>>) -> RootfsStep {
 /// Mount points and generated files. Parents come before their children.
 fn skeleton(parts: &Parts<'_>) -> Vec<RootfsStep> {
     let mut directories: BTreeSet<String> = BTreeSet::new();
-    let fixed = ["/dev", "/proc", "/tmp", "/var/tmp", "/etc", HOME, "/run/lakekeep/scratch"];
+    let fixed = [
+        "/dev",
+        "/proc",
+        "/tmp",
+        "/var/tmp",
+        "/etc",
+        HOME,
+        "/run/lakekeep/scratch",
+    ];
     for path in fixed {
         with_parents(path, &mut directories);
     }
@@ -140,7 +151,9 @@ fn with_parents(path: &str, into: &mut BTreeSet<String>) {
 
 fn parent(path: &str, into: &mut BTreeSet<String>) {
     let above = Path::new(path).ancestors().skip(1);
-    let named = above.filter_map(Path::to_str).filter(|path| *path != "/" && !path.is_empty());
+    let named = above
+        .filter_map(Path::to_str)
+        .filter(|path| *path != "/" && !path.is_empty());
     into.extend(named.map(str::to_owned));
 }
 
@@ -159,9 +172,15 @@ fn generated(parts: &Parts<'_>) -> Vec<RootfsStep> {
         file("/etc/passwd", passwd),
         file("/etc/group", group),
         file("/etc/hostname", format!("{name}\n")),
-        file("/etc/hosts", format!("127.0.0.1 localhost {name}\n::1 localhost {name}\n")),
+        file(
+            "/etc/hosts",
+            format!("127.0.0.1 localhost {name}\n::1 localhost {name}\n"),
+        ),
         file("/etc/resolv.conf", "# no network\n"),
-        file("/etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n"),
+        file(
+            "/etc/nsswitch.conf",
+            "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n",
+        ),
     ];
     let cpus = match parts.processors {
         1 => "0\n".to_owned(),
@@ -169,9 +188,10 @@ fn generated(parts: &Parts<'_>) -> Vec<RootfsStep> {
     };
     let cpu_file = |name| file(format!("/sys/devices/system/cpu/{name}"), cpus.clone());
     steps.extend(CPU_FILES.map(cpu_file));
-    steps.extend(GENERATED_PROC.map(|name| {
-        file(format!("/run/lakekeep/proc/{name}"), proc_file(name, parts))
-    }));
+    steps.extend(
+        GENERATED_PROC
+            .map(|name| file(format!("/run/lakekeep/proc/{name}"), proc_file(name, parts))),
+    );
     steps
 }
 

@@ -60,7 +60,12 @@ pub fn filter(policy: &Policy, host: &HostFacts, explain: bool) -> Result<Filter
 
 /// The task's specification.
 pub fn spec(inputs: &Inputs<'_>, filter: Filter, hostname: &str) -> TaskSpec {
-    let Inputs { policy, host, command, .. } = *inputs;
+    let Inputs {
+        policy,
+        host,
+        command,
+        ..
+    } = *inputs;
     let user = host.task_user();
     TaskSpec {
         arguments: command.arguments.clone(),
@@ -108,24 +113,45 @@ fn environment(policy: &Policy, command: &Command) -> Vec<Vec<u8>> {
         .iter()
         .filter(|(name, _)| !policy.env().contains_key(*name))
         .map(|(name, value)| format!("{name}={value}").into_bytes());
-    let given = policy.env().iter().map(|(name, value)| format!("{name}={value}").into_bytes());
+    let given = policy
+        .env()
+        .iter()
+        .map(|(name, value)| format!("{name}={value}").into_bytes());
     own.chain(given).collect()
 }
 
 fn scratch(policy: &Policy, mounts: &[MountFacts]) -> Scratch {
-    let places = [("/tmp", 0o1777), ("/var/tmp", 0o1777), ("/dev/shm", 0o1777), (HOME, 0o700)];
+    let places = [
+        ("/tmp", 0o1777),
+        ("/var/tmp", 0o1777),
+        ("/dev/shm", 0o1777),
+        (HOME, 0o700),
+    ];
     let rules = policy.mounts();
     // A mount on one of these places takes it over.
     let mounted = |path: &str| rules.iter().any(|rule| rule.target().as_str() == path);
-    let places: Vec<(&str, u32)> = places.into_iter().filter(|(path, _)| !mounted(path)).collect();
-    let below = |target: &str| places.iter().any(|(path, _)| target.starts_with(&format!("{path}/")));
-    let kept = rules.iter().zip(mounts).map(|(rule, facts)| (rule.target().as_str(), facts.directory));
+    let places: Vec<(&str, u32)> = places
+        .into_iter()
+        .filter(|(path, _)| !mounted(path))
+        .collect();
+    let below = |target: &str| {
+        places
+            .iter()
+            .any(|(path, _)| target.starts_with(&format!("{path}/")))
+    };
+    let kept = rules
+        .iter()
+        .zip(mounts)
+        .map(|(rule, facts)| (rule.target().as_str(), facts.directory));
     Scratch {
         size: policy.limits().scratch_size().get(),
         inodes: policy.limits().scratch_inodes(),
         // A function computes; it has no business running what it wrote.
         executable: policy.preset() != Preset::Udf,
-        directories: places.iter().map(|(path, mode)| ((*path).to_owned(), *mode)).collect(),
+        directories: places
+            .iter()
+            .map(|(path, mode)| ((*path).to_owned(), *mode))
+            .collect(),
         kept: kept
             .filter(|(target, _)| below(target))
             .map(|(target, directory)| (target.to_owned(), directory))
@@ -166,11 +192,16 @@ fn landlock(policy: &Policy, host: &HostFacts) -> Option<LandlockRules> {
     if layers::refusal(lakekeep_policy::Layer::Landlock, policy, host).is_some() {
         return None;
     }
-    let writable = policy.mounts().iter().filter(|mount| mount.mode() == MountMode::ReadWrite);
+    let writable = policy
+        .mounts()
+        .iter()
+        .filter(|mount| mount.mode() == MountMode::ReadWrite);
     Some(LandlockRules {
         abi: host.landlock_abi,
         read: vec!["/".to_owned()],
-        write: writable.map(|mount| mount.target().as_str().to_owned()).collect(),
+        write: writable
+            .map(|mount| mount.target().as_str().to_owned())
+            .collect(),
         devices: vec!["/dev".to_owned()],
     })
 }

@@ -18,7 +18,8 @@ impl Plan {
             show_contents(step);
         }
         let mut task = json!(self.task);
-        task["filter"] = json!({ "digest": self.filter_digest, "instructions": self.task.filter.len() / 8 });
+        task["filter"] =
+            json!({ "digest": self.filter_digest, "instructions": self.task.filter.len() / 8 });
         task["arguments"] = json!(self.arguments());
         task["environment"] = json!(self.variable_names());
         task["explain"] = json!(self.task.explain.is_some());
@@ -36,10 +37,16 @@ impl Plan {
     /// The plan as numbered steps, in the order in which they are taken.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let mut steps = vec![self.ids_text(), "new network namespace, loopback up".to_owned()];
+        let mut steps = vec![
+            self.ids_text(),
+            "new network namespace, loopback up".to_owned(),
+        ];
         steps.extend(self.sandbox.rootfs.iter().map(rootfs_text));
         steps.push(self.group_text());
-        steps.push("libcontainer: user, pid, mount, ipc, uts, cgroup namespaces; /proc, /dev; pivot".to_owned());
+        steps.push(
+            "libcontainer: user, pid, mount, ipc, uts, cgroup namespaces; /proc, /dev; pivot"
+                .to_owned(),
+        );
         steps.push("seal the init, read it back, exec it from a sealed memfd".to_owned());
         steps.extend(self.task_text());
         let mut text = String::new();
@@ -63,7 +70,9 @@ impl Plan {
 
     fn ids_text(&self) -> String {
         match self.sandbox.ids {
-            IdSource::Lease { count } => format!("lease {count} host ids that no other sandbox has"),
+            IdSource::Lease { count } => {
+                format!("lease {count} host ids that no other sandbox has")
+            }
             IdSource::Own { count } => format!("map {count} of the caller's own ids"),
         }
     }
@@ -86,15 +95,30 @@ impl Plan {
                 "all empty but processes, {:?}, read-only {:?}, generated {:?}",
                 task.proc.shown,
                 task.proc.read_only,
-                task.proc.replaced.iter().map(|(name, _)| name).collect::<Vec<_>>()
+                task.proc
+                    .replaced
+                    .iter()
+                    .map(|(name, _)| name)
+                    .collect::<Vec<_>>()
             ),
         };
         let mut steps = vec![
             "task: new pid, mount, ipc, uts, cgroup namespaces".to_owned(),
             format!("task: own /proc, {view}"),
-            format!("task: scratch of {} bytes, {} inodes at {}", task.scratch.size, task.scratch.inodes, places(&task.scratch.directories)),
-            format!("task: limits {:?}, {} processors, oom score {}", task.limits, task.processors, task.oom_score_adj),
-            format!("task: empty keyring, no capabilities, user {} group {}, no new privileges", task.user, task.group),
+            format!(
+                "task: scratch of {} bytes, {} inodes at {}",
+                task.scratch.size,
+                task.scratch.inodes,
+                places(&task.scratch.directories)
+            ),
+            format!(
+                "task: limits {:?}, {} processors, oom score {}",
+                task.limits, task.processors, task.oom_score_adj
+            ),
+            format!(
+                "task: empty keyring, no capabilities, user {} group {}, no new privileges",
+                task.user, task.group
+            ),
         ];
         if task.refuse_executable_gain {
             steps.push("task: no memory becomes executable".to_owned());
@@ -105,9 +129,18 @@ impl Plan {
                 rules.abi, rules.read, rules.write, rules.devices
             ));
         }
-        steps.push(format!("task: seccomp filter {} ({} instructions)", self.filter_digest, task.filter.len() / 8));
+        steps.push(format!(
+            "task: seccomp filter {} ({} instructions)",
+            self.filter_digest,
+            task.filter.len() / 8
+        ));
         steps.push("task: read back, then go".to_owned());
-        steps.push(format!("task: exec {:?} in {}, variables {:?}", self.arguments(), task.working_directory, self.variable_names()));
+        steps.push(format!(
+            "task: exec {:?} in {}, variables {:?}",
+            self.arguments(),
+            task.working_directory,
+            self.variable_names()
+        ));
         steps
     }
 
@@ -143,14 +176,26 @@ fn rootfs_text(step: &RootfsStep) -> String {
     match step {
         RootfsStep::Directory { path, mode } => format!("root: directory {path} {mode:o}"),
         RootfsStep::Symlink { path, target } => format!("root: link {path} -> {target}"),
-        RootfsStep::File { path, contents, mode } => {
+        RootfsStep::File {
+            path,
+            contents,
+            mode,
+        } => {
             format!("root: file {path} {mode:o}, {} bytes", contents.len())
         }
         RootfsStep::Image { folder } => format!("root: image {folder} below, read-only"),
-        RootfsStep::Bind { source, target, read_only, executable, owner } => {
+        RootfsStep::Bind {
+            source,
+            target,
+            read_only,
+            executable,
+            owner,
+        } => {
             let access = if *read_only { "read-only" } else { "WRITABLE" };
             let exec = if *executable { "" } else { ", noexec" };
-            let owner = owner.map_or(String::new(), |(user, group)| format!(", owner shown as {user}:{group}"));
+            let owner = owner.map_or(String::new(), |(user, group)| {
+                format!(", owner shown as {user}:{group}")
+            });
             format!("root: bind {source} at {target}, {access}, nosuid, nodev{exec}{owner}")
         }
     }

@@ -62,8 +62,14 @@ fn command() -> Command {
 
 fn plan(policy: &Policy, host: &HostFacts, image: &ImageFacts) -> Result<Plan, PlanError> {
     let mounts = [
-        MountFacts { directory: false, owner: (0, 0) },
-        MountFacts { directory: true, owner: (1001, 1001) },
+        MountFacts {
+            directory: false,
+            owner: (0, 0),
+        },
+        MountFacts {
+            directory: true,
+            owner: (1001, 1001),
+        },
     ];
     Plan::new(&Inputs {
         policy,
@@ -76,7 +82,9 @@ fn plan(policy: &Policy, host: &HostFacts, image: &ImageFacts) -> Result<Plan, P
 }
 
 fn hold(name: &str, found: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name);
     if std::env::var_os("LAKEKEEP_UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, found).unwrap();
     }
@@ -89,7 +97,10 @@ fn hold(name: &str, found: &str) {
 
 #[test]
 fn plans_of_every_preset_as_root_and_rootless() {
-    for (who, host) in [("root", HostFacts::example_root()), ("rootless", HostFacts::example_rootless())] {
+    for (who, host) in [
+        ("root", HostFacts::example_root()),
+        ("rootless", HostFacts::example_rootless()),
+    ] {
         for preset in ["udf", "notebook", "general"] {
             let plan = plan(&policy(preset), &host, &host_image()).unwrap();
             hold(&format!("{who}-{preset}.txt"), &plan.to_text());
@@ -99,15 +110,28 @@ fn plans_of_every_preset_as_root_and_rootless() {
 
 #[test]
 fn a_whole_plan_as_json() {
-    let plan = plan(&policy("udf"), &HostFacts::example_root(), &folder_image(Vec::new())).unwrap();
+    let plan = plan(
+        &policy("udf"),
+        &HostFacts::example_root(),
+        &folder_image(Vec::new()),
+    )
+    .unwrap();
     hold("root-udf-folder.json", &format!("{:#}\n", plan.to_json()));
 }
 
 #[test]
 fn no_form_of_a_plan_shows_a_variables_value() {
-    let plan = plan(&policy("general"), &HostFacts::example_root(), &host_image()).unwrap();
+    let plan = plan(
+        &policy("general"),
+        &HostFacts::example_root(),
+        &host_image(),
+    )
+    .unwrap();
     for text in [plan.to_text(), plan.to_json().to_string()] {
-        assert!(text.contains("TOKEN") && !text.contains("never-shown"), "{text}");
+        assert!(
+            text.contains("TOKEN") && !text.contains("never-shown"),
+            "{text}"
+        );
     }
 }
 
@@ -127,7 +151,12 @@ fn limits_beyond_the_host_are_refused() {
     let mut host = HostFacts::example_root();
     host.memory_total = 128 << 20;
     let error = plan(&policy("general"), &host, &host_image()).unwrap_err();
-    assert!(error.to_string().starts_with("limits.memory is 256MiB, this host has 128MiB"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("limits.memory is 256MiB, this host has 128MiB"),
+        "{error}"
+    );
     let mut host = HostFacts::example_root();
     host.online_cpus = 1;
     let error = plan(&policy("general"), &host, &host_image()).unwrap_err();
@@ -150,7 +179,10 @@ fn a_floor_that_cannot_be_met_refuses() {
         id: "0123456789abcdef",
     };
     let error = Plan::new(&inputs).unwrap_err().to_string();
-    assert!(error.contains("memory_limit") && error.contains("lakekeep doctor"), "{error}");
+    assert!(
+        error.contains("memory_limit") && error.contains("lakekeep doctor"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -158,7 +190,10 @@ fn commands_that_no_kernel_takes_are_refused() {
     let host = HostFacts::example_root();
     let policy = Policy::check(PolicyDoc::default()).unwrap();
     let refused = |arguments: Vec<Vec<u8>>| {
-        let command = Command { arguments, ..command() };
+        let command = Command {
+            arguments,
+            ..command()
+        };
         let inputs = Inputs {
             policy: &policy,
             host: &host,
@@ -171,8 +206,14 @@ fn commands_that_no_kernel_takes_are_refused() {
     };
     assert!(matches!(refused(vec![]), PlanError::NoCommand));
     assert!(matches!(refused(vec![Vec::new()]), PlanError::NoCommand));
-    assert!(matches!(refused(vec![b"a\0b".to_vec()]), PlanError::NulByte { .. }));
-    assert!(matches!(refused(vec![vec![b'x'; 128 * 1024]]), PlanError::ArgumentTooLong { index: 0, .. }));
+    assert!(matches!(
+        refused(vec![b"a\0b".to_vec()]),
+        PlanError::NulByte { .. }
+    ));
+    assert!(matches!(
+        refused(vec![vec![b'x'; 128 * 1024]]),
+        PlanError::ArgumentTooLong { index: 0, .. }
+    ));
     let many = vec![vec![b'x'; 100_000]; 20];
     assert!(matches!(refused(many), PlanError::ArgumentsTooLong { .. }));
 }

@@ -34,7 +34,9 @@ pub enum ProtocolError {
         errno: Errno,
     },
     /// The peer is of another build.
-    #[error("frame of protocol version {0}, this is version {VERSION}; install lakekeep's binaries together")]
+    #[error(
+        "frame of protocol version {0}, this is version {VERSION}; install lakekeep's binaries together"
+    )]
     Version(u8),
     /// Larger than any frame may be.
     #[error("frame body of {0} bytes is over the limit of {MAX_BODY}")]
@@ -121,11 +123,12 @@ fn split(
     match *header {
         [VERSION, BODY_INLINE] => Ok((inline.to_vec(), descriptors)),
         [VERSION, BODY_IN_MEMFD] if inline.is_empty() => {
-            let file = descriptors
-                .pop()
-                .ok_or(ProtocolError::Malformed("body announced in a memfd that is missing"))?;
-            let body = memfd::read_sealed(file, MAX_BODY)
-                .map_err(|_| ProtocolError::Malformed("body in a file that is not sealed or too large"))?;
+            let file = descriptors.pop().ok_or(ProtocolError::Malformed(
+                "body announced in a memfd that is missing",
+            ))?;
+            let body = memfd::read_sealed(file, MAX_BODY).map_err(|_| {
+                ProtocolError::Malformed("body in a file that is not sealed or too large")
+            })?;
             Ok((body, descriptors))
         }
         [VERSION, _] => Err(ProtocolError::Malformed("unknown body kind")),
@@ -186,7 +189,10 @@ mod tests {
     fn a_body_over_the_limit_is_not_sent() {
         let (left, _right) = ends();
         let text = "x".repeat(MAX_BODY);
-        assert!(matches!(left.send(&text, &[]), Err(ProtocolError::TooLarge(_))));
+        assert!(matches!(
+            left.send(&text, &[]),
+            Err(ProtocolError::TooLarge(_))
+        ));
     }
 
     #[test]

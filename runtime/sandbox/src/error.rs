@@ -10,7 +10,9 @@ use lakekeep_sys::Errno;
 #[non_exhaustive]
 pub enum SandboxError {
     /// The launcher's program is not where it should be.
-    #[error("lakekeep-launcher is neither beside {beside} nor in ../libexec/lakekeep; install both programs together")]
+    #[error(
+        "lakekeep-launcher is neither beside {beside} nor in ../libexec/lakekeep; install both programs together"
+    )]
     NoLauncher {
         /// This program's folder.
         beside: String,
@@ -31,7 +33,9 @@ pub enum SandboxError {
         words: String,
     },
     /// The launcher did not answer.
-    #[error("the launcher did not answer within {seconds} s and was ended; the host may be overloaded")]
+    #[error(
+        "the launcher did not answer within {seconds} s and was ended; the host may be overloaded"
+    )]
     LauncherSilent {
         /// How long it was waited for.
         seconds: u64,
@@ -47,7 +51,9 @@ pub enum SandboxError {
         remedy: String,
     },
     /// The init ended without saying how the task ended.
-    #[error("the sandbox ended before its task: its init was killed, or the host ran out of memory")]
+    #[error(
+        "the sandbox ended before its task: its init was killed, or the host ran out of memory"
+    )]
     SandboxEnded,
     /// A peer said something that has no place there.
     #[error("{peer} answered out of turn; this is a bug, please report it")]
@@ -56,7 +62,9 @@ pub enum SandboxError {
         peer: &'static str,
     },
     /// A layer does not hold, although it should.
-    #[error("{layer} could not be enforced: {found}; the sandbox was destroyed. Run `lakekeep doctor`")]
+    #[error(
+        "{layer} could not be enforced: {found}; the sandbox was destroyed. Run `lakekeep doctor`"
+    )]
     NotEnforced {
         /// The layer.
         layer: &'static str,
@@ -87,7 +95,10 @@ impl SandboxError {
     pub(crate) fn launch(failure: &Failure, plan: &Plan) -> Self {
         let (what, remedy) = match failure.step {
             LaunchStep::Rootfs(index) => rootfs(index, failure.errno, plan),
-            step => (launch_step(step).to_owned(), launch_remedy(step, failure.errno).to_owned()),
+            step => (
+                launch_step(step).to_owned(),
+                launch_remedy(step, failure.errno).to_owned(),
+            ),
         };
         let detail = match failure.detail.as_str() {
             "" => String::new(),
@@ -144,7 +155,9 @@ fn launch_remedy(step: LaunchStep, errno: i32) -> &'static str {
         }
         (LaunchStep::StateDirectory, ENOSPC) => "; the launcher's tmpfs is full",
         (_, ENOMEM) => "; the host is out of memory",
-        (_, ENOSPC) => "; a limit of user namespaces or cgroups is reached: see user.max_*_namespaces",
+        (_, ENOSPC) => {
+            "; a limit of user namespaces or cgroups is reached: see user.max_*_namespaces"
+        }
         _ => "",
     }
 }
@@ -161,10 +174,17 @@ fn rootfs(index: u16, errno: i32, plan: &Plan) -> (String, String) {
             };
             (format!("mounting {source} at {target}"), remedy)
         }
-        Some(RootfsStep::Image { folder }) => (format!("using {folder} as the image"), String::new()),
-        Some(RootfsStep::Directory { path, .. } | RootfsStep::File { path, .. } | RootfsStep::Symlink { path, .. }) => {
-            (format!("making {path} of the root file system"), String::new())
+        Some(RootfsStep::Image { folder }) => {
+            (format!("using {folder} as the image"), String::new())
         }
+        Some(
+            RootfsStep::Directory { path, .. }
+            | RootfsStep::File { path, .. }
+            | RootfsStep::Symlink { path, .. },
+        ) => (
+            format!("making {path} of the root file system"),
+            String::new(),
+        ),
         None => ("making the root file system".to_owned(), String::new()),
     }
 }

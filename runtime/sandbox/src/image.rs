@@ -9,7 +9,9 @@ use lakekeep_sys::{Errno, mount};
 use rustix::fs::FileType;
 
 /// What of `/` a sandbox of the host image is shown.
-const TOP: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
+const TOP: [&str; 7] = [
+    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32",
+];
 
 /// What of /etc it is shown: no secret, no name of the host or its users.
 const ETC: [&str; 20] = [
@@ -124,7 +126,9 @@ fn host(interpreter: Option<&Path>) -> Result<HostImage, ImageError> {
     let mut image = HostImage::default();
     for path in TOP {
         match std::fs::read_link(path) {
-            Ok(target) => image.links.push((path.to_owned(), target.display().to_string())),
+            Ok(target) => image
+                .links
+                .push((path.to_owned(), target.display().to_string())),
             Err(_) if Path::new(path).is_dir() => image.directories.push(path.to_owned()),
             Err(_) => {}
         }
@@ -159,7 +163,8 @@ fn etc() -> Vec<String> {
 /// The prefix of an interpreter that lies outside of what is shown anyway:
 /// `/opt/py/bin/python3` → `/opt/py`.
 fn prefix(program: &Path) -> Result<Option<String>, ImageError> {
-    let real = std::fs::canonicalize(program).map_err(|error| missing(INTERPRETER, program, &error))?;
+    let real =
+        std::fs::canonicalize(program).map_err(|error| missing(INTERPRETER, program, &error))?;
     if TOP.iter().any(|top| real.starts_with(top)) {
         return Ok(None);
     }
@@ -235,7 +240,10 @@ fn link(what: &'static str, path: &Path) -> ImageError {
     ImageError::Link {
         what,
         path: path.display().to_string(),
-        real: real.unwrap_or_else(|_| PathBuf::from("(it leads nowhere)")).display().to_string(),
+        real: real
+            .unwrap_or_else(|_| PathBuf::from("(it leads nowhere)"))
+            .display()
+            .to_string(),
     }
 }
 

@@ -71,7 +71,9 @@ impl Launcher {
         let request = LauncherRequest::Create(Box::new(plan.sandbox.clone()));
         let (created, pidfd) = match self.ask(&request, &[theirs.as_fd()])? {
             (LauncherReply::Created(created), mut descriptors) => (created, descriptors.pop()),
-            (LauncherReply::Failed(failure), _) => return Err(SandboxError::launch(&failure, &plan)),
+            (LauncherReply::Failed(failure), _) => {
+                return Err(SandboxError::launch(&failure, &plan));
+            }
             _ => return Err(SandboxError::OutOfTurn { peer: "launcher" }),
         };
         drop(theirs);
@@ -95,7 +97,9 @@ impl Launcher {
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<(LauncherReply, Vec<OwnedFd>), SandboxError> {
         let Some(channel) = &self.channel else {
-            return Err(SandboxError::LauncherEnded { words: String::new() });
+            return Err(SandboxError::LauncherEnded {
+                words: String::new(),
+            });
         };
         if channel.send(request, descriptors).is_err() {
             return Err(self.ended());
@@ -212,7 +216,8 @@ fn arguments(host: &HostFacts) -> Vec<String> {
 
 /// Whether something can be read before `patience` is over.
 pub(crate) fn readable(fd: BorrowedFd<'_>, patience: Duration) -> Result<bool, SandboxError> {
-    let timeout = Timespec::try_from(patience).map_err(|_| SandboxError::OutOfTurn { peer: "clock" })?;
+    let timeout =
+        Timespec::try_from(patience).map_err(|_| SandboxError::OutOfTurn { peer: "clock" })?;
     loop {
         let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
         match poll(&mut fds, Some(&timeout)) {
@@ -222,4 +227,3 @@ pub(crate) fn readable(fd: BorrowedFd<'_>, patience: Duration) -> Result<bool, S
         }
     }
 }
-

@@ -39,6 +39,7 @@ mod verdict;
 
 pub use error::SandboxError;
 pub use image::ImageError;
+pub use lakekeep_sys::error::chain;
 pub use launcher::{Launcher, state_directory};
 pub use planning::{PlanningError, plan_for};
 pub use receipt::{LayerReceipt, LayerState, Receipt};

@@ -45,13 +45,35 @@ pub fn inspect(pid: u32) -> Result<Vec<LayerReceipt>, LiveError> {
     ];
     let mut layers: Vec<LayerReceipt> = namespaces
         .iter()
-        .map(|(name, its, own)| layer(name, its != own, json!({ "process": its, "here": own }), "it is this one's"))
+        .map(|(name, its, own)| {
+            layer(
+                name,
+                its != own,
+                json!({ "process": its, "here": own }),
+                "it is this one's",
+            )
+        })
         .collect();
     let sets = status.capabilities;
-    layers.push(layer("capabilities", sets.none(), json!({ "effective": sets.effective, "bounding": sets.bounding }), "it has or can get some"));
-    layers.push(layer("no_new_privileges", status.no_new_privileges, json!(true), "not set"));
+    layers.push(layer(
+        "capabilities",
+        sets.none(),
+        json!({ "effective": sets.effective, "bounding": sets.bounding }),
+        "it has or can get some",
+    ));
+    layers.push(layer(
+        "no_new_privileges",
+        status.no_new_privileges,
+        json!(true),
+        "not set",
+    ));
     let filters = json!({ "mode": status.seccomp_mode, "filters": status.seccomp_filters });
-    layers.push(layer("seccomp", status.seccomp_mode == 2, filters, "no filter"));
+    layers.push(layer(
+        "seccomp",
+        status.seccomp_mode == 2,
+        filters,
+        "no filter",
+    ));
     let own_user = rustix::process::geteuid().as_raw();
     let apart = !status.users.contains(&0) && !status.users.contains(&own_user);
     let ids = json!({ "user": status.users[1], "group": status.groups[1] });
@@ -62,8 +84,16 @@ pub fn inspect(pid: u32) -> Result<Vec<LayerReceipt>, LiveError> {
 fn layer(name: &str, holds: bool, value: serde_json::Value, otherwise: &str) -> LayerReceipt {
     LayerReceipt {
         layer: name.to_owned(),
-        state: if holds { LayerState::Enforced } else { LayerState::Unenforced },
-        value: if holds { value } else { serde_json::Value::Null },
+        state: if holds {
+            LayerState::Enforced
+        } else {
+            LayerState::Unenforced
+        },
+        value: if holds {
+            value
+        } else {
+            serde_json::Value::Null
+        },
         reason: (!holds).then(|| otherwise.to_owned()),
     }
 }

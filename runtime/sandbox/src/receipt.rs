@@ -4,8 +4,8 @@ use lakekeep_plan::{Enforcement, Plan};
 use lakekeep_policy::Layer;
 use lakekeep_protocol::facts::TaskFacts;
 use lakekeep_protocol::launch::Created;
-use lakekeep_sys::readback::NamespaceIds;
 use lakekeep_protocol::task::ResourceKind;
+use lakekeep_sys::readback::NamespaceIds;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -71,7 +71,15 @@ pub(crate) fn build(
     let evidence = Evidence {
         plan,
         created,
-        own: [own.user, own.mount, own.pid, own.network, own.ipc, own.uts, own.cgroup],
+        own: [
+            own.user,
+            own.mount,
+            own.pid,
+            own.network,
+            own.ipc,
+            own.uts,
+            own.cgroup,
+        ],
         task,
     };
     let layers = plan.layers.iter().map(|planned| {
@@ -99,7 +107,10 @@ pub(crate) fn build(
     if unmapped > 0 {
         warnings.push(format!("{unmapped} mounts are on file systems whose owners cannot be mapped: their files belong to nobody inside"));
     }
-    if let Some(groups) = task.map(|task| &task.process.supplementary_groups).filter(|groups| !groups.is_empty()) {
+    if let Some(groups) = task
+        .map(|task| &task.process.supplementary_groups)
+        .filter(|groups| !groups.is_empty())
+    {
         warnings.push(format!("the caller's {} supplementary groups could not be dropped: files that they may read, the sandbox may read", groups.len()));
     }
     Receipt {
@@ -123,11 +134,14 @@ const CGROUP: usize = 6;
 impl Evidence<'_> {
     /// What was found of a layer that the plan enforces, or why it did not hold.
     fn of(&self, layer: &str) -> Result<Value, String> {
-        let layer: Layer = layer.parse().map_err(|_| "unknown to this version".to_owned())?;
+        let layer: Layer = layer
+            .parse()
+            .map_err(|_| "unknown to this version".to_owned())?;
         match (self.value(layer), layer) {
-            (Value::Null, Layer::SwapLimit) => {
-                Err("the kernel does not account for swap: boot with swapaccount=1, or without swap".to_owned())
-            }
+            (Value::Null, Layer::SwapLimit) => Err(
+                "the kernel does not account for swap: boot with swapaccount=1, or without swap"
+                    .to_owned(),
+            ),
             (Value::Null, _) => Err("the task did not start".to_owned()),
             (value, _) => Ok(value),
         }
@@ -143,7 +157,9 @@ impl Evidence<'_> {
             Layer::IpcNamespace => self.namespace(IPC),
             Layer::UtsNamespace => self.namespace(UTS),
             Layer::CgroupNamespace => self.namespace(CGROUP),
-            Layer::IdRange => json!({ "first": self.created.id_range.0, "count": self.created.id_range.1 }),
+            Layer::IdRange => {
+                json!({ "first": self.created.id_range.0, "count": self.created.id_range.1 })
+            }
             Layer::MemoryLimit => json!(self.created.limits.memory),
             Layer::SwapLimit => json!(self.created.limits.swap),
             Layer::CpuLimit => json!({
@@ -180,7 +196,13 @@ impl Evidence<'_> {
                 "instructions": plan.filter.len() / 8,
             }),
             // 3 and above are the setup's, and close at exec.
-            Layer::Descriptors => json!(process.descriptors.iter().filter(|fd| **fd < 3).collect::<Vec<_>>()),
+            Layer::Descriptors => json!(
+                process
+                    .descriptors
+                    .iter()
+                    .filter(|fd| **fd < 3)
+                    .collect::<Vec<_>>()
+            ),
             Layer::Landlock => json!({ "abi": plan.landlock.as_ref().map(|rules| rules.abi) }),
             Layer::ReadOnlyRoot => json!({ "writable": task.writable }),
             Layer::MaskedProc if plan.proc.only_processes => json!({ "subset": "pid" }),
@@ -196,14 +218,21 @@ impl Evidence<'_> {
             Layer::OomScore => json!(task.oom_score_adj),
             Layer::ScratchLimit => json!({ "bytes": task.scratch.0, "inodes": task.scratch.1 }),
             Layer::OutputLimit => json!(self.plan.output),
-            Layer::WallTimeLimit => json!(self.plan.wall_time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))),
+            Layer::WallTimeLimit => json!(
+                self.plan
+                    .wall_time
+                    .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+            ),
             _ => Value::Bool(true),
         }
     }
 }
 
 fn rlimit(task: &TaskFacts, kind: ResourceKind) -> Option<u64> {
-    task.limits.iter().find(|(limit, _)| *limit == kind).and_then(|(_, value)| *value)
+    task.limits
+        .iter()
+        .find(|(limit, _)| *limit == kind)
+        .and_then(|(_, value)| *value)
 }
 
 /// Refuses a sandbox whose cgroup does not hold what the plan says.
@@ -215,13 +244,18 @@ pub(crate) fn check_limits(plan: &Plan, created: &Created) -> Result<(), Sandbox
     let found = &created.limits;
     // The kernel rounds memory down to a page, of at most 64 KiB.
     let memory = (wanted.memory, found.memory);
-    if !holds(memory, |wanted, found| found <= wanted && wanted - found < PAGE) {
+    if !holds(memory, |wanted, found| {
+        found <= wanted && wanted - found < PAGE
+    }) {
         return Err(not_enforced("memory_limit", memory));
     }
     for (layer, pair) in [
         ("cpu_limit", (wanted.cpu_quota_us, found.cpu_quota_us)),
         // Where swap is not accounted for, the receipt says so.
-        ("swap_limit", (wanted.swap.filter(|_| found.swap.is_some()), found.swap)),
+        (
+            "swap_limit",
+            (wanted.swap.filter(|_| found.swap.is_some()), found.swap),
+        ),
         ("pids_limit", (wanted.pids, found.pids)),
     ] {
         if !holds(pair, |wanted, found| wanted == found) {

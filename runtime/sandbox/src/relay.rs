@@ -85,8 +85,15 @@ impl Console {
     ///
     /// # Errors
     /// When the signals cannot be blocked or a descriptor not be copied.
-    pub fn terminal(input: OwnedFd, output: OwnedFd, window: OwnedFd) -> Result<Self, SandboxError> {
-        let copy = |fd: &OwnedFd| fd.try_clone().map_err(|_| SandboxError::kernel("dup")(Errno::MFILE));
+    pub fn terminal(
+        input: OwnedFd,
+        output: OwnedFd,
+        window: OwnedFd,
+    ) -> Result<Self, SandboxError> {
+        let copy = |fd: &OwnedFd| {
+            fd.try_clone()
+                .map_err(|_| SandboxError::kernel("dup")(Errno::MFILE))
+        };
         // The task's side of both is the terminal, which is known once it started.
         let placeholder = copy(&window)?;
         let second = copy(&window)?;
@@ -128,13 +135,19 @@ pub(crate) fn attend(
     interaction: Interaction,
 ) -> Result<(Exited, Interference), SandboxError> {
     if let Some(controller) = &interaction.controller {
-        console.connect(controller).map_err(SandboxError::kernel("dup"))?;
+        console
+            .connect(controller)
+            .map_err(SandboxError::kernel("dup"))?;
     }
     let timer = interaction.deadline.map(signal::timer).transpose();
     let mut relay = Relay {
         sandbox,
         input: console.input.map(|(from, to)| Pump::new(from, to)),
-        outputs: console.outputs.into_iter().map(|(from, to)| Pump::new(from, to)).collect(),
+        outputs: console
+            .outputs
+            .into_iter()
+            .map(|(from, to)| Pump::new(from, to))
+            .collect(),
         window: console.window.zip(interaction.controller),
         signals: console.signals,
         timer: timer.map_err(SandboxError::kernel("timerfd"))?,
@@ -194,14 +207,29 @@ impl Relay<'_> {
         let mut sources: Vec<(Source, BorrowedFd<'_>, PollFlags)> = Vec::new();
         if self.exited.is_none() {
             sources.push((Source::Init, self.sandbox.init.as_fd(), PollFlags::IN));
-            sources.push((Source::Launcher, self.sandbox.launcher.as_fd(), PollFlags::IN));
-            sources.extend(self.timer.iter().map(|fd| (Source::Timer, fd.as_fd(), PollFlags::IN)));
+            sources.push((
+                Source::Launcher,
+                self.sandbox.launcher.as_fd(),
+                PollFlags::IN,
+            ));
+            sources.extend(
+                self.timer
+                    .iter()
+                    .map(|fd| (Source::Timer, fd.as_fd(), PollFlags::IN)),
+            );
             let input = self.input.as_ref().and_then(Pump::waits_for);
             sources.extend(input.map(|(fd, flags)| (Source::Input, fd, flags)));
         }
-        sources.extend(self.signals.iter().map(|fd| (Source::Signals, fd.as_fd(), PollFlags::IN)));
+        sources.extend(
+            self.signals
+                .iter()
+                .map(|fd| (Source::Signals, fd.as_fd(), PollFlags::IN)),
+        );
         for (index, pump) in self.outputs.iter().enumerate() {
-            sources.extend(pump.waits_for().map(|(fd, flags)| (Source::Output(index), fd, flags)));
+            sources.extend(
+                pump.waits_for()
+                    .map(|(fd, flags)| (Source::Output(index), fd, flags)),
+            );
         }
         let mut fds: Vec<PollFd<'_>> = sources
             .iter()
@@ -211,7 +239,10 @@ impl Relay<'_> {
             Err(Errno::INTR) => return Ok(Vec::new()),
             other => other.map_err(SandboxError::kernel("poll"))?,
         };
-        let ready = sources.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
+        let ready = sources
+            .iter()
+            .zip(&fds)
+            .filter(|(_, fd)| !fd.revents().is_empty());
         Ok(ready.map(|((source, ..), _)| *source).collect())
     }
 
@@ -234,8 +265,10 @@ impl Relay<'_> {
             if signal == SIGWINCH
                 && let Some((window, controller)) = &self.window
             {
-                let size = rustix::termios::tcgetwinsize(window).map_err(SandboxError::kernel("TIOCGWINSZ"))?;
-                pty::resize(controller, size.ws_row, size.ws_col).map_err(SandboxError::kernel("TIOCSWINSZ"))?;
+                let size = rustix::termios::tcgetwinsize(window)
+                    .map_err(SandboxError::kernel("TIOCGWINSZ"))?;
+                pty::resize(controller, size.ws_row, size.ws_col)
+                    .map_err(SandboxError::kernel("TIOCSWINSZ"))?;
             } else if self.exited.is_none() {
                 let request = InitRequest::Signal { task: TASK, signal };
                 self.sandbox.init.send(&request, &[])?;

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use lakekeep_protocol::InitRequest;
 use lakekeep_protocol::facts::{GroupUsageFacts, TaskFacts};
 use lakekeep_protocol::task::{Exited, TaskFailure};
-use lakekeep_protocol::InitRequest;
 use serde::Serialize;
 
 use crate::error::SandboxError;
@@ -30,7 +30,13 @@ impl Stdio {
     /// # Errors
     /// When /dev/null cannot be opened.
     pub fn null() -> std::io::Result<Self> {
-        let null = || File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from);
+        let null = || {
+            File::options()
+                .read(true)
+                .write(true)
+                .open("/dev/null")
+                .map(OwnedFd::from)
+        };
         Ok(Self::Given([null()?, null()?, null()?]))
     }
 
@@ -130,10 +136,15 @@ impl Task {
                 let facts = facts.clone();
                 let interaction = Interaction {
                     controller: controller.take(),
-                    deadline: self.sandbox.plan.wall_time.map(|time| remaining(time, self.since)),
+                    deadline: self
+                        .sandbox
+                        .plan
+                        .wall_time
+                        .map(|time| remaining(time, self.since)),
                     output: self.sandbox.plan.output,
                 };
-                let (exited, interference) = relay::attend(&mut self.sandbox, console, interaction)?;
+                let (exited, interference) =
+                    relay::attend(&mut self.sandbox, console, interaction)?;
                 (exited, interference, facts)
             }
         };

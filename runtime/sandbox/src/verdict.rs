@@ -97,7 +97,14 @@ pub(crate) fn of_end(
         interference,
     };
     let causes = [
-        wall_time, output, out_of_memory, cpu_time, file_size, denied_syscall, pids, disk_full,
+        wall_time,
+        output,
+        out_of_memory,
+        cpu_time,
+        file_size,
+        denied_syscall,
+        pids,
+        disk_full,
     ];
     let found = causes.iter().find_map(|cause| cause(&end));
     found.unwrap_or_else(|| ordinary(&end))
@@ -145,17 +152,27 @@ impl End<'_> {
 
     fn resource(&self, kind: ResourceKind) -> Option<u64> {
         let limits = &self.plan.task.limits;
-        limits.iter().find(|(limit, _)| *limit == kind).map(|(_, value)| *value)
+        limits
+            .iter()
+            .find(|(limit, _)| *limit == kind)
+            .map(|(_, value)| *value)
     }
 }
 
 fn wall_time(end: &End<'_>) -> Option<Verdict> {
     let limit = end.plan.wall_time.filter(|_| end.interference.timed_out)?;
-    let explanation = format!("ended after {}, the limit on elapsed time", lakekeep_policy::format_duration(limit));
+    let explanation = format!(
+        "ended after {}, the limit on elapsed time",
+        lakekeep_policy::format_duration(limit)
+    );
     Some(Verdict {
         exit_code: TIMED_OUT,
         limit: Some(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
-        ..end.verdict(Kind::WallTime, explanation, "raise limits.wall_time (--timeout), or make it do less")
+        ..end.verdict(
+            Kind::WallTime,
+            explanation,
+            "raise limits.wall_time (--timeout), or make it do less",
+        )
     })
 }
 
@@ -167,7 +184,11 @@ fn output(end: &End<'_>) -> Option<Verdict> {
     let explanation = format!("ended after printing more than {}", Bytes(limit));
     Some(Verdict {
         limit: Some(limit),
-        ..end.verdict(Kind::OutputLimit, explanation, "raise limits.output (--output-limit), or write to a mounted file")
+        ..end.verdict(
+            Kind::OutputLimit,
+            explanation,
+            "raise limits.output (--output-limit), or write to a mounted file",
+        )
     })
 }
 
@@ -175,7 +196,11 @@ fn out_of_memory(end: &End<'_>) -> Option<Verdict> {
     if end.group.oom_kills == 0 || !end.failed() {
         return None;
     }
-    let limit = end.sandbox().limits.as_ref().and_then(|limits| limits.memory);
+    let limit = end
+        .sandbox()
+        .limits
+        .as_ref()
+        .and_then(|limits| limits.memory);
     let who = match end.killed_by(SIGKILL) {
         true => command_name(end.plan),
         false => "a child of the command".to_owned(),
@@ -243,7 +268,11 @@ fn pids(end: &End<'_>) -> Option<Verdict> {
     );
     Some(Verdict {
         limit,
-        ..end.verdict(Kind::Pids, explanation, "raise limits.pids (--pids), or start fewer processes and threads")
+        ..end.verdict(
+            Kind::Pids,
+            explanation,
+            "raise limits.pids (--pids), or start fewer processes and threads",
+        )
     })
 }
 
@@ -251,8 +280,16 @@ fn disk_full(end: &End<'_>) -> Option<Verdict> {
     let (bytes, inodes) = end.exited.scratch_free;
     let scratch = &end.plan.task.scratch;
     let (what, limit, field) = match (bytes, inodes) {
-        (0, _) => ("bytes", scratch.size, "limits.scratch_size (--scratch-size)"),
-        (_, 0) => ("files", scratch.inodes, "limits.scratch_inodes (--scratch-inodes)"),
+        (0, _) => (
+            "bytes",
+            scratch.size,
+            "limits.scratch_size (--scratch-size)",
+        ),
+        (_, 0) => (
+            "files",
+            scratch.inodes,
+            "limits.scratch_inodes (--scratch-inodes)",
+        ),
         _ => return None,
     };
     end.failed().then(|| Verdict {
@@ -288,7 +325,9 @@ fn signal_remedy(signal: i32) -> &'static str {
     match signal {
         SIGSEGV => "a crash in native code: run it outside with faulthandler or a debugger",
         SIGABRT => "it aborted by itself: its last output says why",
-        SIGKILL => "killed from outside the policy's limits: by an administrator, or by the host short of memory",
+        SIGKILL => {
+            "killed from outside the policy's limits: by an administrator, or by the host short of memory"
+        }
         _ => "",
     }
 }
@@ -320,12 +359,22 @@ fn not_executed(plan: &Plan, failure: &TaskFailure) -> Verdict {
             name,
             "is it in the image, and is the interpreter of its first line? --mount or --interpreter add to it",
         ),
-        (_, ENOENT) => (name, "it is in no directory of PATH inside; give a full path, or add it with --mount or --interpreter"),
-        _ => (name, "it must be a program of this machine, executable by everybody"),
+        (_, ENOENT) => (
+            name,
+            "it is in no directory of PATH inside; give a full path, or add it with --mount or --interpreter",
+        ),
+        _ => (
+            name,
+            "it must be a program of this machine, executable by everybody",
+        ),
     };
     Verdict {
         kind: Kind::ExecFailed,
-        exit_code: if failure.errno == ENOENT { NOT_FOUND } else { NOT_EXECUTABLE },
+        exit_code: if failure.errno == ENOENT {
+            NOT_FOUND
+        } else {
+            NOT_EXECUTABLE
+        },
         signal: None,
         limit: None,
         peak: None,
@@ -335,6 +384,10 @@ fn not_executed(plan: &Plan, failure: &TaskFailure) -> Verdict {
 }
 
 fn command_name(plan: &Plan) -> String {
-    let name = plan.task.arguments.first().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    let name = plan
+        .task
+        .arguments
+        .first()
+        .map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     name.unwrap_or_default()
 }

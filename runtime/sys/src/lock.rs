@@ -55,7 +55,14 @@ mod tests {
     #[test]
     fn a_byte_is_held_once_and_free_after_its_holder_closed() {
         let dir = std::env::temp_dir().join(format!("lakekeep-lock-{}", std::process::id()));
-        let open = || OpenOptions::new().create(true).write(true).truncate(false).open(&dir).unwrap();
+        let open = || {
+            OpenOptions::new()
+                .create(true)
+                .write(true)
+                .truncate(false)
+                .open(&dir)
+                .unwrap()
+        };
         let (first, second) = (open(), open());
         assert!(try_lock_byte(first.as_fd(), 5).unwrap());
         assert!(!try_lock_byte(second.as_fd(), 5).unwrap());

@@ -19,7 +19,11 @@ const FINAL: SealFlags = SealFlags::SEAL
 /// is what keeps a sandbox from overwriting its own init through
 /// `/proc/self/exe` (CVE-2019-5736).
 pub fn sealed(name: &str, bytes: &[u8], executable: bool) -> Result<OwnedFd, Errno> {
-    let kind = if executable { MemfdFlags::EXEC } else { MemfdFlags::NOEXEC_SEAL };
+    let kind = if executable {
+        MemfdFlags::EXEC
+    } else {
+        MemfdFlags::NOEXEC_SEAL
+    };
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     // Kernels before 6.3 do not know the two EXEC flags.
     let fd = match rustix::fs::memfd_create(name, flags | kind) {

@@ -11,7 +11,11 @@ use crate::process::last_errno;
 
 /// The calling thread's present network namespace.
 pub fn current() -> Result<OwnedFd, Errno> {
-    rustix::fs::open("/proc/self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    rustix::fs::open(
+        "/proc/self/ns/net",
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
 }
 
 /// Moves the calling thread into `namespace`.

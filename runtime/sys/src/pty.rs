@@ -25,7 +25,10 @@ pub fn open(rows: u16, columns: u16) -> Result<Pty, Errno> {
     rustix::pty::unlockpt(&controller)?;
     let terminal = rustix::pty::ioctl_tiocgptpeer(&controller, flags)?;
     resize(&controller, rows, columns)?;
-    Ok(Pty { controller, terminal })
+    Ok(Pty {
+        controller,
+        terminal,
+    })
 }
 
 /// Tells the terminal its size, as TIOCSWINSZ: programs get a SIGWINCH.

@@ -88,11 +88,15 @@ impl Status {
 
 /// How many bits of a mask such as `ffff,00000003` are set.
 fn bits(mask: &str) -> Option<u32> {
-    mask.split(',').map(|word| u32::from_str_radix(word, 16).map(u32::count_ones).ok()).sum()
+    mask.split(',')
+        .map(|word| u32::from_str_radix(word, 16).map(u32::count_ones).ok())
+        .sum()
 }
 
 fn numbers(text: &str) -> Option<Vec<u32>> {
-    text.split_whitespace().map(|word| word.parse().ok()).collect()
+    text.split_whitespace()
+        .map(|word| word.parse().ok())
+        .collect()
 }
 
 fn four(text: &str) -> Option<[u32; 4]> {
@@ -218,7 +222,9 @@ pub fn number(proc: &Path, pid: &str, file: &str) -> Result<i64, Error> {
     let path = proc.join(pid).join(file);
     let object = path.display().to_string();
     let text = std::fs::read_to_string(&path).context("read", &object)?;
-    text.trim().parse().map_err(|_| Error::new("parse", object, rustix::io::Errno::BADMSG))
+    text.trim()
+        .parse()
+        .map_err(|_| Error::new("parse", object, rustix::io::Errno::BADMSG))
 }
 
 /// The descriptor numbers that process `pid` has open, sorted.

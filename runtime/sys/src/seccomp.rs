@@ -96,7 +96,11 @@ pub fn refuse_next(listener: impl AsFd, missing: &[i32]) -> Result<Refused, Errn
     if unsafe { libc::ioctl(raw, IOCTL_RECV, &raw mut report) } == -1 {
         return Err(last_errno());
     }
-    let errno = if missing.contains(&report.data.nr) { Errno::NOSYS } else { Errno::PERM };
+    let errno = if missing.contains(&report.data.nr) {
+        Errno::NOSYS
+    } else {
+        Errno::PERM
+    };
     let mut answer = libc::seccomp_notif_resp {
         id: report.id,
         val: 0,

@@ -100,7 +100,10 @@ pub fn timer(timeout: std::time::Duration) -> Result<OwnedFd, Errno> {
     // A zero timer would be disarmed: a time-out of nothing ends at once.
     let timeout = timeout.max(std::time::Duration::from_nanos(1));
     let once = Itimerspec {
-        it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
+        it_interval: Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        },
         it_value: Timespec::try_from(timeout).map_err(|_| Errno::OVERFLOW)?,
     };
     rustix::time::timerfd_settime(&fd, TimerfdTimerFlags::empty(), &once)?;

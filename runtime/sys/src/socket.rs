@@ -38,11 +38,7 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
 /// # Errors
 /// `EMSGSIZE` when it is larger than the socket's buffer; `EPIPE` when the
 /// peer closed (never a SIGPIPE); `E2BIG` with too many descriptors.
-pub fn send(
-    socket: impl AsFd,
-    bytes: &[u8],
-    descriptors: &[BorrowedFd<'_>],
-) -> Result<(), Errno> {
+pub fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), Errno> {
     if descriptors.len() > MAX_DESCRIPTORS {
         return Err(Errno::TOOBIG);
     }
@@ -78,7 +74,10 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<Received, Errno> 
         }
     };
     let descriptors = collect(&mut control);
-    if message.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+    if message
+        .flags
+        .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
+    {
         return Err(Errno::MSGSIZE);
     }
     Ok(Received {
@@ -103,7 +102,10 @@ fn collect(control: &mut RecvAncillaryBuffer<'_>) -> Vec<OwnedFd> {
 ///
 /// # Errors
 /// `EBADMSG` when a message came without credentials.
-pub fn receive_with_pid(socket: impl AsFd, buffer: &mut [u8]) -> Result<Option<(usize, i32)>, Errno> {
+pub fn receive_with_pid(
+    socket: impl AsFd,
+    buffer: &mut [u8],
+) -> Result<Option<(usize, i32)>, Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let message = loop {

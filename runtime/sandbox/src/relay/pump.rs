@@ -104,7 +104,9 @@ impl Pump {
             return;
         };
         let pending = self.pending();
-        let chunk = pending.get(..self.chunk.min(pending.len())).unwrap_or_default();
+        let chunk = pending
+            .get(..self.chunk.min(pending.len()))
+            .unwrap_or_default();
         match rustix::io::write(to, chunk) {
             Ok(written) => self.start += written,
             Err(Errno::INTR | Errno::AGAIN) => {}
@@ -167,6 +169,9 @@ mod tests {
         pump.turn(u64::MAX);
         pump.turn(u64::MAX);
         assert!(pump.done());
-        assert_eq!(source.write(b"x").unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
+        assert_eq!(
+            source.write(b"x").unwrap_err().kind(),
+            std::io::ErrorKind::BrokenPipe
+        );
     }
 }

@@ -5,8 +5,8 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::file::{self, LONG, SHORT};
-use crate::mountinfo::{self, MountLine};
 use super::{CgroupError, Controller, Version};
+use crate::mountinfo::{self, MountLine};
 
 const MOUNTINFO: &str = "/proc/self/mountinfo";
 const SELF_CGROUP: &str = "/proc/self/cgroup";
