@@ -17,9 +17,12 @@ pub fn outcome(text: &str, read: Result<PolicyDoc, DocumentError>) {
 fn refusal(text: &str, error: &DocumentError) {
     assert!(error.line() > 0 && error.line() <= text.lines().count() + 1);
     assert!(!error.cause().is_empty() && !error.remedy().is_empty());
-    printable(&error.to_string());
+    // One line: its texts cannot forge another.
+    let shown = error.to_string();
+    assert!(!shown.contains(char::is_control), "{shown:?}");
 }
 
+/// Lines of text that cannot move a terminal's cursor.
 fn printable(shown: &str) {
     assert!(
         !shown.contains(|c: char| c.is_control() && c != '\n'),

@@ -55,7 +55,7 @@ fn attack(name: &str, case: &'static Case, privilege: Privilege) -> Result<(), F
         skip(
             name,
             missing,
-            "this kernel lacks it: the attack works nowhere here",
+            "this kernel lacks it: the attack, or its defence, works nowhere here",
         );
         return Ok(());
     }

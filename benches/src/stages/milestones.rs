@@ -158,10 +158,16 @@ impl<'a> Run<'a> {
             stub: 0,
             command: who("execve", "[\"/bin/true\"]", "command")?,
         };
-        let cloned = run.first_with(run.init, "clone3", "CLONE_NEWPID").ok_or(BenchError::Trace("task"))?;
-        let forks = |call: &&Call| call.name == "clone3" && call.start > cloned.start && call.process != run.init;
+        let cloned = run
+            .first_with(run.init, "clone3", "CLONE_NEWPID")
+            .ok_or(BenchError::Trace("task"))?;
+        let forks = |call: &&Call| {
+            call.name == "clone3" && call.start > cloned.start && call.process != run.init
+        };
         let stub = trace.0.iter().find(forks);
-        run.stub = stub.map(|call| call.process).ok_or(BenchError::Trace("task's first process"))?;
+        run.stub = stub
+            .map(|call| call.process)
+            .ok_or(BenchError::Trace("task's first process"))?;
         Ok(run)
     }
 

@@ -126,11 +126,13 @@ impl Groups {
         Err(Error::new("flock", object, Errno::BUSY).into())
     }
 
+    fn makes_groups(&self) -> bool {
+        let mount = self.hierarchy.mount_of(Controller::Memory);
+        mount.is_some_and(|mount| self.hierarchy.writable(mount))
+    }
+
     fn reference(&self, launcher: &str) -> Result<Option<PathBuf>, CgroupError> {
-        let Some(mount) = self.hierarchy.mount_of(Controller::Memory) else {
-            return Ok(None);
-        };
-        if !self.hierarchy.writable(mount) {
+        if !self.makes_groups() {
             return Ok(None);
         }
         let group = Group::new(&self.hierarchy, &format!("lakekeep/{launcher}"))?;
@@ -139,6 +141,10 @@ impl Groups {
 
     /// Ends and removes the groups of all launchers that died.
     pub fn sweep_dead(&self) -> Result<(), StartError> {
+        // Where this caller can make none, none is its own; root's may not be listed.
+        if !self.makes_groups() {
+            return Ok(());
+        }
         for name in self.hierarchy.launchers()? {
             // A name that no launcher of ours makes, or nothing that is ours to
             // remove.

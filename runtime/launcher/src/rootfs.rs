@@ -138,12 +138,13 @@ impl<'a> Assembly<'a> {
         if !is(&image, FileType::Directory)? {
             return Err(Errno::NOTDIR);
         }
-        let lower = mount::clone_tree(&image, Path::new(""))?;
-        // By descriptor: a colon in a path would divide it.
+        // By descriptor: a colon in a path would divide it. Where it is mounted, not a
+        // detached copy: Linux 6.1's overlayfs takes layers of this mount table only,
+        // and makes private copies itself.
         let layers = format!(
             "/proc/self/fd/{}:/proc/self/fd/{}",
             self.root.as_raw_fd(),
-            lower.as_raw_fd()
+            image.as_raw_fd()
         );
         let layers = CString::new(layers).map_err(|_| Errno::INVAL)?;
         // Mounted in another user namespace's name later on: the setuid bits of

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use lakekeep_sys::error::Context;
-use lakekeep_sys::{Error, lock, mount};
+use lakekeep_sys::{Errno, Error, lock, mount};
 use rustix::fs::{Mode, OFlags};
 
 use crate::cgroups::{Claim, Groups};
@@ -104,10 +104,12 @@ impl Drop for State {
     fn drop(&mut self) {
         // The mount ends with this process's mount table; the folder below it can
         // go only once nothing is mounted on it here.
-        let unmounted = std::ffi::CString::new(self.path.as_os_str().as_encoded_bytes())
-            .ok()
-            .and_then(|path| mount::detach(&path).ok());
-        if unmounted.is_some() && std::fs::remove_dir(&self.path).is_err() {
+        let Ok(path) = std::ffi::CString::new(self.path.as_os_str().as_encoded_bytes()) else {
+            return;
+        };
+        // INVAL: it failed to open, and nothing was mounted yet.
+        let free = matches!(mount::detach(&path), Ok(()) | Err(Errno::INVAL));
+        if free && std::fs::remove_dir(&self.path).is_err() {
             // The next launcher's sweep takes it.
         }
     }

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::process::last_errno;
@@ -87,8 +88,15 @@ const IOCTL_SEND: libc::c_ulong = 0xc018_2101;
 /// there is nothing to race with.
 ///
 /// # Errors
-/// `ENOENT` when the caller was killed meanwhile: nothing to answer.
+/// `ENOENT` when the caller was killed meanwhile: nothing to answer. `ENOTCONN` when
+/// nothing is reported: no process is left under the filter.
 pub fn refuse_next(listener: impl AsFd, missing: &[i32]) -> Result<Refused, Errno> {
+    // Before Linux 6.11 the ioctl waits for ever for a report that nobody can make.
+    let mut reported = [PollFd::new(&listener, PollFlags::IN)];
+    poll(&mut reported, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    if !reported[0].revents().contains(PollFlags::IN) {
+        return Err(Errno::NOTCONN);
+    }
     let raw = listener.as_fd().as_raw_fd();
     // SAFETY: all-zero is what the kernel demands of the structure it fills.
     let mut report: libc::seccomp_notif = unsafe { std::mem::zeroed() };

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 
 #include "attack.h"
@@ -123,6 +124,12 @@ static int has_pushed_input(void)
     return text[0] == '1';
 }
 
+/* PR_GET_MDWE: without it, written memory can be made executable everywhere. */
+static int has_mdwe(void)
+{
+    return prctl(66, 0, 0, 0, 0) >= 0;
+}
+
 int features(void)
 {
     const struct {
@@ -132,6 +139,7 @@ int features(void)
         {"i386", has_i386()},
         {"x32", has_x32()},
         {"x86_64", has_x86_64()},
+        {"mdwe", has_mdwe()},
         {"iopl", has_iopl()},
         {"cap_sys_resource", has_capability(CAP_SYS_RESOURCE)},
         {"crypto", has_file("/proc/crypto")},

@@ -35,7 +35,7 @@ pub struct Case {
     pub title: &'static str,
     /// Who proves that it works.
     pub outside: Outside,
-    /// Parts of the kernel without which it works nowhere.
+    /// Parts of the kernel without which it works nowhere, or nothing stops it.
     pub needs: &'static [&'static str],
     /// Presets under which it must fail.
     pub presets: &'static [&'static str],
@@ -109,6 +109,13 @@ impl Case {
     /// Fails under the strictest preset only: elsewhere it is allowed.
     pub(crate) const fn strict(mut self) -> Self {
         self.presets = STRICT;
+        self
+    }
+
+    /// Stopped by this layer where nothing later stops it too: one user id is not
+    /// kept from its own processes before Landlock's signal scope (Linux 6.12).
+    pub(crate) const fn layer(mut self, layer: &'static str) -> Self {
+        self.layer = Some(layer);
         self
     }
 

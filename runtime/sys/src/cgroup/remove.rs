@@ -73,12 +73,15 @@ impl Hierarchy {
     /// Removes `lakekeep` itself from every hierarchy where nothing is in it.
     ///
     /// # Errors
-    /// If the kernel refuses for another reason than its being in use or gone.
+    /// If the kernel refuses for another reason than its being in use, gone, or
+    /// another user's.
     pub fn prune(&self) -> Result<(), CgroupError> {
         for mount in self.mounts() {
             let root = self.base(mount).join(ROOT);
             match rustix::fs::rmdir(&root) {
-                Ok(()) | Err(Errno::NOENT | Errno::BUSY | Errno::NOTEMPTY | Errno::ROFS) => {}
+                Ok(()) | Err(Errno::NOENT | Errno::BUSY | Errno::NOTEMPTY) => {}
+                // Root's, where this caller may make none.
+                Err(Errno::ROFS | Errno::ACCESS | Errno::PERM) => {}
                 Err(errno) => return Err(failed(Operation::Remove, &root, errno)),
             }
         }

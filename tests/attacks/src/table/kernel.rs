@@ -35,7 +35,7 @@ pub(super) const CASES: &[Case] = &[
     at("personality_implies_exec", 27, "make readable memory executable").user().everywhere(),
     at("personality_high_bits", 27, "change the personality, high bits set").user().everywhere(),
     at("wx_mmap", 31, "map memory to write and execute").user().strict(),
-    at("wx_mprotect", 31, "make written memory executable").user().strict(),
+    at("wx_mprotect", 31, "make written memory executable").user().needs(&["mdwe"]).strict(),
     at("wx_pkey", 31, "make written memory executable by key").user().strict(),
     at("wx_memfd", 31, "map a memfd twice, to write and to execute").user().strict(),
     at("wx_file", 31, "map a scratch file to write and to execute").user().strict(),
