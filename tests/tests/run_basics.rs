@@ -164,7 +164,15 @@ fn only_granted_variables_exist() {
         assert!(text.lines().any(|line| line == "GIVEN=a=b c"), "{text}");
         assert!(text.lines().any(|line| line == "EMPTY="), "{text}");
         let known = [
-            "GIVEN", "EMPTY", "HOME", "LANG", "PATH", "TMPDIR", "USER", "TERM",
+            "GIVEN",
+            "EMPTY",
+            "HOME",
+            "KMP_AFFINITY",
+            "LANG",
+            "PATH",
+            "TMPDIR",
+            "USER",
+            "TERM",
         ];
         let foreign: Vec<_> = text
             .lines()

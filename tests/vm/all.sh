@@ -8,12 +8,14 @@ readonly HERE
 readonly ROOM=$HERE/../..
 
 # An emulated processor is slow; the sizes are for what differs there, not for endurance.
-export LAKEKEEP_TESTS_SLACK=${LAKEKEEP_TESTS_SLACK:-10}
-export LAKEKEEP_TESTS_KILLS=${LAKEKEEP_TESTS_KILLS:-4}
-export LAKEKEEP_TESTS_RUNS=${LAKEKEEP_TESTS_RUNS:-5}
-# What this machine has, so that its absence is a failure and no skip.
-readonly ROOT_HAS=root,cgroup,memory_limit,swap_limit,cpu_limit,pids_limit,seccomp,landlock
-readonly TESTER_HAS=memory_limit,swap_limit,cpu_limit,pids_limit,seccomp,landlock
+export LAKEKEEP_TESTS_SLACK=${LAKEKEEP_VM_SLACK:-10}
+export LAKEKEEP_TESTS_KILLS=${LAKEKEEP_VM_KILLS:-4}
+export LAKEKEEP_TESTS_RUNS=${LAKEKEEP_VM_RUNS:-5}
+# What this machine has, so that its absence is a failure and no skip. Started by root,
+# the tests also run sandboxes as a user who was given neither ids nor a cgroup: the
+# limits are required of the tester, who was.
+readonly ROOT_HAS=root,cgroup,seccomp,landlock,wall_time_limit,scratch_limit
+readonly TESTER_HAS=$ROOT_HAS,separate_uid,memory_limit,swap_limit,cpu_limit,pids_limit
 
 users=(root tester)
 only=()
@@ -27,9 +29,8 @@ Runs the tests of lakekeep-tests and lakekeep-sys, or only the named executables
 ordinary user `tester`, or as one of them. Fails when a test fails. The binaries are
 those of target/release; cargo builds what is missing or out of date.
 
-Environment: CARGO_TARGET_DIR, and the settings of the tests (LAKEKEEP_TESTS_SLACK 10,
-LAKEKEEP_TESTS_KILLS 4, LAKEKEEP_TESTS_RUNS 5, LAKEKEEP_TESTS_REQUIRE what the machine
-has).
+Environment: CARGO_TARGET_DIR; in place of the LAKEKEEP_TESTS_* of the same name, which
+are the host's, LAKEKEEP_VM_SLACK (10), LAKEKEEP_VM_KILLS (4), LAKEKEEP_VM_RUNS (5).
 USAGE
 }
 
@@ -79,10 +80,10 @@ run_as() {
     local user=$1 has=$ROOT_HAS
     shift
     if [[ $user != root ]]; then
-        has=$TESTER_HAS
+        has=${TESTER_HAS#root,}
     fi
-    LAKEKEEP_TESTS_REQUIRE=${LAKEKEEP_TESTS_REQUIRE-$has} \
-        "$HERE/suite.sh" --bin-dir "${CARGO_TARGET_DIR:-target}/release" --user "$user" \
+    LAKEKEEP_TESTS_REQUIRE=$has "$HERE/suite.sh" \
+        --bin-dir "${CARGO_TARGET_DIR:-target}/release" --user "$user" \
         --memory 5G --each 1800 --timeout 5400 "$@" -- --test-threads 2
 }
 

@@ -21,6 +21,9 @@ use crate::report::{End, Failure, Setup};
 /// `CAP_KILL`: all that a stub keeps, to pass signals on to another user.
 const CAP_KILL: u64 = 1 << 5;
 
+/// An empty directory of the root file system.
+const EMPTY: &CStr = c"/run/lakekeep/empty";
+
 /// The exit status of a stub whose task did not start.
 const NOT_STARTED: u8 = 72;
 
@@ -141,7 +144,10 @@ fn mount_scratch(prepared: &Prepared) -> Result<(), Failure> {
             .and_then(|tree| mount::attach_at(&tree, target))
             .map_err(Failure::at_index(TaskStep::MountScratch, index))?;
     }
-    mount::detach(mount_point).map_err(whole)
+    // Covered, not unmounted: an unmount waits for the kernel's readers.
+    tree(EMPTY)
+        .and_then(|empty| mount::attach_at(&empty, mount_point))
+        .map_err(whole)
 }
 
 fn terminated<'a>(text: &str, buffer: &'a mut [u8; 64]) -> Result<&'a CStr, Errno> {

@@ -111,6 +111,7 @@ fn skeleton(parts: &Parts<'_>) -> Vec<RootfsStep> {
     for path in fixed {
         with_parents(path, &mut directories);
     }
+    with_parents("/run/lakekeep/empty", &mut directories);
     with_parents("/run/lakekeep/proc", &mut directories);
     with_parents("/sys/devices/system/cpu", &mut directories);
     with_parents(parts.policy.workdir().as_str(), &mut directories);

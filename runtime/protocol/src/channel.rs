@@ -17,6 +17,10 @@ const INLINE: usize = 16 * 1024;
 /// (`ARG_MAX` is 2 MiB with the usual stack) with room for the rest of a plan.
 pub const MAX_BODY: usize = 8 * 1024 * 1024;
 
+/// Largest body of an answer. Decoded, a list of empty texts takes some thirty
+/// times its bytes, and an init may be an enemy's.
+pub const MAX_REPLY: usize = 256 * 1024;
+
 const HEADER: usize = 2;
 const BODY_INLINE: u8 = 0;
 const BODY_IN_MEMFD: u8 = 1;
@@ -50,6 +54,7 @@ pub enum ProtocolError {
 #[derive(Debug)]
 pub struct Channel<Out, In> {
     socket: OwnedFd,
+    largest: usize,
     frames: PhantomData<fn(Out) -> In>,
 }
 
@@ -58,7 +63,18 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
     pub fn new(socket: OwnedFd) -> Self {
         Self {
             socket,
+            largest: MAX_BODY,
             frames: PhantomData,
+        }
+    }
+
+    /// Believes no body of more than [`MAX_REPLY`] bytes: for the side that
+    /// receives answers.
+    #[must_use]
+    pub fn of_answers(self) -> Self {
+        Self {
+            largest: MAX_REPLY,
+            ..self
         }
     }
 
@@ -106,7 +122,7 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
             return Ok(None);
         }
         let packet = buffer.get(..received.length).unwrap_or_default();
-        let (body, descriptors) = split(packet, received.descriptors)?;
+        let (body, descriptors) = split(packet, received.descriptors, self.largest)?;
         let frame = decode(&body)?;
         Ok(Some((frame, descriptors)))
     }
@@ -116,6 +132,7 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
 fn split(
     packet: &[u8],
     mut descriptors: Vec<OwnedFd>,
+    largest: usize,
 ) -> Result<(Vec<u8>, Vec<OwnedFd>), ProtocolError> {
     let (header, inline) = packet
         .split_at_checked(HEADER)
@@ -126,7 +143,7 @@ fn split(
             let file = descriptors.pop().ok_or(ProtocolError::Malformed(
                 "body announced in a memfd that is missing",
             ))?;
-            let body = memfd::read_sealed(file, MAX_BODY).map_err(|_| {
+            let body = memfd::read_sealed(file, largest).map_err(|_| {
                 ProtocolError::Malformed("body in a file that is not sealed or too large")
             })?;
             Ok((body, descriptors))
@@ -193,6 +210,16 @@ mod tests {
             left.send(&text, &[]),
             Err(ProtocolError::TooLarge(_))
         ));
+    }
+
+    #[test]
+    fn an_answer_over_its_own_limit_is_not_believed() {
+        let (left, right) = ends();
+        let right = right.of_answers();
+        left.send(&"x".repeat(MAX_REPLY - 16), &[]).unwrap();
+        right.receive().unwrap().unwrap();
+        left.send(&"x".repeat(MAX_REPLY), &[]).unwrap();
+        assert!(matches!(right.receive(), Err(ProtocolError::Malformed(_))));
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Launcher {
         let (ours, theirs) = socket::pair().map_err(SandboxError::kernel("socketpair"))?;
         let child = Self::run(&program, &arguments, theirs)?;
         Ok(Self {
-            channel: Some(Channel::new(ours)),
+            channel: Some(Channel::new(ours).of_answers()),
             child,
             program,
             arguments,
@@ -78,7 +78,7 @@ impl Launcher {
         };
         drop(theirs);
         let pidfd = pidfd.ok_or(SandboxError::OutOfTurn { peer: "launcher" })?;
-        Sandbox::new(self, plan, *created, Channel::new(ours), pidfd)
+        Sandbox::new(self, plan, *created, Channel::new(ours).of_answers(), pidfd)
     }
 
     /// Destroys a sandbox and says what it used.

@@ -77,7 +77,11 @@ impl Status {
                 bounding: capability("CapBnd")?,
                 ambient: capability("CapAmb")?,
             },
-            no_new_privileges: field("NoNewPrivs")? == "1",
+            no_new_privileges: match field("NoNewPrivs")? {
+                "0" => false,
+                "1" => true,
+                _ => return None,
+            },
             seccomp_mode: field("Seccomp")?.parse().ok()?,
             // Absent before Linux 5.9: one filter is then all that is known.
             seccomp_filters: field("Seccomp_filters").map_or(Some(1), |n| n.parse().ok())?,
@@ -166,8 +170,9 @@ impl Mounts {
     pub fn read(proc: &Path, pid: &str) -> Result<Self, Error> {
         let path = proc.join(pid).join("mountinfo");
         let object = path.display().to_string();
-        let text = std::fs::read_to_string(&path).context("read", object)?;
-        Ok(Self::parse(&text))
+        // A mount point may have any bytes for a name.
+        let bytes = std::fs::read(&path).context("read", object)?;
+        Ok(Self::parse(&String::from_utf8_lossy(&bytes)))
     }
 
     fn parse(text: &str) -> Self {
@@ -175,6 +180,9 @@ impl Mounts {
         for line in crate::mountinfo::lines(text) {
             let point = line.point.as_ref();
             let read_only = line.has_option("ro");
+            // What is mounted on the same place later covers what was there.
+            mounts.writable.retain(|covered| covered != point);
+            mounts.lax.retain(|covered| covered != point);
             if point == "/" {
                 mounts.root_read_only = read_only;
             }
@@ -290,7 +298,9 @@ mod tests {
             3 2 0:3 /null /proc/kcore rw - devtmpfs none rw\n\
             4 1 0:3 /null /dev/null rw - devtmpfs none rw\n\
             5 1 0:4 / /tmp rw,nosuid,nodev - tmpfs none rw\n\
-            6 1 0:5 / /odd ro,nodev - ext4 none rw\n";
+            6 1 0:5 / /odd ro,nodev - ext4 none rw\n\
+            7 1 0:6 / /hidden rw,nosuid,nodev - tmpfs none rw\n\
+            8 7 0:1 / /hidden ro,nosuid,nodev - tmpfs none rw\n";
         let mounts = Mounts::parse(text);
         assert!(mounts.root_read_only);
         assert_eq!(mounts.writable, ["/tmp"]);

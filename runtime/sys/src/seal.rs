@@ -141,15 +141,19 @@ pub fn default_personality() -> Result<(), Errno> {
     }
 }
 
-/// Restricts the calling thread, and what it starts, to the first `count` of
-/// the processors that it may use now. `count` 0 changes nothing.
+/// Restricts the calling thread, and what it starts, to `count` of the processors
+/// that it may use now, beginning with the one it runs on: the scheduler put it
+/// where there was room, and not every sandbox on the first. `count` 0 changes
+/// nothing.
 pub fn use_processors(count: u32) -> Result<(), Errno> {
     if count == 0 {
         return Ok(());
     }
     let available = rustix::thread::sched_getaffinity(None)?;
     let mut chosen = CpuSet::new();
-    let usable = (0..CpuSet::MAX_CPU).filter(|cpu| available.is_set(*cpu));
+    let here = rustix::thread::sched_getcpu();
+    let all = (here..CpuSet::MAX_CPU).chain(0..here);
+    let usable = all.filter(|cpu| available.is_set(*cpu));
     for cpu in usable.take(count as usize) {
         chosen.set(cpu);
     }

@@ -93,7 +93,13 @@ const IOCTL_SEND: libc::c_ulong = 0xc018_2101;
 pub fn refuse_next(listener: impl AsFd, missing: &[i32]) -> Result<Refused, Errno> {
     // Before Linux 6.11 the ioctl waits for ever for a report that nobody can make.
     let mut reported = [PollFd::new(&listener, PollFlags::IN)];
-    poll(&mut reported, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    poll(
+        &mut reported,
+        Some(&Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        }),
+    )?;
     if !reported[0].revents().contains(PollFlags::IN) {
         return Err(Errno::NOTCONN);
     }
