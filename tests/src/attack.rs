@@ -91,6 +91,8 @@ impl AttackGround {
         command
             .args(case.outside_args(self.bait.facts()))
             .env(SECRET_VARIABLE, "outside")
+            // As `lakekeep run` is started: a place that every user may enter.
+            .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());

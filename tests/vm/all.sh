@@ -84,7 +84,7 @@ run_as() {
     fi
     LAKEKEEP_TESTS_REQUIRE=$has "$HERE/suite.sh" \
         --bin-dir "${CARGO_TARGET_DIR:-target}/release" --user "$user" \
-        --memory 5G --each 1800 --timeout 5400 "$@" -- --test-threads 2
+        --memory 5G --each 5400 --timeout 14400 "$@" -- --test-threads 2
 }
 
 main() {

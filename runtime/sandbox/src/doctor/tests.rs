@@ -81,7 +81,8 @@ fn an_old_kernel_is_named_for_each_feature_that_it_lacks() {
     facts.kernel.major = 5;
     assert_eq!(find(&facts, "pidfd").status, Status::Ok);
     assert_eq!(find(&facts, "close_range").status, Status::Missing);
-    assert_eq!(find(&facts, "idmapped_mounts").status, Status::Degraded);
+    assert_eq!(find(&facts, "mount_setattr").status, Status::Missing);
+    assert_eq!(find(&facts, "cgroup_kill").status, Status::Degraded);
 }
 
 #[test]
