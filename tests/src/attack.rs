@@ -40,7 +40,10 @@ impl AttackGround {
         let place = Place::new();
         let bin = place.dir("bin", Privilege::User);
         let base = place.path().join("bait");
-        let binary = write_binary(&bin).unwrap_or_else(|e| fail(format_args!("the program: {e}")));
+        // While nothing is started: a child of another thread would hold the file open
+        // for writing until its exec, and nobody could execute it meanwhile.
+        let binary = quietly(|| write_binary(&bin), |_| None)
+            .unwrap_or_else(|e| fail(format_args!("the program: {e}")));
         let leaked = open("/", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
             .unwrap_or_else(|e| fail(format_args!("/: {e}")));
         let bait = quietly(

@@ -21,6 +21,9 @@ use crate::folder;
 /// Bytes of a launcher's tmpfs: bundles, skeletons, generated files.
 const FILES_SIZE: &std::ffi::CStr = c"256m";
 
+/// Losing the race for a new folder this often in a row means that it is none.
+const CLAIM_TRIES: u32 = 8;
+
 /// The folder of one launcher.
 #[derive(Debug)]
 pub struct State {
@@ -60,28 +63,34 @@ impl State {
         Ok(state)
     }
 
-    /// A folder of a name that no living or dead launcher has, locked.
+    /// A folder of a name that no living or dead launcher has, locked. A sweeper
+    /// that lists the folders right now may find the new one before it is locked,
+    /// and removes it: then another is made.
     fn claim(root: &Path, launchers: &Path) -> Result<Self, Error> {
-        let mut bytes = [0u8; 8];
-        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-            .context("getrandom", "launcher name")?;
-        let name = format!("l{:016x}", u64::from_le_bytes(bytes));
-        let path = launchers.join(&name);
-        let object = path.display().to_string();
-        rustix::fs::mkdir(&path, Mode::from_raw_mode(0o711)).context("mkdir", &object)?;
-        let lock = directory(&path)?;
-        // Nobody else knows the name yet but a sweeper that lists the folder
-        // right now: it removes only what it could lock first.
-        match lock::try_lock(&lock).context("flock", &object)? {
-            true => Ok(Self {
-                root: root.to_path_buf(),
-                name,
-                path,
-                _lock: lock,
-                cgroup: None,
-            }),
-            false => Err(Error::new("flock", object, rustix::io::Errno::WOULDBLOCK)),
+        for _ in 0..CLAIM_TRIES {
+            let name = name()?;
+            let path = launchers.join(&name);
+            let object = path.display().to_string();
+            rustix::fs::mkdir(&path, Mode::from_raw_mode(0o711)).context("mkdir", &object)?;
+            let lock = match directory(&path) {
+                Err(error) if error.errno == Errno::NOENT => continue,
+                other => other?,
+            };
+            if lock::try_lock(&lock).context("flock", &object)? && path.exists() {
+                return Ok(Self {
+                    root: root.to_path_buf(),
+                    name,
+                    path,
+                    _lock: lock,
+                    cgroup: None,
+                });
+            }
         }
+        Err(Error::new(
+            "flock",
+            launchers.display().to_string(),
+            Errno::BUSY,
+        ))
     }
 
     /// The folder of all launchers' state.
@@ -113,6 +122,13 @@ impl Drop for State {
             // The next launcher's sweep takes it.
         }
     }
+}
+
+fn name() -> Result<String, Error> {
+    let mut bytes = [0u8; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .context("getrandom", "launcher name")?;
+    Ok(format!("l{:016x}", u64::from_le_bytes(bytes)))
 }
 
 fn directory(path: &Path) -> Result<File, Error> {
