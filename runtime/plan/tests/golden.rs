@@ -3,6 +3,8 @@
 //! `LAKEKEEP_UPDATE_GOLDEN=1 cargo test -p lakekeep-plan` rewrites them; the
 //! change is then read in the diff.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::Path;
 
 use lakekeep_plan::image::{FolderImage, HostImage};
