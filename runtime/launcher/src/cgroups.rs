@@ -13,7 +13,6 @@ use lakekeep_sys::cgroup::{
 };
 use lakekeep_sys::error::Context;
 use lakekeep_sys::mount::{self, Restrict};
-use lakekeep_sys::process::{self, Cloned, Namespaces};
 use lakekeep_sys::{Errno, Error, lock, userns};
 use rustix::fs::{CWD, Mode as FileMode};
 use rustix::process::Pid;
@@ -58,9 +57,6 @@ impl Groups {
     pub fn prepare(privileged: bool) -> Result<Self, StartError> {
         let hierarchy = Hierarchy::detect()?;
         if privileged {
-            if hierarchy.mode() != Mode::V2 {
-                warm_up(&hierarchy)?;
-            }
             hide_unused(&hierarchy)?;
             return Ok(Self {
                 hierarchy: Hierarchy::detect()?,
@@ -318,37 +314,6 @@ fn hide_unused(hierarchy: &Hierarchy) -> Result<(), StartError> {
         mount::attach(&tree, &place).context("move_mount", object)?;
     }
     Ok(())
-}
-
-/// Begins to pay, beside the work that comes next, what joining a version 1
-/// group costs on a host where nobody has joined one lately: the kernel waits
-/// until all readers of the group lock have passed (an RCU grace period, some
-/// milliseconds), and for a while after that nobody waits again. A child joins
-/// the folder of all launchers, and ends.
-fn warm_up(hierarchy: &Hierarchy) -> Result<(), StartError> {
-    let Some(mount) = hierarchy.mount_of(Controller::Pids) else {
-        return Ok(());
-    };
-    let folder = mount.point.join("lakekeep");
-    let object = folder.display().to_string();
-    let made = std::fs::create_dir_all(&folder);
-    let procs = match made.and_then(|()| {
-        File::options()
-            .write(true)
-            .open(folder.join("cgroup.procs"))
-    }) {
-        // Another launcher, the last one, has just removed it: who ran a moment
-        // ago has warmed up already.
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        other => other.context("open", &object)?,
-    };
-    match process::clone_process(Namespaces::NONE).context("clone3", object)? {
-        Cloned::Parent { .. } => Ok(()),
-        Cloned::Child => {
-            let joined = rustix::io::write(&procs, b"0");
-            process::exit_now(u8::from(joined.is_err()))
-        }
-    }
 }
 
 fn show_unified() -> Result<(), StartError> {
