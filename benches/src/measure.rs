@@ -35,9 +35,11 @@ const PATIENCE: Timespec = Timespec {
 /// This process has one child at a time, so what its children have used grows
 /// by exactly this one's use, as wait4(2) would tell.
 pub fn once(command: &mut Command, ground: &Ground) -> Result<Sample, BenchError> {
+    // Never /dev/null: some runtimes give their standard streams to the container's
+    // user, the device's own node on the host too.
     command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdin(Stdio::piped())
+        .stdout(ground.words()?)
         .stderr(ground.words()?);
     let program = command.get_program().to_string_lossy().into_owned();
     let used = children()?;
