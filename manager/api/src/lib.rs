@@ -1,0 +1,1 @@
+//! The gRPC interface lakekeep.v1, generated from its proto files.

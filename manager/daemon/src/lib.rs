@@ -1,0 +1,1 @@
+//! The manager: many users' sandboxes on one machine.

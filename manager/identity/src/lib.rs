@@ -1,0 +1,1 @@
+//! Who asks, and whom they are mapped to: authentication and identity rules.

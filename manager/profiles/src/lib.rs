@@ -1,0 +1,1 @@
+//! Profiles: owners, quotas, what is allowed; and who may do what with them.

@@ -1,0 +1,1 @@
+//! What the manager remembers: state, audit log, variables and secrets.
