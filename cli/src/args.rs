@@ -30,6 +30,11 @@ pub enum Verb {
     Doctor(DoctorArgs),
     /// Show what the kernel enforces for a process, or what a receipt says.
     Inspect(InspectArgs),
+    /// Run a manager: many users' sandboxes on this machine.
+    Serve(ServeArgs),
+    /// The manager's own process; `lakekeep serve` starts it.
+    #[command(hide = true)]
+    Manager(ManagerArgs),
     /// Print a shell completion script.
     Completions {
         /// The shell.
@@ -239,4 +244,30 @@ mod tests {
             verbs.extend(verb.get_subcommands().cloned());
         }
     }
+}
+
+/// Arguments of `lakekeep serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The manager's configuration (TOML).
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/lakekeep/lakekeep.toml"
+    )]
+    pub config: PathBuf,
+    /// Only read the configuration and say what is wrong with it.
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// Arguments of the manager's own process.
+#[derive(Debug, Args)]
+pub struct ManagerArgs {
+    /// The manager's configuration.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Numbers of the descriptors that it was started with.
+    #[arg(long, value_name = "API,FACTS,LIFELINE", value_delimiter = ',')]
+    pub descriptors: Vec<i32>,
 }

@@ -9,6 +9,7 @@ mod plan;
 mod report;
 mod request;
 mod run;
+mod serve;
 mod terminal;
 
 use std::process::ExitCode;
@@ -50,6 +51,8 @@ fn main() -> ExitCode {
         Verb::Plan(arguments) => plan::plan(&arguments),
         Verb::Doctor(arguments) => doctor::doctor(&arguments),
         Verb::Inspect(arguments) => inspect::inspect(&arguments),
+        Verb::Serve(arguments) => serve::serve(&arguments),
+        Verb::Manager(arguments) => serve::manager(&arguments),
         Verb::Completions { shell } => manual::completions(shell),
         Verb::Man { directory } => manual::man(directory.as_deref()),
     }

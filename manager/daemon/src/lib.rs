@@ -1,1 +1,44 @@
 //! The manager: many users' sandboxes on one machine.
+//!
+//! A long-lived process without privileges. It knows who each caller is, decides what
+//! they may do, keeps their sandboxes and answers for what happened in them. Sandboxes
+//! are made by launchers, which are separate, privileged processes that outlive it.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `server` | start, adoption, service, end |
+//! | `who`, `gate` | authentication; identity, profile, authorization, audit |
+//! | `make`, `admission` | a sandbox for a caller: policy, quota, trust key |
+//! | `registry`, `sandbox`, `task`, `spool` | what lives: sandboxes, tasks, their output |
+//! | `maker` | the plan of each task |
+//! | `launchers` | the connections to the launchers |
+//! | `sandboxes`, `accounts`, `streams`, `transfer`, `stats`, `events` | the interface `lakekeep.v1` |
+//!
+//! Nothing here is believed that a sandbox says: frames are bounded, output is bytes,
+//! paths inside are opened inside.
+
+mod accounts;
+mod admission;
+pub mod config;
+mod events;
+mod fault;
+mod files;
+mod gate;
+mod launchers;
+mod make;
+mod maker;
+mod meta;
+mod ready;
+mod registry;
+mod sandbox;
+mod sandboxes;
+mod server;
+mod spool;
+mod stats;
+mod streams;
+mod task;
+mod transfer;
+mod who;
+mod wire;
+
+pub use server::{Inherited, ManagerError, run};

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use lakekeep_protocol::task::TaskStep;
 use lakekeep_sys::process::{self, ExitGuard};
 use lakekeep_sys::{Errno, landlock, pty, seal, signal};
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 
 use crate::prepare::{Command, Prepared};
 use crate::report::{Failure, Setup};
@@ -52,6 +52,8 @@ fn at_fixed_number(setup: &OwnedFd) -> Result<OwnedFd, Errno> {
 /// 8. the word "ready", the init's read-back, its word to go on; exec.
 fn become_command(prepared: &Prepared, setup: &OwnedFd) -> Result<Infallible, Failure> {
     let command = &prepared.command;
+    // While this process may still look at itself.
+    let program = own_program(command).map_err(Failure::at(TaskStep::Prepare))?;
     take_session(command, prepared).map_err(Failure::at(TaskStep::Session))?;
     take_stdio(prepared).map_err(Failure::at(TaskStep::Stdio))?;
     limit(command)?;
@@ -65,11 +67,24 @@ fn become_command(prepared: &Prepared, setup: &OwnedFd) -> Result<Infallible, Fa
     if let Some(rules) = &prepared.rules {
         landlock::restrict_self(rules).map_err(Failure::at(TaskStep::Landlock))?;
     }
-    // 0, 1, 2 and, until exec, the setup socket are left.
-    process::close_from(SETUP_FD.unsigned_abs() + 1).map_err(Failure::at(TaskStep::Stdio))?;
+    // 0, 1, 2 and, until exec, the setup socket are left; and this very program, if it
+    // is what shall be executed.
+    let first = SETUP_FD.unsigned_abs() + 1 + u32::from(program.is_some());
+    process::close_from(first).map_err(Failure::at(TaskStep::Stdio))?;
     let listener = filter(command).map_err(Failure::at(TaskStep::Seccomp))?;
     wait_for_word(listener, setup).map_err(Failure::at(TaskStep::ReadBack))?;
-    exec(command)
+    exec(command, program.as_ref())
+}
+
+/// Opens this program, on the first free number, for the file service.
+fn own_program(command: &Command) -> Result<Option<OwnedFd>, Errno> {
+    if !command.file_service {
+        return Ok(None);
+    }
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let program = rustix::fs::open(c"/proc/self/exe", flags, Mode::empty())?;
+    process::place_at(program.as_fd(), SETUP_FD + 1)?;
+    process::inherited(SETUP_FD + 1).map(Some)
 }
 
 fn take_session(command: &Command, prepared: &Prepared) -> Result<(), Errno> {
@@ -133,7 +148,7 @@ fn wait_for_word(listener: i32, setup: &OwnedFd) -> Result<(), Errno> {
     }
 }
 
-fn exec(command: &Command) -> Result<Infallible, Failure> {
+fn exec(command: &Command, program: Option<&OwnedFd>) -> Result<Infallible, Failure> {
     let arguments: Vec<&CStr> = command
         .arguments
         .iter()
@@ -144,6 +159,10 @@ fn exec(command: &Command) -> Result<Infallible, Failure> {
         .iter()
         .map(|text| text.as_c_str())
         .collect();
+    if let Some(program) = program {
+        let Err(errno) = process::exec_file(program.as_fd(), &arguments, &environment);
+        return Err(Failure::at(TaskStep::Exec)(errno));
+    }
     let mut last = Failure::at(TaskStep::Exec)(Errno::NOENT);
     for (index, path) in command.candidates.iter().enumerate() {
         let Err(errno) = process::exec(path, &arguments, &environment);

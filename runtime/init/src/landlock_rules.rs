@@ -17,7 +17,7 @@ use rustix::fs::{Mode, OFlags};
 /// # Errors
 /// `ENOENT` and the like for a path that cannot be opened; `EINVAL` when the
 /// kernel refuses the set.
-pub fn build(rules: &LandlockRules, scratch: &[OwnedFd]) -> Result<OwnedFd, Errno> {
+pub fn build(rules: &LandlockRules, scratch: &[&OwnedFd]) -> Result<OwnedFd, Errno> {
     let abi = ABI::from(i32::try_from(rules.abi).unwrap_or(i32::MAX));
     let read = AccessFs::from_read(abi);
     let write = AccessFs::from_all(abi) & !(AccessFs::MakeChar | AccessFs::MakeBlock);

@@ -6,14 +6,19 @@
 //! but the manager's frames. It is root in its sandbox's user namespace with a
 //! handful of capabilities there, and a nobody on the host.
 //!
+//! Executed once more as a task, sealed as any other and as the sandbox's user, it is the
+//! file service: it reads and writes that user's files for the manager, which may not.
+//!
 //! When the manager's end of the socket closes, it ends, and with it, by the
 //! kernel's rule for a pid namespace, everything in the sandbox.
 
 mod command;
+mod files;
 mod landlock_rules;
 mod prepare;
 mod readback;
 mod report;
+mod scratch;
 mod stub;
 mod supervisor;
 mod task;
@@ -21,6 +26,7 @@ mod task;
 use std::path::Path;
 use std::process::ExitCode;
 
+use lakekeep_protocol::task::FILES;
 use lakekeep_protocol::{CHANNEL_FD, Channel};
 use lakekeep_sys::mount::{self, Restrict};
 use lakekeep_sys::{Errno, process, seal, signal};
@@ -28,6 +34,9 @@ use lakekeep_sys::{Errno, process, seal, signal};
 use crate::supervisor::Supervisor;
 
 fn main() -> ExitCode {
+    if std::env::args_os().next().is_some_and(|name| name == FILES) {
+        return files::serve(std::env::args_os().skip(1).collect());
+    }
     match start() {
         Ok(()) => ExitCode::SUCCESS,
         // There is nobody to tell: stdio is /dev/null and the manager sees the

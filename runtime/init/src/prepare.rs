@@ -3,18 +3,17 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 
 use lakekeep_protocol::task::{ProcView, ResourceKind, TaskSpec, TaskStep};
-use lakekeep_sys::mount::{self, Restrict};
 use lakekeep_sys::pty::{self, Pty};
 use lakekeep_sys::seccomp::Filter;
 use lakekeep_sys::{Errno, landlock};
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
+use rustix::fs::{Gid, Uid};
 use rustix::process::Resource;
 
 use crate::landlock_rules;
 use crate::report::Failure;
+use crate::scratch::{self, Part, Shared};
 
 /// Where the scratch file system is put for a moment, to be taken apart.
 pub const SCRATCH_MOUNT: &str = "/run/lakekeep/scratch";
@@ -31,9 +30,12 @@ pub struct Prepared {
     pub masks: Vec<Mask>,
     /// Source below [`SCRATCH_MOUNT`], and target.
     pub scratch_places: Vec<(CString, CString)>,
-    /// Mounts below those targets, which stay in sight: where they are, and the
-    /// place on the scratch file system where they shall be.
-    pub kept: Vec<(CString, OwnedFd)>,
+    /// The scratch file system is still to be mounted, and on it the mounts below those
+    /// targets, which stay in sight: where they are, and where they shall be.
+    pub scratch_mount: Option<Vec<(CString, OwnedFd)>>,
+    /// A file system that is mounted for this task alone, and where.
+    pub secrets: Option<OwnedFd>,
+    pub secrets_place: CString,
     pub command: Command,
     pub stdio: [OwnedFd; 3],
     pub scratch: OwnedFd,
@@ -68,32 +70,44 @@ pub struct Command {
     pub refuse_executable_gain: bool,
     pub filter: Filter,
     pub explain: bool,
+    pub file_service: bool,
 }
 
 impl Prepared {
     /// Checks `spec` and makes its parts. `stdio` are the manager's three
     /// descriptors, or none for a task with a terminal.
-    pub fn new(spec: &TaskSpec, stdio: Vec<OwnedFd>) -> Result<Self, Failure> {
+    pub fn new(
+        spec: &TaskSpec,
+        stdio: Vec<OwnedFd>,
+        shared: &mut Option<Shared>,
+    ) -> Result<Self, Failure> {
         let check = Failure::at(TaskStep::Check);
         let prepare = Failure::at(TaskStep::Prepare);
         let command = Command::new(spec).map_err(&check)?;
         let masks = masks(&spec.proc);
         let (stdio, controller) = stdio_of(spec, stdio).map_err(&check)?;
-        let made = Made::new(spec).map_err(&prepare)?;
+        let mut part = Part::new(spec, shared).map_err(&prepare)?;
+        let secrets = scratch::secrets(spec).map_err(&prepare)?;
         let rules = match &spec.landlock {
             Some(_) if landlock::abi() == 0 => return Err(prepare(Errno::NOSYS)),
-            Some(rules) => Some(landlock_rules::build(rules, &made.parts).map_err(&prepare)?),
+            Some(rules) => {
+                let mut open: Vec<_> = part.parts.iter().collect();
+                open.extend(&secrets);
+                Some(landlock_rules::build(rules, &open).map_err(&prepare)?)
+            }
             None => None,
         };
         Ok(Self {
             hostname: c_string(&spec.hostname).map_err(&check)?,
             proc_options: proc_options(spec).map_err(&check)?,
             masks: masks.map_err(&check)?,
-            scratch_places: scratch_places(spec).map_err(&check)?,
-            kept: made.kept,
+            scratch_places: scratch::scratch_places(spec).map_err(&check)?,
+            scratch_mount: part.mount.take(),
+            secrets: secrets.map(clear).transpose().map_err(&prepare)?,
+            secrets_place: scratch::secrets_place().map_err(&check)?,
             command,
             stdio,
-            scratch: clear(made.root).map_err(&prepare)?,
+            scratch: clear(part.root).map_err(&prepare)?,
             rules: rules.map(clear).transpose().map_err(&prepare)?,
             controller,
         })
@@ -126,6 +140,7 @@ impl Command {
             refuse_executable_gain: spec.refuse_executable_gain,
             filter: Filter::from_bytes(&spec.filter)?,
             explain: spec.explain.is_some(),
+            file_service: spec.file_service,
         })
     }
 }
@@ -218,110 +233,6 @@ fn stdio_of(
     Ok(([copy()?, copy()?, copy()?], Some(controller)))
 }
 
-/// The scratch file system, mounted nowhere yet.
-struct Made {
-    root: OwnedFd,
-    parts: Vec<OwnedFd>,
-    kept: Vec<(CString, OwnedFd)>,
-}
-
-impl Made {
-    fn new(spec: &TaskSpec) -> Result<Self, Errno> {
-        let root = scratch_root(spec)?;
-        let mut parts = Vec::new();
-        for index in 0..spec.scratch.directories.len() {
-            parts.push(scratch_part(&root, &index.to_string())?);
-        }
-        let kept = kept_places(spec, &parts)?;
-        for ((_, mode), part) in spec.scratch.directories.iter().zip(&parts) {
-            give_away(part, *mode, spec)?;
-        }
-        Ok(Self { root, parts, kept })
-    }
-}
-
-fn scratch_root(spec: &TaskSpec) -> Result<OwnedFd, Errno> {
-    let size = number(spec.scratch.size)?;
-    let inodes = number(spec.scratch.inodes)?;
-    let options = [
-        (c"size", size.as_c_str()),
-        (c"nr_inodes", inodes.as_c_str()),
-        (c"mode", c"0711"),
-    ];
-    let mut restrict = Restrict::NO_SUID.with(Restrict::NO_DEVICES);
-    if !spec.scratch.executable {
-        restrict = restrict.with(Restrict::NO_EXEC);
-    }
-    mount::new_detached(c"tmpfs", &options, restrict)
-}
-
-/// Opens a place for each mount that stays in sight, while the init may still
-/// search every part.
-fn kept_places(spec: &TaskSpec, parts: &[OwnedFd]) -> Result<Vec<(CString, OwnedFd)>, Errno> {
-    let mut kept = Vec::new();
-    for (target, directory) in &spec.scratch.kept {
-        for ((place, _), part) in spec.scratch.directories.iter().zip(parts) {
-            let below = target
-                .strip_prefix(place.as_str())
-                .and_then(|rest| rest.strip_prefix('/'));
-            if let Some(relative) = below {
-                let relative = Path::new(relative);
-                mount_point(part, relative, *directory)?;
-                kept.push((c_string(target)?, mount::beneath(part, relative)?));
-            }
-        }
-    }
-    Ok(kept)
-}
-
-/// Makes an empty place at `relative`.
-fn mount_point(part: &OwnedFd, relative: &Path, directory: bool) -> Result<(), Errno> {
-    let mode = Mode::from_raw_mode(0o755);
-    let mut above: Vec<&Path> = relative.ancestors().skip(1).collect();
-    above.retain(|path| !path.as_os_str().is_empty());
-    for path in above.into_iter().rev() {
-        existing(rustix::fs::mkdirat(part, path, mode))?;
-    }
-    if directory {
-        return existing(rustix::fs::mkdirat(part, relative, mode));
-    }
-    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(part, relative, flags, mode).map(drop)
-}
-
-fn existing(made: Result<(), Errno>) -> Result<(), Errno> {
-    match made {
-        Err(Errno::EXIST) => Ok(()),
-        other => other,
-    }
-}
-
-fn scratch_part(root: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
-    rustix::fs::mkdirat(root, name, Mode::from_raw_mode(0o700))?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(root, name, flags, Mode::empty())
-}
-
-/// Makes a part the user's. Last, and mode before owner: the init has neither
-/// CAP_DAC_OVERRIDE nor CAP_FOWNER.
-fn give_away(part: &OwnedFd, mode: u32, spec: &TaskSpec) -> Result<(), Errno> {
-    rustix::fs::fchmod(part, Mode::from_raw_mode(mode))?;
-    let (user, group) = (Uid::from_raw(spec.user), Gid::from_raw(spec.group));
-    rustix::fs::chownat(part, c"", Some(user), Some(group), AtFlags::EMPTY_PATH)
-}
-
-fn scratch_places(spec: &TaskSpec) -> Result<Vec<(CString, CString)>, Errno> {
-    let places = spec.scratch.directories.iter().enumerate();
-    places
-        .map(|(index, (target, _))| {
-            Ok((
-                c_string(&format!("{SCRATCH_MOUNT}/{index}"))?,
-                c_string(target)?,
-            ))
-        })
-        .collect()
-}
-
 fn proc_options(spec: &TaskSpec) -> Result<Vec<(CString, CString)>, Errno> {
     // The init and the stub are other users' processes: invisible.
     let mut options = vec![(c_string("hidepid")?, c_string("invisible")?)];
@@ -351,11 +262,11 @@ fn clear(fd: OwnedFd) -> Result<OwnedFd, Errno> {
     rustix::io::fcntl_dupfd_cloexec(fd.as_fd(), CLEAR_OF_FIXED_NUMBERS)
 }
 
-fn number(value: u64) -> Result<CString, Errno> {
+pub fn number(value: u64) -> Result<CString, Errno> {
     c_string(&value.to_string())
 }
 
-fn c_string(text: &str) -> Result<CString, Errno> {
+pub fn c_string(text: &str) -> Result<CString, Errno> {
     bytes(text.as_bytes())
 }
 

@@ -73,11 +73,12 @@ pub fn verify(facts: &TaskFacts, spec: &TaskSpec) -> Result<(), usize> {
         process.capabilities == [0; 5],
         process.no_new_privileges,
         process.seccomp_mode == 2 && process.seccomp_filters >= 1,
-        // stdio, the setup socket, and a listener that closes at exec.
+        // stdio, the setup socket, and a listener or the init's own program, which
+        // close at exec.
         process
             .descriptors
             .iter()
-            .all(|fd| *fd <= 3 || (spec.explain.is_some() && *fd == 4)),
+            .all(|fd| *fd <= 3 || ((spec.explain.is_some() || spec.file_service) && *fd == 4)),
         facts.root_read_only,
         spec.limits.iter().all(limit),
         spec.processors == 0 || facts.processors <= spec.processors,

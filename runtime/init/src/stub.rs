@@ -132,17 +132,22 @@ fn mount_scratch(prepared: &Prepared) -> Result<(), Failure> {
     // A constant without NUL: the conversion cannot fail, and says so if it does.
     let mut buffer = [0; 64];
     let mount_point = terminated(SCRATCH_MOUNT, &mut buffer).map_err(&whole)?;
-    mount::attach_at(&prepared.scratch, mount_point).map_err(&whole)?;
-    // Onto the scratch file system first: its parts then bring them along.
-    for (path, place) in &prepared.kept {
-        tree(path)
-            .and_then(|tree| mount::attach(tree, place))
-            .map_err(&whole)?;
+    if let Some(kept) = &prepared.scratch_mount {
+        mount::attach_at(&prepared.scratch, mount_point).map_err(&whole)?;
+        // Onto the scratch file system first: its parts then bring them along.
+        for (path, place) in kept {
+            tree(path)
+                .and_then(|tree| mount::attach(tree, place))
+                .map_err(&whole)?;
+        }
     }
     for (index, (part, target)) in prepared.scratch_places.iter().enumerate() {
         tree(part)
             .and_then(|tree| mount::attach_at(&tree, target))
             .map_err(Failure::at_index(TaskStep::MountScratch, index))?;
+    }
+    if let Some(secrets) = &prepared.secrets {
+        mount::attach_at(secrets, &prepared.secrets_place).map_err(&whole)?;
     }
     // Covered, not unmounted: an unmount waits for the kernel's readers.
     tree(EMPTY)

@@ -1,13 +1,16 @@
 //! The init's only loop: the manager's frames, ended children, refused calls.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use lakekeep_protocol::task::{Exited, MAX_ENDS};
 use lakekeep_protocol::{Channel, InitReply, InitRequest, ProtocolError};
 use lakekeep_sys::Errno;
 use lakekeep_sys::process::{self, Reaped};
 use lakekeep_sys::signal::Signals;
 use rustix::event::{PollFd, PollFlags, poll};
 
+use crate::scratch::Shared;
 use crate::task::{Spawned, Task};
 
 const SIGCHLD: i32 = 17;
@@ -29,6 +32,10 @@ pub struct Supervisor {
     manager: Channel<InitReply, InitRequest>,
     children: Signals,
     tasks: Vec<Task>,
+    /// Told, and not acknowledged: a manager may die between hearing and writing down.
+    ends: VecDeque<Exited>,
+    /// Of the tasks that share one.
+    scratch: Option<Shared>,
 }
 
 /// What the loop woke up for.
@@ -48,6 +55,8 @@ impl Supervisor {
             manager,
             children,
             tasks: Vec::new(),
+            ends: VecDeque::new(),
+            scratch: None,
         })
     }
 
@@ -104,10 +113,12 @@ impl Supervisor {
         };
         match request {
             InitRequest::Spawn { task, spec } => {
-                let spawned = Task::spawn(task, &spec, descriptors);
+                let spawned = Task::spawn(task, &spec, descriptors, &mut self.scratch);
                 self.answer_spawn(task, spawned)?;
             }
             InitRequest::Signal { task, signal } => self.signal(task, signal)?,
+            InitRequest::List { nonce } => self.list(nonce)?,
+            InitRequest::Acknowledge { task } => self.ends.retain(|end| end.task != task),
         }
         Ok(true)
     }
@@ -143,6 +154,15 @@ impl Supervisor {
         Ok(())
     }
 
+    fn list(&self, nonce: u64) -> Result<(), Failed> {
+        let reply = InitReply::Tasks {
+            nonce,
+            running: self.tasks.iter().map(Task::number).collect(),
+            ended: self.ends.iter().cloned().collect(),
+        };
+        Ok(self.manager.send(&reply, &[])?)
+    }
+
     fn signal(&self, number: u32, signal: i32) -> Result<(), Errno> {
         // A task that has ended meanwhile is not an error: its Exited frame is
         // on the way to the manager that asked.
@@ -164,6 +184,10 @@ impl Supervisor {
         let is_stub = |task: &Task| task.stub().as_raw_nonzero().get() == reaped.pid;
         if let Some(index) = self.tasks.iter().position(is_stub) {
             let exited = self.tasks.swap_remove(index).into_exited(reaped.ended);
+            if self.ends.len() == MAX_ENDS {
+                self.ends.pop_front();
+            }
+            self.ends.push_back(exited.clone());
             self.manager.send(&InitReply::Exited(exited), &[])?;
         }
         Ok(())

@@ -12,6 +12,7 @@ use rustix::process::{Pid, PidfdFlags};
 use crate::prepare::Prepared;
 use crate::readback;
 use crate::report::{End, Failure, Setup};
+use crate::scratch::Shared;
 use crate::stub::{self, Sockets};
 
 /// The namespaces that every task gets of its own. The network namespace is
@@ -49,8 +50,13 @@ pub struct Spawned {
 
 impl Task {
     /// Clones, seals, reads back and starts a task.
-    pub fn spawn(number: u32, spec: &TaskSpec, stdio: Vec<OwnedFd>) -> Result<Spawned, Failure> {
-        let mut prepared = Prepared::new(spec, stdio)?;
+    pub fn spawn(
+        number: u32,
+        spec: &TaskSpec,
+        stdio: Vec<OwnedFd>,
+        shared: &mut Option<Shared>,
+    ) -> Result<Spawned, Failure> {
+        let mut prepared = Prepared::new(spec, stdio, shared)?;
         let prepare = Failure::at(TaskStep::Prepare);
         let (setup, child_setup) = socket::pair().map_err(&prepare)?;
         let (end, child_end) = socket::pair().map_err(&prepare)?;

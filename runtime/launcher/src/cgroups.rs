@@ -25,6 +25,15 @@ use crate::error::StartError;
 /// from it.
 const USED: [Controller; 3] = [Controller::Memory, Controller::Cpu, Controller::Pids];
 
+/// Besides, for sandboxes that last: what they use is watched, and they are frozen.
+const USED_LASTING: [Controller; 5] = [
+    Controller::Memory,
+    Controller::Cpu,
+    Controller::Pids,
+    Controller::Cpuacct,
+    Controller::Freezer,
+];
+
 /// Where every distribution mounts the hierarchies.
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
@@ -38,6 +47,7 @@ const CLAIM_TRIES: u32 = 8;
 #[derive(Debug)]
 pub struct Groups {
     hierarchy: Hierarchy,
+    used: &'static [Controller],
 }
 
 /// This launcher's own group, locked: what tells the living from the dead.
@@ -54,12 +64,14 @@ pub struct SandboxGroup(Option<Group>);
 impl Groups {
     /// Reads the hierarchies, and leaves mounted, in this launcher's own mount
     /// table, only those that are used.
-    pub fn prepare(privileged: bool) -> Result<Self, StartError> {
+    pub fn prepare(privileged: bool, lasting: bool) -> Result<Self, StartError> {
         let hierarchy = Hierarchy::detect()?;
+        let used: &[Controller] = if lasting { &USED_LASTING } else { &USED };
         if privileged {
-            hide_unused(&hierarchy)?;
+            hide_unused(&hierarchy, used)?;
             return Ok(Self {
                 hierarchy: Hierarchy::detect()?,
+                used,
             });
         } else if hierarchy.mode() != Mode::V2 {
             // libcontainer treats a version 2 tree that it may not write as
@@ -67,7 +79,7 @@ impl Groups {
             // is nothing to write, show it a version 2 tree.
             show_unified()?;
         }
-        Ok(Self { hierarchy })
+        Ok(Self { hierarchy, used })
     }
 
     /// The cgroup of sandbox `id` of launcher `launcher`, as OCI wants it: an
@@ -92,7 +104,7 @@ impl Groups {
             return Ok(SandboxGroup(None));
         };
         let group = Group::new(&self.hierarchy, &format!("lakekeep/{launcher}/{id}"))?;
-        group.create(&USED)?;
+        group.create(self.used)?;
         let group = SandboxGroup(Some(group));
         group.set(limits)?;
         Ok(group)
@@ -236,7 +248,17 @@ impl SandboxGroup {
             pids_refused: usage.pids_max_events.unwrap_or(0),
             cpu_us: usage.cpu_usage_us,
             throttled_us: usage.cpu_throttled_us,
+            memory: usage.memory_current,
+            pids: usage.pids_current,
         })
+    }
+
+    /// Stops all processes where they are, or lets them go on.
+    pub fn freeze(&self, frozen: bool) -> Result<(), CgroupError> {
+        match &self.0 {
+            Some(group) => group.freeze(frozen, PATIENCE),
+            None => Err(CgroupError::NotMounted),
+        }
     }
 
     /// Ends what is left and removes the group.
@@ -273,7 +295,7 @@ fn bounded(limit: Option<Limit>) -> Option<u64> {
 
 /// Leaves only the used version 1 hierarchies in sight: all of them go at once,
 /// for every unmount waits for the kernel's readers, and the used ones return.
-fn hide_unused(hierarchy: &Hierarchy) -> Result<(), StartError> {
+fn hide_unused(hierarchy: &Hierarchy, wanted: &[Controller]) -> Result<(), StartError> {
     let place = Path::new(CGROUP_ROOT);
     let used = |point: &Path| {
         let held = |controller: &Controller| {
@@ -281,7 +303,7 @@ fn hide_unused(hierarchy: &Hierarchy) -> Result<(), StartError> {
                 .mount_of(*controller)
                 .is_some_and(|of| of.point == point)
         };
-        USED.iter().any(held)
+        wanted.iter().any(held)
     };
     let old = hierarchy
         .mounts()

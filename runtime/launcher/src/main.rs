@@ -6,7 +6,8 @@
 //! that its death leaves nothing but names that the next launcher sweeps.
 //!
 //! `lakekeep-launcher STATE_DIR` serves on standard input until its manager
-//! closes the other end; then it destroys what it made.
+//! closes the other end; then it destroys what it made. Where standard input is a
+//! listening socket, it serves one manager after the other until its parent ends.
 
 mod cgroups;
 mod check;
@@ -32,9 +33,10 @@ use lakekeep_sys::process::{self, Cloned, Ended, Namespaces};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::Mode;
 use rustix::pipe::PipeFlags;
-use rustix::process::Signal;
+use rustix::process::{Resource, Signal};
 
 use crate::error::StartError;
+use crate::server::Post;
 
 /// The first descriptor above the standard ones.
 const FIRST_INHERITED: u32 = 3;
@@ -78,22 +80,36 @@ fn start() -> Result<ExitCode, StartError> {
     if !rustix::process::geteuid().is_root() {
         match rootless::enter(&arguments)? {}
     }
-    let channel = server::channel()?;
+    let post = server::post()?;
+    if matches!(post, Post::Listener(_)) {
+        let parent = rustix::process::getppid().ok_or(StartError::NoWatcher)?;
+        process::die_with_parent(parent).context("prctl", "PR_SET_PDEATHSIG")?;
+        raise_open_files()?;
+    }
     let (watcher, held) =
         rustix::pipe::pipe_with(PipeFlags::CLOEXEC).context("pipe2", "watcher")?;
     match process::clone_process(Namespaces::PID).context("clone3", "pid namespace")? {
         Cloned::Child => {
             drop(held);
             die_with(&watcher)?;
-            serve(channel, &arguments).map(|()| ExitCode::SUCCESS)
+            serve(&post, &arguments).map(|()| ExitCode::SUCCESS)
         }
         Cloned::Parent { pidfd, .. } => {
             // The manager must see the socket close when the other one dies.
-            drop(channel);
+            drop(post);
             drop(watcher);
             watch(&pidfd)
         }
     }
+}
+
+/// A service holds several descriptors a sandbox. What runs in a sandbox has limits
+/// of its own.
+fn raise_open_files() -> Result<(), StartError> {
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    rustix::process::setrlimit(Resource::Nofile, limit).context("setrlimit", "RLIMIT_NOFILE")?;
+    Ok(())
 }
 
 /// Ends this process with its watcher, which holds the other end of `watcher`:
@@ -131,16 +147,17 @@ fn watch(server: &OwnedFd) -> Result<ExitCode, StartError> {
 ///    it the /proc of its own pid namespace;
 /// 3. only the cgroup hierarchies that limits are set in;
 /// 4. a state folder of its own, locked, after sweeping those of dead ones.
-fn serve(channel: server::Manager, arguments: &rootless::Arguments) -> Result<(), StartError> {
+fn serve(post: &Post, arguments: &rootless::Arguments) -> Result<(), StartError> {
     let privileged = !rootless::nested()?;
     if !privileged {
         net::unshare().map_err(StartError::NetworkNamespace)?;
     }
     mount::unshare().map_err(StartError::MountNamespace)?;
     mount_own_proc()?;
-    let groups = cgroups::Groups::prepare(privileged)?;
+    let lasting = matches!(post, Post::Listener(_));
+    let groups = cgroups::Groups::prepare(privileged, lasting)?;
     let state = state::State::open(&arguments.state, &groups, privileged)?;
-    server::Server::new(channel, state, groups, privileged)?.serve()
+    server::Server::new(state, groups, privileged)?.serve(post)
 }
 
 fn mount_own_proc() -> Result<(), StartError> {

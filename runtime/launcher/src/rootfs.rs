@@ -169,6 +169,7 @@ impl<'a> Assembly<'a> {
             read_only,
             executable,
             owner,
+            disk,
         } = step
         else {
             return Ok(());
@@ -184,7 +185,9 @@ impl<'a> Assembly<'a> {
         if !*executable {
             what = what.with(Restrict::NO_EXEC);
         }
-        let map = owner.map(|owner| self.owner_map(&place, owner)).transpose();
+        let map = owner
+            .map(|owner| self.owner_map(&place, owner, *disk))
+            .transpose();
         let map = map.map_err(Failed::kernel(LaunchStep::Rootfs(number)))?;
         match mount::restrict(&tree, what, map.as_ref().map(AsFd::as_fd)) {
             // A file system that cannot be id-mapped: its files then belong to
@@ -199,17 +202,29 @@ impl<'a> Assembly<'a> {
         mount::attach(&tree, &target).map_err(failed)
     }
 
-    /// A user namespace that shows the source's owner as a user of the sandbox.
-    /// Nobody else's files are mapped: they belong to nobody inside.
-    fn owner_map(&self, source: &OwnedFd, (user, group): (u32, u32)) -> Result<OwnedFd, Error> {
-        let stat = rustix::fs::fstat(source)
-            .map_err(|errno| Error::new("fstat", "mount source", errno))?;
+    /// A user namespace that shows one owner's files, the source's own if no other is
+    /// named, as a user of the sandbox. Nobody else's files are mapped: they belong to
+    /// nobody inside.
+    fn owner_map(
+        &self,
+        source: &OwnedFd,
+        (user, group): (u32, u32),
+        disk: Option<(u32, u32)>,
+    ) -> Result<OwnedFd, Error> {
+        let (disk_user, disk_group) = match disk {
+            Some(ids) => ids,
+            None => {
+                let stat = rustix::fs::fstat(source)
+                    .map_err(|errno| Error::new("fstat", "mount source", errno))?;
+                (stat.st_uid, stat.st_gid)
+            }
+        };
         let map = |inside, id: u32| IdRange {
             inside,
             outside: self.first_id + id,
             count: 1,
         };
-        userns::with_maps(&[map(stat.st_uid, user)], &[map(stat.st_gid, group)])
+        userns::with_maps(&[map(disk_user, user)], &[map(disk_group, group)])
     }
 
     fn check_mount_points(&self) -> Result<(), Failed> {

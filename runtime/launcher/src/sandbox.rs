@@ -1,5 +1,6 @@
 //! One sandbox: its steps, and the undo of each.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -28,6 +29,11 @@ pub struct Sandbox {
     group: SandboxGroup,
     folder: Folder,
     lease: Option<Lease>,
+    /// As read back when it was made.
+    created: Created,
+    /// What a manager left for a later one.
+    kept: BTreeMap<String, Vec<OwnedFd>>,
+    frozen: bool,
 }
 
 /// What sandboxes are made with.
@@ -55,7 +61,7 @@ impl Sandbox {
         leases: &mut Leases,
         spec: &SandboxSpec,
         channel: OwnedFd,
-    ) -> Result<(Self, Created), Failed> {
+    ) -> Result<Self, Failed> {
         let (lease, first_id, ids) = match spec.ids {
             IdSource::Lease { count } => {
                 let lease = leases.take()?;
@@ -106,15 +112,15 @@ impl Sandbox {
             limits,
             unmapped_mounts,
         };
-        Ok((
-            Self {
-                init,
-                group,
-                folder,
-                lease,
-            },
+        Ok(Self {
+            init,
+            group,
+            folder,
+            lease,
             created,
-        ))
+            kept: BTreeMap::new(),
+            frozen: false,
+        })
     }
 
     /// The init, in the launcher's pid namespace.
@@ -127,12 +133,55 @@ impl Sandbox {
         self.init.pidfd()
     }
 
+    /// What was read back when it was made.
+    pub fn created(&self) -> &Created {
+        &self.created
+    }
+
+    /// Descriptors held for a later manager, by slot.
+    pub fn kept(&mut self) -> &mut BTreeMap<String, Vec<OwnedFd>> {
+        &mut self.kept
+    }
+
+    /// Whether it outlives its manager.
+    pub fn is_kept(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
+    /// The names of what is kept.
+    pub fn slots(&self) -> Vec<String> {
+        self.kept.keys().cloned().collect()
+    }
+
+    /// What it uses now.
+    pub fn usage(&self) -> Result<GroupUsageFacts, Failed> {
+        let failed = |error| Failed::other(LaunchStep::Usage, &error);
+        self.group.usage().map_err(failed)
+    }
+
+    /// Stops all its processes where they are, or lets them go on.
+    pub fn freeze(&mut self, frozen: bool) -> Result<(), Failed> {
+        let failed = |error| Failed::other(LaunchStep::Freeze, &error);
+        self.group.freeze(frozen).map_err(failed)?;
+        self.frozen = frozen;
+        Ok(())
+    }
+
+    /// Before its end: on version 1 a frozen process does not die of SIGKILL.
+    pub fn thaw(&mut self) -> Result<(), Failed> {
+        match self.frozen {
+            true => self.freeze(false),
+            false => Ok(()),
+        }
+    }
+
     /// Ends the sandbox and says what it used. Usage is read once all processes
     /// are gone and before the group is.
-    pub fn destroy(self) -> Result<GroupUsageFacts, Failed> {
+    pub fn destroy(mut self) -> Result<GroupUsageFacts, Failed> {
         let failed = |errno| Failed::errno(LaunchStep::Destroy, errno);
-        self.init.end().map_err(failed)?;
         let other = |error| Failed::other(LaunchStep::Destroy, &error);
+        self.thaw()?;
+        self.init.end().map_err(failed)?;
         let usage = self.group.usage().map_err(other)?;
         self.group.remove().map_err(other)?;
         self.folder.remove()?;

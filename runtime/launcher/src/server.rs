@@ -1,13 +1,21 @@
 //! The launcher's loop: one request, one reply.
+//!
+//! Started on a connected socket it serves that manager alone, and ends with it.
+//! Started on a listening socket it is a service: it serves one manager after the
+//! other, and between two of them holds what the first one kept.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use lakekeep_protocol::launch::{Created, LaunchStep, SandboxSpec};
-use lakekeep_protocol::{Channel, LauncherReply, LauncherRequest};
+use lakekeep_protocol::launch::{
+    HeldSandbox, LaunchStep, MAX_KEPT, MAX_LISTED, MAX_SLOTS, SandboxSpec,
+};
+use lakekeep_protocol::{Channel, LauncherReply, LauncherRequest, ProtocolError};
 use lakekeep_sys::error::Context;
 use lakekeep_sys::{memfd, process};
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
 use rustix::process::Pid;
 
 use crate::cgroups::Groups;
@@ -26,11 +34,19 @@ const MAX_SANDBOXES: usize = 4096;
 /// Our end of the socket to the manager.
 pub type Manager = Channel<LauncherReply, LauncherRequest>;
 
+/// Where requests come from.
+#[derive(Debug)]
+pub enum Post {
+    /// The one manager that there will be.
+    Manager(Manager),
+    /// The next manager connects here.
+    Listener(OwnedFd),
+}
+
 /// A launcher at work. Dropped, it destroys every sandbox before its state.
 #[derive(Debug)]
 pub struct Server {
     sandboxes: BTreeMap<String, Sandbox>,
-    manager: Manager,
     leases: Leases,
     program: Rc<OwnedFd>,
     privileged: bool,
@@ -38,27 +54,28 @@ pub struct Server {
     state: State,
 }
 
+/// A reply and the descriptors that go with it.
+type Answer = Result<(LauncherReply, Vec<OwnedFd>), Failed>;
+
 /// Takes the socket that is standard input, and leaves /dev/null there.
-pub fn channel() -> Result<Manager, StartError> {
+pub fn post() -> Result<Post, StartError> {
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), FIRST_OWN_FD)
         .map_err(StartError::NoChannel)?;
-    rustix::net::sockopt::socket_type(&socket).map_err(StartError::NoChannel)?;
+    let listens =
+        rustix::net::sockopt::socket_acceptconn(&socket).map_err(StartError::NoChannel)?;
     let null = std::fs::File::open("/dev/null").context("open", "/dev/null")?;
     process::place_at(null.as_fd(), 0).context("dup2", "standard input")?;
-    Ok(Channel::new(socket))
+    Ok(match listens {
+        true => Post::Listener(socket),
+        false => Post::Manager(Channel::new(socket)),
+    })
 }
 
 impl Server {
-    pub fn new(
-        manager: Manager,
-        state: State,
-        groups: Groups,
-        privileged: bool,
-    ) -> Result<Self, StartError> {
+    pub fn new(state: State, groups: Groups, privileged: bool) -> Result<Self, StartError> {
         let program = memfd::sealed("lakekeep-init", INIT, true).context("memfd_create", "init")?;
         Ok(Self {
             sandboxes: BTreeMap::new(),
-            manager,
             leases: Leases::open(state.root())?,
             program: Rc::new(program),
             privileged,
@@ -67,48 +84,137 @@ impl Server {
         })
     }
 
-    /// Serves until the manager closes its end or cannot be understood, and in
-    /// any case destroys what is left.
-    pub fn serve(mut self) -> Result<(), StartError> {
-        let served = self.answer_all();
-        self.sandboxes.clear();
+    /// Serves until there will be no other manager, and in any case destroys what
+    /// is left.
+    pub fn serve(mut self, post: &Post) -> Result<(), StartError> {
+        let served = match post {
+            Post::Manager(manager) => self.answer_all(manager),
+            Post::Listener(listener) => self.answer_each(listener),
+        };
+        self.end_all_but(|_| false);
         let swept = self.groups.end(self.state.name());
         served?;
         Ok(swept?)
     }
 
-    fn answer_all(&mut self) -> Result<(), StartError> {
-        while let Some((request, descriptors)) = self.manager.receive()? {
-            self.answer(request, descriptors)?;
+    /// Serves one manager after the other. A manager that cannot be understood, or
+    /// that is gone, costs its own sandboxes and no other's.
+    fn answer_each(&mut self, listener: &OwnedFd) -> Result<(), StartError> {
+        loop {
+            let socket = match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
+                Err(Errno::INTR | Errno::CONNABORTED) => continue,
+                other => other.context("accept", "manager")?,
+            };
+            let manager = Channel::new(socket);
+            match self.answer_all(&manager) {
+                Ok(()) | Err(StartError::Protocol(_)) => {}
+                Err(other) => return Err(other),
+            }
+            self.end_all_but(Sandbox::is_kept);
+        }
+    }
+
+    fn end_all_but(&mut self, stays: impl Fn(&Sandbox) -> bool) {
+        self.sandboxes.retain(|_, sandbox| {
+            let stays = stays(sandbox);
+            if !stays && sandbox.thaw().is_err() {
+                // Its init is then killed and not waited for in vain: the group's
+                // removal thaws again, and reports.
+            }
+            stays
+        });
+    }
+
+    fn answer_all(&mut self, manager: &Manager) -> Result<(), StartError> {
+        while let Some((request, descriptors)) = manager.receive()? {
+            let (reply, descriptors) = match self.answer(request, descriptors) {
+                Ok(answer) => answer,
+                Err(failed) => (LauncherReply::Failed(failed.to_wire()), Vec::new()),
+            };
+            let descriptors: Vec<_> = descriptors.iter().map(OwnedFd::as_fd).collect();
+            match manager.send(&reply, &descriptors) {
+                Err(ProtocolError::Socket { .. }) => return Ok(()),
+                other => other?,
+            }
         }
         Ok(())
     }
 
-    fn answer(
-        &mut self,
-        request: LauncherRequest,
-        descriptors: Vec<OwnedFd>,
-    ) -> Result<(), StartError> {
-        let (reply, created) = match request {
-            LauncherRequest::Create(spec) => match self.create(&spec, descriptors) {
-                Ok(created) => (LauncherReply::Created(Box::new(created)), Some(spec.id)),
-                Err(failed) => (LauncherReply::Failed(failed.to_wire()), None),
-            },
-            LauncherRequest::Destroy { id } => match self.destroy(&id) {
-                Ok(reply) => (reply, None),
-                Err(failed) => (LauncherReply::Failed(failed.to_wire()), None),
-            },
-        };
-        let sandbox = created.and_then(|id| self.sandboxes.get(&id));
-        let pidfd: Vec<_> = sandbox
-            .iter()
-            .map(|sandbox| sandbox.pidfd().as_fd())
-            .collect();
-        self.manager.send(&reply, &pidfd)?;
-        Ok(())
+    fn answer(&mut self, request: LauncherRequest, descriptors: Vec<OwnedFd>) -> Answer {
+        match request {
+            LauncherRequest::Create(spec) => {
+                self.create(&spec, descriptors)?;
+                self.describe(&spec.id)
+            }
+            LauncherRequest::Destroy { id } => self.destroy(&id),
+            LauncherRequest::Keep { id, slot } => self.keep(&id, slot, descriptors),
+            LauncherRequest::Forget { id, slot } => self.forget(&id, &slot),
+            LauncherRequest::List { after } => Ok((self.list(&after), Vec::new())),
+            LauncherRequest::Describe { id } => self.describe(&id),
+            LauncherRequest::Retrieve { id, slot } => self.retrieve(&id, &slot),
+            LauncherRequest::Usage { id } => {
+                let usage = self.find(&id)?.usage()?;
+                Ok((LauncherReply::Usage(usage), Vec::new()))
+            }
+            LauncherRequest::Freeze { id, frozen } => {
+                self.find(&id)?.freeze(frozen)?;
+                Ok((LauncherReply::Done, Vec::new()))
+            }
+        }
     }
 
-    fn create(&mut self, spec: &SandboxSpec, descriptors: Vec<OwnedFd>) -> Result<Created, Failed> {
+    fn find(&mut self, id: &str) -> Result<&mut Sandbox, Failed> {
+        self.sandboxes.get_mut(id).ok_or_else(unknown)
+    }
+
+    fn describe(&mut self, id: &str) -> Answer {
+        let sandbox = self.find(id)?;
+        let pidfd = copy(sandbox.pidfd())?;
+        let created = Box::new(sandbox.created().clone());
+        Ok((LauncherReply::Created(created), vec![pidfd]))
+    }
+
+    fn keep(&mut self, id: &str, slot: String, descriptors: Vec<OwnedFd>) -> Answer {
+        let refuse = |detail: &str| Failed::refused(LaunchStep::Keep, detail);
+        check::identifier(&slot)?;
+        if !(1..=MAX_KEPT).contains(&descriptors.len()) {
+            return Err(refuse("a slot keeps 1 to 4 descriptors"));
+        }
+        let kept = self.find(id)?.kept();
+        if kept.len() >= MAX_SLOTS && !kept.contains_key(&slot) {
+            return Err(refuse("as many slots as one sandbox may have"));
+        }
+        kept.insert(slot, descriptors);
+        Ok((LauncherReply::Done, Vec::new()))
+    }
+
+    fn forget(&mut self, id: &str, slot: &str) -> Answer {
+        let none = || Failed::refused(LaunchStep::Keep, "nothing of this name is kept");
+        self.find(id)?.kept().remove(slot).ok_or_else(none)?;
+        Ok((LauncherReply::Done, Vec::new()))
+    }
+
+    fn retrieve(&mut self, id: &str, slot: &str) -> Answer {
+        let none = || Failed::refused(LaunchStep::Keep, "nothing of this name is kept");
+        let kept = self.find(id)?.kept().get(slot).ok_or_else(none)?;
+        let copies = kept.iter().map(copy).collect::<Result<_, _>>()?;
+        Ok((LauncherReply::Kept, copies))
+    }
+
+    fn list(&self, after: &str) -> LauncherReply {
+        let later = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);
+        let held = self
+            .sandboxes
+            .range::<str, _>(later)
+            .take(MAX_LISTED)
+            .map(|(id, sandbox)| HeldSandbox {
+                id: id.clone(),
+                slots: sandbox.slots(),
+            });
+        LauncherReply::Sandboxes(held.collect())
+    }
+
+    fn create(&mut self, spec: &SandboxSpec, descriptors: Vec<OwnedFd>) -> Result<(), Failed> {
         let refuse = |detail: &str| Failed::refused(LaunchStep::Check, detail);
         check::sandbox(spec, self.privileged)?;
         let [channel]: [OwnedFd; 1] = descriptors
@@ -127,15 +233,23 @@ impl Server {
             groups: &self.groups,
             program: &self.program,
         };
-        let (sandbox, created) = Sandbox::create(&workshop, &mut self.leases, spec, channel)?;
+        let sandbox = Sandbox::create(&workshop, &mut self.leases, spec, channel)?;
         self.sandboxes.insert(spec.id.clone(), sandbox);
-        Ok(created)
+        Ok(())
     }
 
-    fn destroy(&mut self, id: &str) -> Result<LauncherReply, Failed> {
-        let unknown = || Failed::refused(LaunchStep::Check, "no sandbox of this identifier");
+    fn destroy(&mut self, id: &str) -> Answer {
         let sandbox = self.sandboxes.remove(id).ok_or_else(unknown)?;
         let usage = sandbox.destroy()?;
-        Ok(LauncherReply::Destroyed { usage })
+        Ok((LauncherReply::Destroyed { usage }, Vec::new()))
     }
+}
+
+fn unknown() -> Failed {
+    Failed::refused(LaunchStep::Check, "no sandbox of this identifier")
+}
+
+fn copy(fd: &OwnedFd) -> Result<OwnedFd, Failed> {
+    rustix::io::fcntl_dupfd_cloexec(fd, FIRST_OWN_FD)
+        .map_err(|errno| Failed::errno(LaunchStep::Keep, errno))
 }

@@ -10,10 +10,10 @@ mod example;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Everything that decides what can be enforced on this host, for this caller.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostFacts {
     /// The running kernel.
     pub kernel: KernelRelease,
@@ -48,7 +48,7 @@ pub struct HostFacts {
 }
 
 /// The kernel's version, and the text that it was read from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelRelease {
     /// The first number.
     pub major: u32,
@@ -59,7 +59,7 @@ pub struct KernelRelease {
 }
 
 /// The identity and the id maps of the process that asks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caller {
     /// Effective user id, as seen in the caller's own user namespace.
     pub euid: u32,
@@ -74,7 +74,7 @@ pub struct Caller {
 }
 
 /// One line of an id map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdExtent {
     /// First id inside the namespace.
     pub inside: u32,
@@ -85,7 +85,7 @@ pub struct IdExtent {
 }
 
 /// The switches that allow or refuse user namespaces.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserNamespaceFacts {
     /// The kernel was built with them.
     pub available: bool,
@@ -98,7 +98,7 @@ pub struct UserNamespaceFacts {
 }
 
 /// The id ranges that /etc/subuid and /etc/subgid grant the caller.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubordinateIds {
     /// First user id.
     pub uid_start: u32,
@@ -115,7 +115,7 @@ pub struct SubordinateIds {
 }
 
 /// How control groups are mounted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CgroupMode {
     /// Version 1 only.
@@ -129,7 +129,7 @@ pub enum CgroupMode {
 }
 
 /// The version of one hierarchy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CgroupVersion {
     /// One hierarchy for each controller.
@@ -139,7 +139,7 @@ pub enum CgroupVersion {
 }
 
 /// Control groups, as the caller can use them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CgroupFacts {
     /// How they are mounted.
     pub mode: CgroupMode,
@@ -155,7 +155,7 @@ pub struct CgroupFacts {
 }
 
 /// One controller.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControllerFacts {
     /// Version of the hierarchy that holds it.
     pub version: CgroupVersion,
@@ -168,7 +168,7 @@ pub struct ControllerFacts {
 }
 
 /// The version 2 tree.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnifiedFacts {
     /// Where it is mounted.
     pub mount: PathBuf,
@@ -179,7 +179,7 @@ pub struct UnifiedFacts {
 }
 
 /// Filesystems that the storage layers may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filesystems {
     /// overlayfs: writable layers over a read-only image.
     pub overlay: bool,

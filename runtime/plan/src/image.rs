@@ -46,4 +46,7 @@ pub struct MountFacts {
     pub directory: bool,
     /// On-disk owner.
     pub owner: (u32, u32),
+    /// The owner whose files these shall be, where it is not the folder's own: the
+    /// identity that its user was mapped to.
+    pub identity: Option<(u32, u32)>,
 }

@@ -1,12 +1,12 @@
 //! Which layers this host can enforce for this policy, and why not the others.
 
 use lakekeep_policy::{Layer, Policy};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::host::HostFacts;
 
 /// Whether a layer will be enforced.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum Enforcement {
     /// It will be, and read back.
@@ -19,7 +19,7 @@ pub enum Enforcement {
 }
 
 /// One layer of the plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerPlan {
     /// Its name.
     pub layer: String,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use lakekeep_policy::{Layer, Policy};
 use lakekeep_protocol::launch::{GroupLimits, IdSource, SandboxSpec};
 use lakekeep_protocol::task::TaskSpec;
+use serde::{Deserialize, Serialize};
 
 use crate::error::PlanError;
 use crate::host::HostFacts;
@@ -64,8 +65,9 @@ pub struct Inputs<'a> {
     pub id: &'a str,
 }
 
-/// Everything that will be done.
-#[derive(Debug, Clone)]
+/// Everything that will be done. A manager writes it down, without the task's
+/// environment, so that its successor can judge how the task ended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Plan {
     /// The launcher's part.
     pub sandbox: SandboxSpec,

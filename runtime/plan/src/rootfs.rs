@@ -45,7 +45,7 @@ pub fn steps(parts: &Parts<'_>) -> Result<Vec<RootfsStep>, PlanError> {
         ImageFacts::Folder(image) => steps.push(folder(image)?),
     }
     check_nesting(parts)?;
-    for rule in parts.policy.mounts() {
+    for (index, rule) in parts.policy.mounts().iter().enumerate() {
         check_target(parts.image, rule.target().as_str())?;
         steps.push(RootfsStep::Bind {
             source: rule.source().display().to_string(),
@@ -54,6 +54,7 @@ pub fn steps(parts: &Parts<'_>) -> Result<Vec<RootfsStep>, PlanError> {
             // A function may bring libraries; it may not run what it wrote.
             executable: rule.mode() == MountMode::ReadOnly || parts.policy.preset() != Preset::Udf,
             owner: parts.owner,
+            disk: parts.mounts.get(index).and_then(|facts| facts.identity),
         });
     }
     Ok(steps)
@@ -111,6 +112,7 @@ fn skeleton(parts: &Parts<'_>) -> Vec<RootfsStep> {
     for path in fixed {
         with_parents(path, &mut directories);
     }
+    with_parents("/run/secrets", &mut directories);
     with_parents("/run/lakekeep/empty", &mut directories);
     with_parents("/run/lakekeep/proc", &mut directories);
     with_parents("/sys/devices/system/cpu", &mut directories);
@@ -232,6 +234,7 @@ fn host(image: &HostImage) -> Vec<RootfsStep> {
         read_only: true,
         executable,
         owner: None,
+        disk: None,
     };
     let mut steps: Vec<RootfsStep> = Vec::new();
     for (path, target) in &image.links {

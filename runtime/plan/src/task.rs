@@ -85,6 +85,9 @@ pub fn spec(inputs: &Inputs<'_>, filter: Filter, hostname: &str) -> TaskSpec {
         refuse_executable_gain: policy.preset() == Preset::Udf && host.kernel.at_least(6, 3),
         terminal: command.terminal,
         umask: 0o022,
+        file_service: false,
+        // The manager adds them, past every text that a plan is shown as.
+        secrets: Vec::new(),
     }
 }
 
@@ -156,6 +159,7 @@ fn scratch(policy: &Policy, mounts: &[MountFacts]) -> Scratch {
             .filter(|(target, _)| below(target))
             .map(|(target, directory)| (target.to_owned(), directory))
             .collect(),
+        shared: false,
     }
 }
 

@@ -190,11 +190,15 @@ fn rootfs_text(step: &RootfsStep) -> String {
             read_only,
             executable,
             owner,
+            disk,
         } => {
             let access = if *read_only { "read-only" } else { "WRITABLE" };
             let exec = if *executable { "" } else { ", noexec" };
             let owner = owner.map_or(String::new(), |(user, group)| {
-                format!(", owner shown as {user}:{group}")
+                let whose = disk.map_or("owner".to_owned(), |(user, group)| {
+                    format!("files of {user}:{group}")
+                });
+                format!(", {whose} shown as {user}:{group}")
             });
             format!("root: bind {source} at {target}, {access}, nosuid, nodev{exec}{owner}")
         }

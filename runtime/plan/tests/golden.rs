@@ -67,10 +67,12 @@ fn plan(policy: &Policy, host: &HostFacts, image: &ImageFacts) -> Result<Plan, P
         MountFacts {
             directory: false,
             owner: (0, 0),
+            identity: None,
         },
         MountFacts {
             directory: true,
             owner: (1001, 1001),
+            identity: None,
         },
     ];
     Plan::new(&Inputs {

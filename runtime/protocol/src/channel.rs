@@ -166,6 +166,15 @@ pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, ProtocolError> {
     }
 }
 
+/// Decodes the first of several values that follow each other, and gives the rest.
+///
+/// # Errors
+/// `Malformed` for bytes that do not begin with one.
+pub fn take<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), ProtocolError> {
+    postcard::take_from_bytes(bytes)
+        .map_err(|_| ProtocolError::Malformed("not a value of this kind"))
+}
+
 impl<Out, In> AsFd for Channel<Out, In> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()

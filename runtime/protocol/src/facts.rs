@@ -145,4 +145,8 @@ pub struct GroupUsageFacts {
     pub cpu_us: Option<u64>,
     /// Time that the CPU limit held it back, microseconds.
     pub throttled_us: Option<u64>,
+    /// Memory charged now, bytes.
+    pub memory: Option<u64>,
+    /// Processes and threads now.
+    pub pids: Option<u64>,
 }

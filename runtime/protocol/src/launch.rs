@@ -14,7 +14,61 @@ pub enum LauncherRequest {
         /// The sandbox's identifier.
         id: String,
     },
+    /// Hold descriptors for a later manager: 1 to [`MAX_KEPT`] of them, under a name
+    /// of their own; those that had it are closed. A sandbox for which something is
+    /// kept outlives its manager, where the launcher itself does.
+    Keep {
+        /// The sandbox's identifier.
+        id: String,
+        /// `[a-z0-9-]`, at most 64 bytes.
+        slot: String,
+    },
+    /// Hold them no longer.
+    Forget {
+        /// The sandbox's identifier.
+        id: String,
+        /// As it was kept.
+        slot: String,
+    },
+    /// Name the sandboxes whose identifiers come after this one, in order.
+    List {
+        /// Empty: from the first.
+        after: String,
+    },
+    /// Tell of a sandbox what was told when it was created.
+    Describe {
+        /// The sandbox's identifier.
+        id: String,
+    },
+    /// Give copies of kept descriptors.
+    Retrieve {
+        /// The sandbox's identifier.
+        id: String,
+        /// As it was kept.
+        slot: String,
+    },
+    /// Tell what a sandbox uses.
+    Usage {
+        /// The sandbox's identifier.
+        id: String,
+    },
+    /// Stop all processes of a sandbox where they are, or let them go on.
+    Freeze {
+        /// The sandbox's identifier.
+        id: String,
+        /// Stop them.
+        frozen: bool,
+    },
 }
+
+/// Most descriptors of one slot.
+pub const MAX_KEPT: usize = 4;
+
+/// Most slots of one sandbox.
+pub const MAX_SLOTS: usize = 64;
+
+/// Most sandboxes that one answer names.
+pub const MAX_LISTED: usize = 128;
 
 /// What a launcher answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,8 +80,25 @@ pub enum LauncherReply {
         /// What it used.
         usage: GroupUsageFacts,
     },
+    /// It was kept, forgotten, frozen or thawed.
+    Done,
+    /// The next sandboxes, at most [`MAX_LISTED`]; none: there are no more.
+    Sandboxes(Vec<HeldSandbox>),
+    /// The descriptors of a slot, beside.
+    Kept,
+    /// What a sandbox uses.
+    Usage(GroupUsageFacts),
     /// Nothing was done: every effect of the request has been undone.
     Failed(Failure),
+}
+
+/// A live sandbox, as a launcher lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldSandbox {
+    /// Its identifier.
+    pub id: String,
+    /// The names of what is kept for it.
+    pub slots: Vec<String>,
 }
 
 /// A created sandbox, as read back.
@@ -79,6 +150,12 @@ pub enum LaunchStep {
     Start,
     /// The removal of a sandbox.
     Destroy,
+    /// Keeping descriptors.
+    Keep,
+    /// Reading what is used.
+    Usage,
+    /// Stopping or continuing its processes.
+    Freeze,
 }
 
 /// Everything that a launcher needs to make one sandbox.
@@ -171,7 +248,10 @@ pub enum RootfsStep {
         read_only: bool,
         /// Programs on it can be run.
         executable: bool,
-        /// Show the source's owner as this user and group of the sandbox.
+        /// Show files of one owner as this user's and group's of the sandbox, and
+        /// write them as that owner's.
         owner: Option<(u32, u32)>,
+        /// That owner on disk; `None`: whoever owns the source itself.
+        disk: Option<(u32, u32)>,
     },
 }

@@ -9,23 +9,35 @@
 //! |---|---|---|---|---|
 //! | [`LauncherRequest::Create`] | manager → launcher | the init's end of a socket pair | `Created` or `Failed` | – |
 //! | [`LauncherRequest::Destroy`] | manager → launcher | – | `Destroyed` or `Failed` | the sandbox |
+//! | [`LauncherRequest::Keep`] | manager → launcher | those to keep | `Done` or `Failed` | – |
+//! | [`LauncherRequest::Forget`] | manager → launcher | – | `Done` or `Failed` | – |
+//! | [`LauncherRequest::List`] | manager → launcher | – | `Sandboxes` | – |
+//! | [`LauncherRequest::Describe`] | manager → launcher | – | `Created` or `Failed` | – |
+//! | [`LauncherRequest::Retrieve`] | manager → launcher | – | `Kept` or `Failed` | – |
+//! | [`LauncherRequest::Usage`] | manager → launcher | – | `Usage` or `Failed` | – |
+//! | [`LauncherRequest::Freeze`] | manager → launcher | – | `Done` or `Failed` | – |
+//! | [`LauncherReply::Kept`] | launcher → manager | copies of those kept | – | – |
 //! | [`LauncherReply::Created`] | launcher → manager | a pidfd of the init | – | – |
 //! | [`LauncherReply::Failed`] | launcher → manager | – | – | the request, all its effects undone |
 //! | [`InitRequest::Spawn`] | manager → init | stdin, stdout, stderr (none with a terminal) | `Spawned` or `SpawnFailed` | – |
 //! | [`InitRequest::Signal`] | manager → init | – | nothing | – |
+//! | [`InitRequest::List`] | manager → init | – | `Tasks` | – |
+//! | [`InitRequest::Acknowledge`] | manager → init | – | nothing | – |
 //! | [`InitReply::Started`] | init → manager | – | – | – |
 //! | [`InitReply::Spawned`] | init → manager | the terminal's controller, if asked for | – | – |
 //! | [`InitReply::Exited`] | init → manager | – | – | the task |
 //!
-//! A peer that closes its end has ended: the launcher then destroys what it
-//! made, the init ends every task and itself.
+//! A peer that closes its end has ended. A launcher that serves one manager then
+//! destroys what it made; one that listens destroys the sandboxes for which nothing
+//! is kept, and waits for the next manager. The init ends every task and itself when
+//! nobody has the other end of its socket any more: a kept copy keeps it.
 
 pub mod channel;
 pub mod facts;
 pub mod launch;
 pub mod task;
 
-pub use channel::{Channel, ProtocolError};
+pub use channel::{Channel, ProtocolError, take};
 pub use launch::{LauncherReply, LauncherRequest};
 pub use task::{InitReply, InitRequest};
 

@@ -21,6 +21,17 @@ pub enum InitRequest {
         /// signal(7).
         signal: i32,
     },
+    /// Say which tasks there are. A manager that took over another's sandbox asks
+    /// first: whatever comes before the answer was meant for the other.
+    List {
+        /// Comes back in the answer.
+        nonce: u64,
+    },
+    /// The end of a task is known: it need not be told again.
+    Acknowledge {
+        /// Which task.
+        task: u32,
+    },
 }
 
 /// What an init says.
@@ -45,7 +56,19 @@ pub enum InitReply {
     },
     /// The task has ended, with all its processes.
     Exited(Exited),
+    /// The tasks that run, and the ends of those that were not acknowledged.
+    Tasks {
+        /// Of the question.
+        nonce: u64,
+        /// Numbers.
+        running: Vec<u32>,
+        /// Ends, the oldest first, at most [`MAX_ENDS`].
+        ended: Vec<Exited>,
+    },
 }
+
+/// Most ends that an init remembers for a later manager; the oldest are forgotten.
+pub const MAX_ENDS: usize = 32;
 
 /// The end of a task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -197,6 +220,12 @@ pub struct TaskSpec {
     pub terminal: Option<(u16, u16)>,
     /// File mode creation mask.
     pub umask: u32,
+    /// Not a program of the image, but the init's own file service ([`FILES`]), sealed as
+    /// any command. The filter has to allow execveat(2).
+    pub file_service: bool,
+    /// Files in [`SECRETS_DIRECTORY`], by name, which this task alone sees: on a file
+    /// system of its own, in memory, read-only, for its user alone.
+    pub secrets: Vec<(String, Vec<u8>)>,
 }
 
 /// One size-limited tmpfs and the places where parts of it appear.
@@ -213,7 +242,51 @@ pub struct Scratch {
     /// Mounts of the root file system that lie below one of these places and
     /// stay in sight, and whether each is a directory.
     pub kept: Vec<(String, bool)>,
+    /// One for all tasks of the sandbox that say so, made with the first of them:
+    /// what one leaves, the next one finds. Their sizes and places are the same.
+    pub shared: bool,
 }
+
+/// First argument of the file service. The others are one of
+///
+/// - `read PATH OFFSET LENGTH`: bytes of a file on standard output; LENGTH 0: to its end;
+/// - `write PATH MODE new|replace`: a file from standard input, there when it is whole;
+/// - `list PATH LIMIT`: a [`FileEntry`] for each name, as a sequence of postcard values.
+///
+/// What fails is told by the errno on standard error, in decimal, and exit code 1.
+pub const FILES: &str = "lakekeep-files";
+
+/// One name in a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// The name, as the file system has it.
+    pub name: Vec<u8>,
+    /// What it names; a link is not followed.
+    pub kind: FileKind,
+    /// Bytes.
+    pub size: u64,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+/// What a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A device, a socket or a pipe.
+    Other,
+}
+
+/// Where [`TaskSpec::secrets`] are.
+pub const SECRETS_DIRECTORY: &str = "/run/secrets";
+
+/// Bytes of a task's secrets, all together.
+pub const MAX_SECRETS: u64 = 1 << 20;
 
 /// What of /proc a task sees.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -26,6 +26,15 @@ pub enum SandboxError {
         #[source]
         error: std::io::Error,
     },
+    /// No launcher listens there.
+    #[error("no launcher listens on {socket}; is `lakekeep serve` running?")]
+    NoService {
+        /// The socket's path.
+        socket: String,
+        /// Why.
+        #[source]
+        errno: Errno,
+    },
     /// The launcher ended by itself.
     #[error("the launcher ended{}", said(.words))]
     LauncherEnded {
@@ -91,6 +100,19 @@ impl SandboxError {
         move |errno| Self::Kernel { operation, errno }
     }
 
+    /// Renders a launcher's failure of a request that has no plan.
+    pub(crate) fn request(failure: &Failure) -> Self {
+        let remedy = launch_remedy(failure.step, failure.errno);
+        Self::Step {
+            what: launch_step(failure.step).to_owned(),
+            errno: failure.errno,
+            remedy: match failure.detail.as_str() {
+                "" => remedy.to_owned(),
+                words => format!(" ({words}){remedy}"),
+            },
+        }
+    }
+
     /// Renders a launcher's failure from our own copy of the plan.
     pub(crate) fn launch(failure: &Failure, plan: &Plan) -> Self {
         let (what, remedy) = match failure.step {
@@ -142,6 +164,9 @@ fn launch_step(step: LaunchStep) -> &'static str {
         LaunchStep::ReadBack => "reading the seal back",
         LaunchStep::Start => "starting the init",
         LaunchStep::Destroy => "removing the sandbox",
+        LaunchStep::Keep => "keeping descriptors for a later manager",
+        LaunchStep::Usage => "reading what the sandbox uses",
+        LaunchStep::Freeze => "freezing or thawing the sandbox",
     }
 }
 

@@ -112,6 +112,7 @@ pub fn mount_source(rule: &MountRule) -> Result<MountFacts, ImageError> {
         FileType::Directory | FileType::RegularFile => Ok(MountFacts {
             directory: kind == FileType::Directory,
             owner,
+            identity: None,
         }),
         other => Err(ImageError::Kind {
             what: SOURCE,

@@ -18,7 +18,7 @@ use crate::sandbox::Sandbox;
 /// How long a launcher may take over one request. libcontainer waits for its
 /// children without a bound; a launcher that hangs is ended, and the next one
 /// sweeps what it left.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Most of a launcher's last words that are kept, bytes.
 const WORDS: u64 = 4096;
@@ -185,6 +185,29 @@ pub fn state_directory(host: &HostFacts) -> PathBuf {
         Some(runtime) => Path::new(&runtime).join("lakekeep"),
         None => PathBuf::from(format!("/tmp/lakekeep-{}", host.caller.euid)),
     }
+}
+
+/// The command that starts a launcher behind `listener` ([`crate::service::listen`]),
+/// and its twin on a closed socket, which removes what dead launchers left and ends.
+///
+/// # Errors
+/// `NoLauncher` when its program is not installed beside this one.
+pub fn service_command(
+    host: &HostFacts,
+    state: &Path,
+    socket: OwnedFd,
+) -> Result<Command, SandboxError> {
+    let mut words = arguments(host);
+    if let Some(first) = words.first_mut() {
+        *first = state.display().to_string();
+    }
+    let mut command = Command::new(find()?);
+    command
+        .args(words)
+        .env_clear()
+        .stdin(Stdio::from(socket))
+        .stdout(Stdio::null());
+    Ok(command)
 }
 
 fn find() -> Result<PathBuf, SandboxError> {

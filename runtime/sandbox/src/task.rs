@@ -87,10 +87,12 @@ pub struct Outcome {
     pub refused: Vec<(i32, u32)>,
 }
 
-/// What happened to a task beside its own end.
+/// What its manager did to a task.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Interference {
+pub struct Interference {
+    /// Ended for its wall time.
     pub timed_out: bool,
+    /// Ended for its output.
     pub too_much_output: bool,
 }
 
@@ -200,6 +202,6 @@ fn peak(group: &GroupUsageFacts, exited: &Exited) -> u64 {
     group.memory_peak.unwrap_or(exited.usage.max_rss)
 }
 
-fn micros(time: Duration) -> u64 {
+pub(crate) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -48,6 +48,10 @@ pub enum Kind {
     FileSize,
     /// The limit on output.
     OutputLimit,
+    /// Whoever may, or a rule of its profile, ended its sandbox.
+    Killed,
+    /// Its sandbox was lost: its launcher or its init was killed, or the host failed.
+    Lost,
 }
 
 /// Why a task ended, and the remedy.
@@ -71,6 +75,22 @@ pub struct Verdict {
     /// What to do about it; empty for an ordinary exit.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub remedy: String,
+}
+
+impl Verdict {
+    /// The verdict on a task that did not end by itself: its sandbox was ended, or lost.
+    #[must_use]
+    pub fn of_sandbox(kind: Kind, explanation: String, remedy: &str) -> Self {
+        Self {
+            kind,
+            exit_code: BY_SIGNAL + SIGKILL,
+            signal: Some(SIGKILL),
+            limit: None,
+            peak: None,
+            explanation,
+            remedy: remedy.to_owned(),
+        }
+    }
 }
 
 /// What is known at the end of a task.

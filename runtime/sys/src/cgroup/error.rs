@@ -85,6 +85,17 @@ pub enum CgroupError {
         /// How long was waited.
         waited: Duration,
     },
+    /// Processes still ran when the deadline for freezing passed.
+    #[error(
+        "{} is not frozen after {waited:?}; a process in state D waits for a device: try again",
+        path.display()
+    )]
+    StillRunning {
+        /// The group, or its file.
+        path: PathBuf,
+        /// How long was waited.
+        waited: Duration,
+    },
     /// More groups below one of ours than any sandbox has reason to make.
     #[error("{} has more than {limit} groups below it", path.display())]
     TooManyGroups {

@@ -35,6 +35,9 @@ impl Group {
         }
         // Who is not there cannot fork; version 2 may hold some that we cannot see.
         let empty = known.is_empty();
+        if !empty {
+            self.thaw_to_end()?;
+        }
         for dir in &self.dirs {
             if dir.version == Version::V2 && kill_at_once(&dir.path)? {
                 wait::until_unpopulated(&dir.path, deadline)?;

@@ -10,6 +10,7 @@
 //! | [`Group::write_limits`] | `memory.limit_in_bytes`, `memory.memsw…`, `cpu.cfs_*`, `pids.max`, `cpuset.*` | `memory.max`, `memory.swap.max`, `cpu.max`, `pids.max`, `cpuset.cpus` |
 //! | [`Group::read_limits`] | the same files, as the kernel holds them | the same |
 //! | [`Group::usage`] | summed over the subtree where v1 counts locally | hierarchical by itself |
+//! | [`Group::freeze`] | `freezer.state` | `cgroup.freeze`, then `cgroup.events` |
 //! | [`Group::kill_all`] | pidfds, in rounds, until nothing is left | `cgroup.kill`, then `cgroup.events` |
 //! | [`Group::remove`] | rmdir, deepest first | the same |
 //!
@@ -26,6 +27,7 @@ mod controllers;
 mod create;
 mod error;
 mod file;
+mod freeze;
 mod group;
 mod hierarchy;
 mod kill;

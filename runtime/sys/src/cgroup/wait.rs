@@ -44,6 +44,14 @@ impl Deadline {
         }
     }
 
+    /// The error for a group that could not be frozen in time.
+    pub(super) fn still_running(self, path: &Path) -> CgroupError {
+        CgroupError::StillRunning {
+            path: path.to_owned(),
+            waited: self.started.elapsed(),
+        }
+    }
+
     fn remaining(self) -> Duration {
         self.timeout.saturating_sub(self.started.elapsed())
     }
@@ -104,12 +112,30 @@ pub(super) fn until_unpopulated(group: &Path, deadline: Deadline) -> Result<(), 
     Ok(())
 }
 
+/// Waits until a line stands in version 2's `cgroup.events`.
+pub(super) fn until_event(group: &Path, line: &str, deadline: Deadline) -> Result<(), CgroupError> {
+    let path = group.join("cgroup.events");
+    let file = file::open(&path, OFlags::RDONLY).map_err(|e| failed(Operation::Wait, &path, e))?;
+    while !event(&file, &path, line)? {
+        if deadline.passed() {
+            return Err(deadline.still_running(group));
+        }
+        let mut fds = [PollFd::new(&file, PollFlags::PRI)];
+        poll_until(&mut fds, deadline).map_err(|e| failed(Operation::Wait, &path, e))?;
+    }
+    Ok(())
+}
+
 fn populated(file: &OwnedFd, path: &Path) -> Result<bool, CgroupError> {
+    event(file, path, "populated 1")
+}
+
+fn event(file: &OwnedFd, path: &Path, wanted: &str) -> Result<bool, CgroupError> {
     let mut text = [0; 256];
     match rustix::io::pread(file, &mut text, 0) {
         Ok(length) => Ok(text[..length]
             .split(|byte| *byte == b'\n')
-            .any(|line| line == b"populated 1")),
+            .any(|line| line == wanted.as_bytes())),
         // Removed meanwhile.
         Err(Errno::NODEV) => Ok(false),
         Err(errno) => Err(failed(Operation::Wait, path, errno)),

@@ -1,0 +1,196 @@
+//! The manager's configuration.
+
+use std::path::{Path, PathBuf};
+
+use lakekeep_identity::{AuthConfig, AuthDoc, IdentityDoc, IdentityMap, read_toml};
+use lakekeep_profiles::{Ceilings, CeilingsDoc, PersonalProfile};
+use serde::Deserialize;
+
+/// What a configuration file holds.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConfigDoc {
+    /// The API's Unix socket.
+    pub socket: Option<PathBuf>,
+    /// For what ends with the boot.
+    pub runtime: Option<PathBuf>,
+    /// For what the manager remembers.
+    pub state: Option<PathBuf>,
+    /// The host account that the manager runs as; needed when root starts it.
+    pub user: Option<String>,
+    /// How many launchers; one for each processor when left out.
+    pub launchers: Option<usize>,
+    /// What delegation tokens name this manager; the host's name when left out.
+    pub name: Option<String>,
+    /// The API over TCP.
+    pub tcp: Option<TcpDoc>,
+    /// The metrics' endpoint, over HTTP on a loopback address.
+    pub metrics: Option<std::net::SocketAddr>,
+    /// Who is believed to be whom.
+    pub auth: AuthDoc,
+    /// Whom they are mapped to.
+    pub identity: IdentityDoc,
+    /// What they may do.
+    pub profiles: ProfilesDoc,
+}
+
+/// `[tcp]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TcpDoc {
+    /// Address and port.
+    pub listen: std::net::SocketAddr,
+    /// PEM: the server's certificate and those between it and its authority.
+    pub certificate: PathBuf,
+    /// PEM: its key.
+    pub key: PathBuf,
+}
+
+/// `[profiles]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProfilesDoc {
+    /// The administrator's profiles, one a file.
+    pub folder: Option<PathBuf>,
+    /// Bounds for profiles that users write.
+    pub ceilings: Option<PathBuf>,
+    /// The template of personal profiles.
+    pub personal: Option<PathBuf>,
+    /// The site's own authorization policies (Cedar).
+    pub policies: Option<PathBuf>,
+}
+
+/// The configuration, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// As written, with its defaults.
+    pub doc: ConfigDoc,
+    /// Who is believed to be whom.
+    pub auth: AuthConfig,
+    /// Whom they are mapped to.
+    pub identity: IdentityMap,
+    /// Bounds for profiles that users write.
+    pub ceilings: Ceilings,
+    /// The template of personal profiles.
+    pub personal: Option<PersonalProfile>,
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file cannot be read.
+    #[error("{path} cannot be read; check the path and its permissions")]
+    Unreadable {
+        /// Which.
+        path: String,
+        /// Why.
+        #[source]
+        error: std::io::Error,
+    },
+    /// What it says: a line for each thing that is wrong.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Where things are for root; for an ordinary user, in the folders of the session.
+const RUNTIME: &str = "/run/lakekeep";
+const STATE: &str = "/var/lib/lakekeep";
+
+impl ConfigDoc {
+    /// The API's socket.
+    pub fn socket(&self) -> PathBuf {
+        let own = || self.runtime().join("lakekeep.sock");
+        self.socket.clone().unwrap_or_else(own)
+    }
+
+    /// For what ends with the boot.
+    pub fn runtime(&self) -> PathBuf {
+        let session = || {
+            let base = std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !is_root())?;
+            Some(Path::new(&base).join("lakekeep"))
+        };
+        self.runtime
+            .clone()
+            .or_else(session)
+            .unwrap_or_else(|| PathBuf::from(RUNTIME))
+    }
+
+    /// For what the manager remembers.
+    pub fn state(&self) -> PathBuf {
+        let session = || {
+            let home = std::env::var_os("HOME").filter(|_| !is_root())?;
+            Some(Path::new(&home).join(".local/state/lakekeep"))
+        };
+        self.state
+            .clone()
+            .or_else(session)
+            .unwrap_or_else(|| PathBuf::from(STATE))
+    }
+
+    /// How many launchers.
+    pub fn launchers(&self) -> usize {
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.launchers.unwrap_or_else(processors).clamp(1, 64)
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+impl Config {
+    /// Reads and checks the file and those that it names.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with file, line and field of everything that is wrong.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let name = path.display().to_string();
+        let text = read(path)?;
+        let document = read_toml::<ConfigDoc>(&name, &text).map_err(refused)?;
+        let doc = document.value().clone();
+        let auth = doc.auth.check();
+        let auth = auth.map_err(|errors| refused(document.errors(&errors)))?;
+        let identity = doc.identity.check();
+        let identity = identity.map_err(|errors| refused(document.errors(&errors)))?;
+        let ceilings = match &doc.profiles.ceilings {
+            Some(path) => {
+                let doc = CeilingsDoc::from_toml(&path.display().to_string(), &read(path)?);
+                Ceilings::check(doc.map_err(refused)?).map_err(refused)?
+            }
+            None => Ceilings::default(),
+        };
+        let personal = match &doc.profiles.personal {
+            Some(path) => {
+                let name = path.display().to_string();
+                let personal = PersonalProfile::from_toml(&name, &read(path)?, &ceilings);
+                Some(personal.map_err(refused)?)
+            }
+            None => None,
+        };
+        Ok(Self {
+            doc,
+            auth,
+            identity,
+            ceilings,
+            personal,
+        })
+    }
+
+    /// What is allowed and weak; to be shown at start.
+    pub fn warnings(&self) -> Vec<String> {
+        let auth = self.auth.warnings().iter();
+        let all = auth.chain(self.identity.warnings());
+        all.map(ToString::to_string).collect()
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
+        path: path.display().to_string(),
+        error,
+    })
+}
+
+fn refused(error: impl std::fmt::Display) -> ConfigError {
+    ConfigError::Refused(error.to_string())
+}

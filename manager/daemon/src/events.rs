@@ -1,0 +1,129 @@
+//! What happens to sandboxes, for whoever follows it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use tokio::sync::broadcast;
+
+use crate::meta::Meta;
+use crate::sandbox::lock;
+
+/// Events that a follower who comes late can still have.
+const KEPT: usize = 4096;
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// A sandbox was made.
+    Created,
+    /// A sandbox was taken over from an earlier manager.
+    Adopted,
+    /// A task started.
+    Started,
+    /// A task ended.
+    Exited,
+    /// A sandbox stands still.
+    Frozen,
+    /// It goes on.
+    Thawed,
+    /// A sandbox ended.
+    Ended,
+}
+
+impl What {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Adopted => "adopted",
+            Self::Started => "started",
+            Self::Exited => "exited",
+            Self::Frozen => "frozen",
+            Self::Thawed => "thawed",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// One event.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Counts up from 1 in one manager's life.
+    pub number: u64,
+    /// When.
+    pub time: SystemTime,
+    /// What.
+    pub what: What,
+    /// Of which sandbox.
+    pub sandbox: String,
+    /// Of which task; 0: of the sandbox itself.
+    pub task: u32,
+    /// Whose it is.
+    pub owner: String,
+    /// In which profile.
+    pub profile: String,
+    /// In words.
+    pub detail: String,
+}
+
+/// Where events are told and heard.
+#[derive(Debug, Clone)]
+pub struct Events {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    kept: Mutex<VecDeque<Arc<Event>>>,
+    sender: broadcast::Sender<Arc<Event>>,
+}
+
+impl Events {
+    /// Nothing has happened yet.
+    pub fn new() -> Self {
+        let shared = Shared {
+            kept: Mutex::new(VecDeque::new()),
+            sender: broadcast::Sender::new(KEPT),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Tells what happened to a sandbox or one of its tasks.
+    pub fn tell(&self, meta: &Meta, task: u32, what: What, detail: &str) {
+        let mut kept = lock(&self.shared.kept);
+        let event = Arc::new(Event {
+            number: kept.back().map_or(1, |last| last.number + 1),
+            time: SystemTime::now(),
+            what,
+            sandbox: meta.id.clone(),
+            task,
+            owner: meta.owner.clone(),
+            profile: meta.profile.clone(),
+            detail: detail.to_owned(),
+        });
+        if kept.len() == KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(Arc::clone(&event));
+        // Told under the lock, or followers would hear events out of order.
+        drop(self.shared.sender.send(event));
+    }
+
+    /// Those after `after` that are still kept, and what comes then.
+    pub fn follow(&self, after: u64) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
+        let kept = lock(&self.shared.kept);
+        let later = kept
+            .iter()
+            .filter(|event| after > 0 && event.number > after);
+        (later.cloned().collect(), self.shared.sender.subscribe())
+    }
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self::new()
+    }
+}

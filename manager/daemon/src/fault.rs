@@ -1,0 +1,76 @@
+//! Why a request is refused or fails, for whoever sent it.
+
+use std::time::Duration;
+
+use lakekeep_api::Reason;
+use lakekeep_sandbox::{PlanningError, SandboxError, chain};
+use tonic::Status;
+
+/// A failed request: the reason as a word, what happened to what, and the remedy.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct Fault {
+    reason: Reason,
+    message: String,
+    retry: Option<Duration>,
+}
+
+impl Fault {
+    /// A fault with its message: what, on what, and what to do.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            retry: None,
+        }
+    }
+
+    /// Trying again after `delay` may help.
+    #[must_use]
+    pub fn retry_after(self, delay: Duration) -> Self {
+        Self {
+            retry: Some(delay),
+            ..self
+        }
+    }
+
+    /// Of the manager's own making.
+    pub fn internal(operation: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::new(Reason::Internal, format!("{operation}: {}", chain(error)))
+    }
+
+    /// The word for it.
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+}
+
+impl From<SandboxError> for Fault {
+    fn from(error: SandboxError) -> Self {
+        let reason = match &error {
+            SandboxError::NotEnforced { .. } => Reason::NotEnforced,
+            SandboxError::SandboxEnded => Reason::Ended,
+            SandboxError::LauncherEnded { .. }
+            | SandboxError::LauncherSilent { .. }
+            | SandboxError::NoService { .. } => Reason::Unavailable,
+            _ => Reason::Internal,
+        };
+        let fault = Self::new(reason, chain(&error));
+        match reason {
+            Reason::Unavailable => fault.retry_after(Duration::from_secs(1)),
+            _ => fault,
+        }
+    }
+}
+
+impl From<PlanningError> for Fault {
+    fn from(error: PlanningError) -> Self {
+        Self::new(Reason::BadPolicy, chain(&error))
+    }
+}
+
+impl From<Fault> for Status {
+    fn from(fault: Fault) -> Self {
+        fault.reason.status(&fault.message, fault.retry)
+    }
+}

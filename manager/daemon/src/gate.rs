@@ -1,0 +1,349 @@
+//! What a caller may do: identity, profile, authorization; and the record of it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use lakekeep_api::Reason;
+use lakekeep_identity::{
+    Identity, IdentityMap, ManagedIdError, ManagedIds, ManagedRange, ProjectName, SystemAccounts,
+    UserName, World,
+};
+use lakekeep_profiles::{
+    Action, Authorizer, Decision, PersonalProfile, ProfileSet, Profiles, Resource,
+};
+use lakekeep_sandbox::chain;
+use lakekeep_store::Timestamp;
+use lakekeep_store::audit::{AuditLog, Event};
+use lakekeep_store::secrets::Vault;
+use lakekeep_store::state::Store;
+
+use crate::admission::{Admissions, Permits};
+use crate::fault::Fault;
+use crate::sandbox::Sandbox;
+use crate::who::{Authentication, Caller};
+
+/// Everything that decides.
+#[derive(Debug)]
+pub struct Gate {
+    /// Who calls.
+    pub authentication: Authentication,
+    /// Whom they are mapped to.
+    pub identities: IdentityMap,
+    /// What is remembered.
+    pub store: Arc<Store>,
+    /// Secrets.
+    pub vault: Vault,
+    /// Tenants.
+    pub profiles: Arc<Profiles>,
+    /// The template of personal ones.
+    pub personal: Option<PersonalProfile>,
+    /// What may be done.
+    pub authorizer: Authorizer,
+    /// The site's policies.
+    pub policies: Option<PathBuf>,
+    /// What was done.
+    pub audit: AuditLog,
+    /// Where its files are.
+    pub audit_folder: PathBuf,
+    /// Quotas.
+    pub admissions: Admissions,
+    /// What live sandboxes count.
+    pub permits: Permits,
+}
+
+/// The present.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let micros = since.map(|since| since.as_micros()).unwrap_or_default();
+    Timestamp::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+}
+
+/// Managed ids, as the store keeps them.
+struct StoreIds<'a>(&'a Store);
+
+impl ManagedIds for StoreIds<'_> {
+    fn assign(&self, range: &ManagedRange, user: &UserName) -> Result<u32, ManagedIdError> {
+        let ids = range.first()..=range.last();
+        self.0
+            .managed_id(user.as_str(), ids, now())
+            .map_err(|error| ManagedIdError::Store {
+                range: *range,
+                cause: chain(&error),
+            })
+    }
+
+    fn assigned(
+        &self,
+        range: &ManagedRange,
+        user: &UserName,
+    ) -> Result<Option<u32>, ManagedIdError> {
+        self.0
+            .managed_id_of(user.as_str())
+            .map_err(|error| ManagedIdError::Store {
+                range: *range,
+                cause: chain(&error),
+            })
+    }
+}
+
+impl Gate {
+    /// Whom a caller is mapped to. May ask the host's name service: it blocks.
+    ///
+    /// # Errors
+    /// `NoIdentity`, with every rule tried.
+    pub fn identity(&self, caller: &Caller, project: &str) -> Result<Identity, Fault> {
+        let project = self.project(project)?;
+        let ids = StoreIds(&self.store);
+        let world = World {
+            accounts: &SystemAccounts,
+            ids: &ids,
+        };
+        self.identities
+            .map(&caller.principal, project.as_ref(), world)
+            .map_err(|error| Fault::new(Reason::NoIdentity, chain(&error)))
+    }
+
+    /// What the rules would do, each with its reason.
+    ///
+    /// # Errors
+    /// `BadRequest` for a project's name that is none.
+    pub fn explain(
+        &self,
+        principal: &lakekeep_identity::Principal,
+        project: &str,
+    ) -> Result<lakekeep_identity::Explanation, Fault> {
+        let project = self.project(project)?;
+        let ids = StoreIds(&self.store);
+        let world = World {
+            accounts: &SystemAccounts,
+            ids: &ids,
+        };
+        Ok(self.identities.explain(principal, project.as_ref(), world))
+    }
+
+    fn project(&self, name: &str) -> Result<Option<ProjectName>, Fault> {
+        match name {
+            "" => Ok(None),
+            name => ProjectName::new(name)
+                .map(Some)
+                .map_err(|error| Fault::new(Reason::BadRequest, format!("project: {error}"))),
+        }
+    }
+
+    /// The profile that a request names, or the one that it must mean.
+    ///
+    /// # Errors
+    /// `NotFound`, and `BadRequest` where it could mean several.
+    pub fn profile_name(&self, caller: &Caller, named: &str) -> Result<String, Fault> {
+        if let Some(bound) = &caller.bound_to {
+            if !named.is_empty() && named != bound {
+                let message = format!("this delegation is for profile {bound} alone");
+                return Err(Fault::new(Reason::Denied, message));
+            }
+            return Ok(bound.clone());
+        }
+        if !named.is_empty() {
+            return Ok(named.to_owned());
+        }
+        if let Some(template) = &self.personal {
+            let name = self.profiles.personal(template, caller.user());
+            return name
+                .map(|name| name.to_string())
+                .map_err(|error| Fault::new(Reason::BadRequest, chain(&error)));
+        }
+        let set = self.profiles.current();
+        let mine = set.iter().filter(|stored| {
+            let resource = Resource::Profile(stored.profile());
+            let decision = self
+                .authorizer
+                .decide(&caller.subject, Action::CreateSandbox, resource);
+            decision.allowed
+        });
+        let names: Vec<String> = mine
+            .map(|stored| stored.profile().name().to_string())
+            .collect();
+        match names.as_slice() {
+            [one] => Ok(one.clone()),
+            [] => Err(Fault::new(
+                Reason::NotFound,
+                "you may make sandboxes in no profile; ask an administrator to add you to one",
+            )),
+            many => Err(Fault::new(
+                Reason::BadRequest,
+                format!("name a profile: {} are yours", many.join(", ")),
+            )),
+        }
+    }
+
+    /// A profile of a set, for a caller who may at least see it.
+    ///
+    /// # Errors
+    /// `NotFound`, the same for one that is not there and one that is not to be seen.
+    pub fn profile<'s>(
+        &self,
+        set: &'s ProfileSet,
+        caller: &Caller,
+        name: &str,
+    ) -> Result<&'s lakekeep_profiles::Stored, Fault> {
+        let found = set.get(name).filter(|stored| {
+            let resource = Resource::Profile(stored.profile());
+            self.authorizer
+                .decide(&caller.subject, Action::ViewProfile, resource)
+                .allowed
+        });
+        found.ok_or_else(|| {
+            let shown: String = name.chars().take(64).collect();
+            Fault::new(
+                Reason::NotFound,
+                format!("no profile {shown:?} of yours; `lakekeep profile ls` lists them"),
+            )
+        })
+    }
+
+    /// Whether a caller may do something, noted where not.
+    ///
+    /// # Errors
+    /// `Denied`, with the rules that say so and what would be needed.
+    pub async fn check(
+        &self,
+        caller: &Caller,
+        action: Action,
+        resource: Resource<'_>,
+    ) -> Result<(), Fault> {
+        let decision = self.decide(caller, action, resource);
+        if decision.allowed {
+            return Ok(());
+        }
+        let event = Event::denied(now(), caller.user(), action.as_str(), &decision.to_string());
+        self.note(caller, about(event, resource)).await?;
+        Err(Fault::new(
+            Reason::Denied,
+            format!("{} may not {action}: {decision}", caller.user()),
+        ))
+    }
+
+    fn decide(&self, caller: &Caller, action: Action, resource: Resource<'_>) -> Decision {
+        let mut decision = self.authorizer.decide(&caller.subject, action, resource);
+        let profile = match resource {
+            Resource::Profile(profile)
+            | Resource::Sandbox { profile, .. }
+            | Resource::Volume { profile, .. } => Some(profile.name().as_str()),
+            Resource::Manager => None,
+        };
+        // A delegation for one profile is no delegation for anything else.
+        if caller.bound_to.is_some() && caller.bound_to.as_deref() != profile {
+            decision.allowed = false;
+        }
+        decision
+    }
+
+    /// Whether a caller may do something to a sandbox. One that the caller may not even
+    /// inspect is not found: who guesses identifiers learns nothing.
+    ///
+    /// # Errors
+    /// `NotFound` and `Denied`; both are noted.
+    pub async fn check_sandbox(
+        &self,
+        caller: &Caller,
+        action: Action,
+        sandbox: &Sandbox,
+    ) -> Result<(), Fault> {
+        let set = self.profiles.current();
+        let Some(stored) = set.get(&sandbox.meta.profile) else {
+            return self.check_orphan(caller, action, sandbox).await;
+        };
+        let resource = Resource::Sandbox {
+            profile: stored.profile(),
+            user: &sandbox.meta.owner,
+            id: sandbox.id(),
+        };
+        let seen = self.decide(caller, Action::Inspect, resource).allowed;
+        if seen || action == Action::Inspect {
+            let checked = self.check(caller, action, resource).await;
+            return match seen {
+                true => checked,
+                false => checked.map_err(|_| hidden(sandbox.id())),
+            };
+        }
+        let event = Event::denied(now(), caller.user(), action.as_str(), "not to be seen");
+        self.note(caller, about(event, resource)).await?;
+        Err(hidden(sandbox.id()))
+    }
+
+    /// The profile was deleted: what is left of it is its user's and administrators'.
+    async fn check_orphan(
+        &self,
+        caller: &Caller,
+        action: Action,
+        sandbox: &Sandbox,
+    ) -> Result<(), Fault> {
+        let own = caller.user() == sandbox.meta.owner && caller.bound_to.is_none();
+        let ends = matches!(action, Action::Kill | Action::Inspect);
+        if own || (caller.subject.administrator && ends) {
+            return Ok(());
+        }
+        let event = Event::denied(now(), caller.user(), action.as_str(), "its profile is gone");
+        self.note(caller, event.with_sandbox(sandbox.id())).await?;
+        Err(hidden(sandbox.id()))
+    }
+
+    /// Notes an event, and returns when it is on the disk.
+    ///
+    /// # Errors
+    /// `Internal`: what is not noted is not done.
+    pub async fn note(&self, caller: &Caller, event: Event) -> Result<(), Fault> {
+        let event = match (caller.principal.actor(), caller.principal.on_behalf_of()) {
+            (Some(actor), user) => {
+                let event = event.with_actor(actor.as_str());
+                match user {
+                    Some(user) => event.with_on_behalf_of(user.as_str()),
+                    None => event,
+                }
+            }
+            (None, _) => event,
+        };
+        self.write(event).await
+    }
+
+    /// Notes an event of the manager's own.
+    ///
+    /// # Errors
+    /// `Internal`.
+    pub async fn write(&self, event: Event) -> Result<(), Fault> {
+        let failed = |error: &(dyn std::error::Error + 'static)| {
+            Fault::internal("write the audit log; what is not noted is not done", error)
+        };
+        let (done, written) = tokio::sync::oneshot::channel();
+        self.audit
+            .submit(event, move |answer| drop(done.send(answer)))
+            .map_err(|error| failed(&error))?;
+        match written.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(failed(&error)),
+            Err(_) => Err(Fault::new(Reason::Internal, "the audit log has stopped")),
+        }
+    }
+}
+
+/// Puts what was acted upon into an event.
+pub fn about(event: Event, resource: Resource<'_>) -> Event {
+    match resource {
+        Resource::Profile(profile) => event.with_profile(profile.name().as_str()),
+        Resource::Sandbox { profile, id, user } => event
+            .with_profile(profile.name().as_str())
+            .with_sandbox(id)
+            .with_extra("owner", user),
+        Resource::Volume { profile, name } => event
+            .with_profile(profile.name().as_str())
+            .with_extra("volume", name),
+        Resource::Manager => event,
+    }
+}
+
+fn hidden(id: &str) -> Fault {
+    Fault::new(
+        Reason::NotFound,
+        format!("no sandbox {id:?} of yours; `lakekeep ps` lists them"),
+    )
+}

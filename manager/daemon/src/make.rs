@@ -1,0 +1,562 @@
+//! Making a sandbox for a caller: identity, profile, policy, quota, trust key.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use lakekeep_api::Reason;
+use lakekeep_api::v1::{CreateRequest, Kind as WireKind};
+use lakekeep_identity::{Identity as Mapped, IdentityKind};
+use lakekeep_policy::{MountDoc, Policy, PolicyDoc, TrustKey, TrustKeyParts};
+use lakekeep_profiles::{
+    Action, Asker, Lifetimes, Profile, Refusal, Resolved, Resource, VolumeOwner, resolve,
+    resolve_lifetimes,
+};
+use lakekeep_sandbox::chain;
+use lakekeep_store::audit::Event;
+use lakekeep_store::state::Levels;
+
+use crate::admission::{self, Ask};
+use crate::fault::Fault;
+use crate::gate::{Gate, now};
+use crate::meta::{Identity, Kind, Meta};
+use crate::registry::{Registry, Wanted};
+use crate::sandbox::{Phase, Sandbox, lock};
+use crate::who::Caller;
+use crate::wire;
+
+/// Longest identifier of a request, bytes.
+const LONGEST_REQUEST: usize = 64;
+
+/// Most labels, and longest name and value of one, bytes.
+const MOST_LABELS: usize = 32;
+const LONGEST_LABEL: usize = 256;
+
+/// Makes sandboxes.
+#[derive(Debug, Clone)]
+pub struct Making {
+    gate: Arc<Gate>,
+    registry: Arc<Registry>,
+    /// Requests with an identifier that are being answered.
+    busy: Arc<Mutex<HashSet<(String, String)>>>,
+}
+
+/// A request, resolved: nothing has been made.
+struct Prepared {
+    meta: Meta,
+    policy: Policy,
+    ask: Ask,
+    deadline: Option<Duration>,
+}
+
+impl Making {
+    pub fn new(gate: Arc<Gate>, registry: Arc<Registry>) -> Self {
+        Self {
+            gate,
+            registry,
+            busy: Arc::default(),
+        }
+    }
+
+    /// Makes the sandbox that is asked for; with `reuse`, or hands out a live one with
+    /// the same trust key and policy of the same user.
+    ///
+    /// # Errors
+    /// Of each step; nothing is left of it then.
+    pub async fn create(
+        &self,
+        caller: &Caller,
+        request: CreateRequest,
+        reuse: bool,
+    ) -> Result<Arc<Sandbox>, Fault> {
+        check_words(&request)?;
+        let _busy = self.only_once(caller, &request.request_id)?;
+        if let Some(made) = self.made_before(caller, &request.request_id) {
+            return Ok(made);
+        }
+        let prepared = self.prepare(caller, request).await?;
+        if reuse && let Some(found) = self.equal(&prepared.meta) {
+            return Ok(found);
+        }
+        let admissions = &self.gate.admissions;
+        let permit = admissions.admit(prepared.ask, prepared.deadline).await?;
+        let wanted = Wanted {
+            meta: prepared.meta,
+            policy: prepared.policy,
+        };
+        let made = self.registry.create(wanted).await;
+        let sandbox = match made {
+            Ok(sandbox) => sandbox,
+            Err(fault) => {
+                let event =
+                    Event::error(now(), caller.user(), "create_sandbox", &fault.to_string());
+                self.gate.note(caller, event).await?;
+                return Err(fault);
+            }
+        };
+        self.gate.permits.hold(sandbox.id(), permit);
+        self.attend_end(&sandbox);
+        let event = Event::allowed(now(), caller.user(), "create_sandbox");
+        self.gate.note(caller, about(event, &sandbox.meta)).await?;
+        Ok(sandbox)
+    }
+
+    /// Counts a sandbox that was taken over, and attends its end.
+    pub fn adopt(&self, sandbox: &Arc<Sandbox>) {
+        let set = self.gate.profiles.current();
+        if let Some(stored) = set.get(&sandbox.meta.profile) {
+            let permit = self.gate.admissions.count(Ask {
+                profile: stored.profile().name().clone(),
+                quotas: *stored.profile().quotas(),
+                user: sandbox.meta.owner.clone(),
+                counters: admission::of_sandbox(
+                    sandbox.maker.policy().limits(),
+                    sandbox.meta.kind == Kind::Kernel,
+                ),
+            });
+            self.gate.permits.hold(sandbox.id(), permit);
+        }
+        self.attend_end(sandbox);
+    }
+
+    /// Shows one more volume of its profile in a running sandbox.
+    ///
+    /// # Errors
+    /// `NotFound`, `Denied`; of the launcher.
+    pub async fn attach_volume(
+        &self,
+        caller: &Caller,
+        sandbox: &Arc<Sandbox>,
+        name: &str,
+    ) -> Result<(), Fault> {
+        let set = self.gate.profiles.current();
+        let stored = self.gate.profile(&set, caller, &sandbox.meta.profile)?;
+        let profile = stored.profile();
+        let resource = Resource::Volume { profile, name };
+        self.gate.check(caller, Action::UseVolume, resource).await?;
+        Err(Fault::new(Reason::Internal, "TODO-ATTACH"))
+    }
+
+    fn attend_end(&self, sandbox: &Arc<Sandbox>) {
+        let (gate, sandbox) = (Arc::clone(&self.gate), Arc::clone(sandbox));
+        tokio::spawn(async move {
+            let mut phase = sandbox.follow();
+            let ended = phase.wait_for(|phase| matches!(phase, Phase::Ended(..)));
+            let verdict = match ended.await.as_deref() {
+                Ok(Phase::Ended(verdict, _)) => verdict.explanation.clone(),
+                _ => return,
+            };
+            gate.permits.release(sandbox.id());
+            let event = Event::allowed(now(), &sandbox.meta.owner, "sandbox.end");
+            let event = about(event, &sandbox.meta).with_verdict(&verdict);
+            if gate.write(event).await.is_err() {
+                // The log says itself that it has stopped, to everybody who acts next.
+            }
+        });
+    }
+
+    /// Holds a request's identifier while it is answered.
+    fn only_once(&self, caller: &Caller, request: &str) -> Result<Option<Busy>, Fault> {
+        if request.is_empty() {
+            return Ok(None);
+        }
+        let key = (caller.user().to_owned(), request.to_owned());
+        if !lock(&self.busy).insert(key.clone()) {
+            let fault = Fault::new(
+                Reason::Conflict,
+                "a request of this identifier is being answered",
+            );
+            return Err(fault.retry_after(Duration::from_millis(200)));
+        }
+        Ok(Some(Busy(Arc::clone(&self.busy), key)))
+    }
+
+    fn made_before(&self, caller: &Caller, request: &str) -> Option<Arc<Sandbox>> {
+        let mine = |sandbox: &Arc<Sandbox>| {
+            sandbox.meta.owner == caller.user() && sandbox.meta.request == request
+        };
+        let all = self.registry.all().into_iter();
+        all.filter(|_| !request.is_empty()).find(mine)
+    }
+
+    fn equal(&self, wanted: &Meta) -> Option<Arc<Sandbox>> {
+        let same = |sandbox: &Arc<Sandbox>| {
+            let meta = &sandbox.meta;
+            meta.trust_key == wanted.trust_key
+                && meta.policy_digest == wanted.policy_digest
+                && meta.owner == wanted.owner
+                && meta.kind == wanted.kind
+                && sandbox.phase() == Phase::Running
+        };
+        self.registry.all().into_iter().find(same)
+    }
+
+    async fn prepare(&self, caller: &Caller, request: CreateRequest) -> Result<Prepared, Fault> {
+        let name = self.gate.profile_name(caller, &request.profile)?;
+        let set = self.gate.profiles.current();
+        let stored = self.gate.profile(&set, caller, &name)?;
+        let profile = stored.profile();
+        let resource = Resource::Profile(profile);
+        self.gate
+            .check(caller, Action::CreateSandbox, resource)
+            .await?;
+        let project = project(profile, &request.project)?;
+        let owners = self.owners(caller, project).await?;
+        let resolved = resolved(profile, &request, &owners.main)?;
+        for volume in &resolved.volumes {
+            let name = &volume.name;
+            let resource = Resource::Volume { profile, name };
+            self.gate.check(caller, Action::UseVolume, resource).await?;
+        }
+        let on_disk = resolved.volumes.iter().map(|volume| {
+            let identity = match volume.owner {
+                VolumeOwner::User => &owners.user,
+                VolumeOwner::Project => &owners.main,
+            };
+            Some((identity.uid(), identity.gid()))
+        });
+        let on_disk: Vec<_> = on_disk.collect();
+        let volumes = resolved.volumes.iter().map(|volume| volume.name.clone());
+        let volumes = volumes.collect();
+        let policy = Policy::check(resolved.policy)
+            .map_err(|error| Fault::new(Reason::BadPolicy, error.to_string()))?;
+        let lifetimes = lifetimes(profile, &request)?;
+        let kind = kind(request.kind());
+        let levels = Levels {
+            profile: &name,
+            project: (!project.is_empty()).then_some(project),
+            user: caller.user(),
+        };
+        let secrets = self.gate.vault.set_digest(levels);
+        let secrets = secrets
+            .map_err(|error| Fault::internal("read the secrets' versions", &error))?
+            .to_string();
+        let code_owner = match request.code_owner.as_str() {
+            "" => caller.user(),
+            owner => owner,
+        };
+        let main = identity(&owners.main);
+        let trust_key = TrustKey::new(TrustKeyParts {
+            identity: &format!("{}:{}:{}", main.name, main.uid, main.gid),
+            profile: &name,
+            // Environments and egress come with their own rooms.
+            environment: "none",
+            egress: "none",
+            secrets: &secrets,
+            code_owner,
+        });
+        let trust_key = trust_key.map_err(|error| Fault::internal("make the trust key", &error))?;
+        let ask = Ask {
+            profile: profile.name().clone(),
+            quotas: *profile.quotas(),
+            user: caller.user().to_owned(),
+            counters: admission::of_sandbox(policy.limits(), kind == Kind::Kernel),
+        };
+        let meta = Meta {
+            id: String::new(),
+            owner: caller.user().to_owned(),
+            identity: main,
+            profile: name.clone(),
+            project: project.to_owned(),
+            kind,
+            trust_key: trust_key.digest(),
+            policy_digest: policy.digest(),
+            policy: policy.to_text(),
+            image: image(&policy),
+            labels: request.labels.into_iter().collect(),
+            created: SystemTime::UNIX_EPOCH,
+            idle_timeout: lifetimes.idle_timeout,
+            lifetime: lifetimes.max_lifetime,
+            volumes,
+            owners: on_disk,
+            interpreter: None,
+            request: request.request_id,
+            secrets,
+        };
+        Ok(Prepared {
+            meta,
+            policy,
+            ask,
+            deadline: wire::duration(request.deadline.as_ref()),
+        })
+    }
+
+    async fn owners(&self, caller: &Caller, project: &str) -> Result<Owners, Fault> {
+        let (gate, caller) = (Arc::clone(&self.gate), caller.clone());
+        let project = project.to_owned();
+        let mapped = tokio::task::spawn_blocking(move || {
+            let main = gate.identity(&caller, &project)?;
+            let user = match project.as_str() {
+                "" => main.clone(),
+                _ => gate.identity(&caller, "")?,
+            };
+            Ok(Owners { main, user })
+        });
+        mapped
+            .await
+            .map_err(|error| Fault::internal("map the caller to an identity", &error))?
+    }
+}
+
+/// Whose files are whose.
+struct Owners {
+    /// Of the sandbox and its project's volumes.
+    main: Mapped,
+    /// Of the user's own volumes.
+    user: Mapped,
+}
+
+/// A request's identifier, held.
+struct Busy(Arc<Mutex<HashSet<(String, String)>>>, (String, String));
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        lock(&self.0).remove(&self.1);
+    }
+}
+
+/// Puts what a sandbox is into an event.
+pub fn about(event: Event, meta: &Meta) -> Event {
+    event
+        .with_as_whom(&meta.identity.name)
+        .with_profile(&meta.profile)
+        .with_sandbox(&meta.id)
+        .with_image(&meta.image)
+        .with_policy(&meta.policy_digest)
+        .with_extra("trust_key", &meta.trust_key)
+}
+
+fn check_words(request: &CreateRequest) -> Result<(), Fault> {
+    let bad = |message: String| Err(Fault::new(Reason::BadRequest, message));
+    if request.request_id.len() > LONGEST_REQUEST {
+        return bad(format!("request_id is longer than {LONGEST_REQUEST} bytes"));
+    }
+    if !request.interpreter.is_empty() {
+        return bad(
+            "interpreter: a manager shows no prefix of its host; use an image or a volume"
+                .to_owned(),
+        );
+    }
+    let long = |text: &String| text.is_empty() || text.len() > LONGEST_LABEL;
+    let labels = &request.labels;
+    if labels.len() > MOST_LABELS
+        || labels
+            .iter()
+            .any(|(name, value)| long(name) || value.len() > LONGEST_LABEL)
+    {
+        return bad(format!(
+            "labels: at most {MOST_LABELS}, each name and value at most {LONGEST_LABEL} bytes"
+        ));
+    }
+    Ok(())
+}
+
+/// The project is the profile's: it decides whose files are written.
+fn project<'p>(profile: &'p Profile, asked: &str) -> Result<&'p str, Fault> {
+    let own = profile.project().unwrap_or_default();
+    if asked.is_empty() || asked == own {
+        return Ok(own);
+    }
+    Err(Fault::new(
+        Reason::Denied,
+        format!(
+            "project: profile {} is of project {own:?}; leave it out",
+            profile.name()
+        ),
+    ))
+}
+
+fn resolved(profile: &Profile, request: &CreateRequest, main: &Mapped) -> Result<Resolved, Fault> {
+    let bad = |message: String| Fault::new(Reason::BadPolicy, message);
+    let mut doc =
+        PolicyDoc::from_toml("policy", &request.policy).map_err(|error| bad(error.to_string()))?;
+    for name in &request.volumes {
+        let volume = profile.volume(name);
+        let volume = volume.ok_or_else(|| {
+            bad(format!(
+                "volumes: profile {} has no volume {name:?}",
+                profile.name()
+            ))
+        })?;
+        let source = format!("volume:{name}");
+        if !doc.mounts.iter().any(|mount| mount.source == source) {
+            doc.mounts.push(MountDoc {
+                source,
+                target: volume.target().as_str().to_owned(),
+                mode: Some(volume.mode()),
+            });
+        }
+    }
+    let account = match main.kind() {
+        IdentityKind::OneToOne | IdentityKind::Pattern => Some(main.name().as_str()),
+        IdentityKind::Shared | IdentityKind::Managed => None,
+    };
+    resolve(profile, doc, Asker { account }).map_err(|refusals| bad(lines(&refusals)))
+}
+
+fn lifetimes(profile: &Profile, request: &CreateRequest) -> Result<Lifetimes, Fault> {
+    let asked = Lifetimes {
+        idle_timeout: wire::duration(request.idle_timeout.as_ref()),
+        max_lifetime: wire::duration(request.lifetime.as_ref()),
+    };
+    resolve_lifetimes(profile, asked)
+        .map_err(|refusals| Fault::new(Reason::BadPolicy, lines(&refusals)))
+}
+
+fn lines(refusals: &[Refusal]) -> String {
+    let lines: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+fn kind(kind: WireKind) -> Kind {
+    match kind {
+        WireKind::Unspecified | WireKind::Interactive => Kind::Interactive,
+        WireKind::Kernel => Kind::Kernel,
+        WireKind::Udf => Kind::Udf,
+        WireKind::Batch => Kind::Batch,
+    }
+}
+
+fn identity(mapped: &Mapped) -> Identity {
+    let variables: BTreeMap<String, String> = mapped.variables().clone();
+    Identity {
+        name: mapped.name().to_string(),
+        uid: mapped.uid(),
+        gid: mapped.gid(),
+        variables,
+    }
+}
+
+fn image(policy: &Policy) -> String {
+    match policy.image() {
+        lakekeep_policy::ImageRef::Host => "host".to_owned(),
+        lakekeep_policy::ImageRef::Folder(folder) => folder.display().to_string(),
+    }
+}
+
+/// The secrets that a task asks for, opened: as files and as variables.
+pub type Opened = (Vec<(String, Vec<u8>)>, BTreeMap<String, String>);
+
+impl Gate {
+    /// Opens secrets for one task of a sandbox.
+    ///
+    /// # Errors
+    /// `NotFound` for a name that is no secret; `Conflict` when the set has changed
+    /// since the sandbox was made: it is then not its trust key's any more.
+    pub fn open_secrets(&self, meta: &Meta, names: &[String]) -> Result<Opened, Fault> {
+        let mut opened = Opened::default();
+        if names.is_empty() {
+            return Ok(opened);
+        }
+        let failed =
+            |error: &(dyn std::error::Error + 'static)| Fault::internal("open a secret", error);
+        let levels = levels(meta);
+        let digest = self
+            .vault
+            .set_digest(levels)
+            .map_err(|error| failed(&error))?;
+        if digest.to_string() != meta.secrets {
+            return Err(Fault::new(
+                Reason::Conflict,
+                "secrets were changed after this sandbox was made; claim a new one",
+            ));
+        }
+        let effective = self
+            .vault
+            .effective(levels)
+            .map_err(|error| failed(&error))?;
+        let set = self.profiles.current();
+        for name in names {
+            let found = effective.get(name).ok_or_else(|| {
+                Fault::new(
+                    Reason::NotFound,
+                    format!("no secret {name:?}; `lakekeep secret ls` lists yours"),
+                )
+            })?;
+            let value = self.vault.get(lakekeep_store::secrets::SecretName {
+                scope: found.from,
+                owner: &found.owner,
+                name,
+            });
+            let value = value.map_err(|error| failed(&error))?;
+            place(&set, meta, name, value.expose(), &mut opened)?;
+        }
+        Ok(opened)
+    }
+
+    /// The variables of a task: those that are kept for its owner, its own, and last its
+    /// identity's, which nobody can change.
+    ///
+    /// # Errors
+    /// `Internal`.
+    pub fn variables(
+        &self,
+        meta: &Meta,
+        own: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<BTreeMap<String, String>, Fault> {
+        let kept = self.store.effective(levels(meta));
+        let kept = kept.map_err(|error| Fault::internal("read the variables", &error))?;
+        let mut all: BTreeMap<String, String> = kept
+            .into_iter()
+            .map(|(name, effective)| (name, effective.value))
+            .collect();
+        all.extend(own);
+        all.extend(meta.identity.variables.clone());
+        Ok(all)
+    }
+}
+
+fn place(
+    set: &lakekeep_profiles::ProfileSet,
+    meta: &Meta,
+    name: &str,
+    value: &[u8],
+    opened: &mut Opened,
+) -> Result<(), Fault> {
+    use lakekeep_profiles::SecretTarget;
+    use lakekeep_protocol::task::SECRETS_DIRECTORY;
+    let secrets = set
+        .get(&meta.profile)
+        .map(|stored| stored.profile().secrets());
+    let declared = secrets
+        .unwrap_or_default()
+        .iter()
+        .find(|secret| secret.name() == name);
+    match declared.map(|secret| secret.target()) {
+        Some(SecretTarget::Variable(variable)) => {
+            let text = std::str::from_utf8(value).map_err(|_| {
+                Fault::new(
+                    Reason::BadRequest,
+                    format!("secret {name:?} is not text and cannot be a variable; make it a file"),
+                )
+            })?;
+            opened.1.insert(variable.clone(), text.to_owned());
+        }
+        Some(SecretTarget::File(path)) => {
+            let file = path.as_str().strip_prefix(SECRETS_DIRECTORY);
+            let file = file
+                .and_then(|rest| rest.strip_prefix('/'))
+                .filter(|file| !file.contains('/'));
+            let file = file.ok_or_else(|| {
+                let profile = &meta.profile;
+                Fault::new(Reason::BadPolicy, format!("secret {name:?}: profile {profile} wants it at {path}; only files in {SECRETS_DIRECTORY} can be given"))
+            })?;
+            opened.0.push((file.to_owned(), value.to_vec()));
+        }
+        None => opened.0.push((name.to_owned(), value.to_vec())),
+    }
+    Ok(())
+}
+
+fn levels(meta: &Meta) -> Levels<'_> {
+    Levels {
+        profile: &meta.profile,
+        project: (!meta.project.is_empty()).then_some(meta.project.as_str()),
+        user: &meta.owner,
+    }
+}
+
+/// An error's whole story.
+pub fn story(error: &(dyn std::error::Error + 'static)) -> String {
+    chain(error)
+}

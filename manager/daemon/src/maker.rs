@@ -1,0 +1,214 @@
+//! From a sandbox's policy to the plan of each of its tasks.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use lakekeep_api::Reason;
+use lakekeep_plan::{Command, HostFacts, ImageFacts, Inputs, MountFacts, Plan};
+use lakekeep_policy::Policy;
+use lakekeep_protocol::task::{MAX_SECRETS, SECRETS_DIRECTORY};
+use lakekeep_sandbox::look;
+use lakekeep_seccomp::{Arch, Profile, Refusal, compile};
+
+use crate::fault::Fault;
+
+/// Where programs are looked for inside.
+pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// What a caller wants to run.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// The program and its arguments.
+    pub arguments: Vec<Vec<u8>>,
+    /// Over the policy's variables.
+    pub environment: BTreeMap<String, String>,
+    /// Files for this task alone: name, contents.
+    pub secrets: Vec<(String, Vec<u8>)>,
+    /// Absolute, inside; empty: the policy's.
+    pub working_directory: String,
+    /// Rows and columns, for a terminal.
+    pub terminal: Option<(u16, u16)>,
+    /// The caller's `TERM`.
+    pub term: String,
+    /// Report refused system calls.
+    pub explain: bool,
+    /// The init's own file service, with these arguments.
+    pub file_service: bool,
+}
+
+/// What all plans of one sandbox are made of.
+#[derive(Debug)]
+pub struct Maker {
+    id: String,
+    policy: Policy,
+    host: Arc<HostFacts>,
+    image: ImageFacts,
+    mounts: Vec<MountFacts>,
+    path: String,
+    /// Tasks find what earlier ones left in their home.
+    lasting: bool,
+}
+
+/// What a sandbox is made of.
+#[derive(Debug)]
+pub struct Ingredients {
+    /// Its identifier.
+    pub id: String,
+    /// What is allowed.
+    pub policy: Policy,
+    /// What the launcher's host can do.
+    pub host: Arc<HostFacts>,
+    /// The program whose prefix the host's image shows too.
+    pub interpreter: Option<PathBuf>,
+    /// For each of the policy's mounts: the owner on disk whose files it shows. A mount
+    /// without one is looked at.
+    pub owners: Vec<Option<(u32, u32)>>,
+    /// Tasks share their home.
+    pub lasting: bool,
+}
+
+impl Maker {
+    /// Looks at image and mounts, once for all tasks.
+    ///
+    /// # Errors
+    /// `BadPolicy` for what is not there.
+    pub fn new(from: Ingredients) -> Result<Self, Fault> {
+        let bad = |error: &(dyn std::error::Error + 'static)| {
+            Fault::new(Reason::BadPolicy, lakekeep_sandbox::chain(error))
+        };
+        let image = look::image(from.policy.image(), from.interpreter.as_deref())
+            .map_err(|error| bad(&error))?;
+        let mut mounts = Vec::new();
+        for (index, rule) in from.policy.mounts().iter().enumerate() {
+            mounts.push(match from.owners.get(index).copied().flatten() {
+                // A volume: a folder that this manager itself may not even enter.
+                Some(owner) => MountFacts {
+                    directory: true,
+                    owner,
+                    identity: Some(owner),
+                },
+                None => look::mount_source(rule).map_err(|error| bad(&error))?,
+            });
+        }
+        let path = match &from.interpreter {
+            Some(program) => program.parent().map_or(PATH.to_owned(), |folder| {
+                format!("{}:{PATH}", folder.display())
+            }),
+            None => PATH.to_owned(),
+        };
+        Ok(Self {
+            id: from.id,
+            policy: from.policy,
+            host: from.host,
+            image,
+            mounts,
+            path,
+            lasting: from.lasting,
+        })
+    }
+
+    /// What is allowed.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The plan of the sandbox, and of a task in it.
+    ///
+    /// # Errors
+    /// `BadPolicy` for what a rule of the planner refuses, `BadRequest` for a variable
+    /// or a secret that cannot be given.
+    pub fn plan(&self, request: &Request) -> Result<Plan, Fault> {
+        let command = Command {
+            arguments: request.arguments.clone(),
+            path: self.path.clone(),
+            terminal: request.terminal,
+            term: (!request.term.is_empty()).then(|| request.term.clone()),
+            explain: request.explain,
+        };
+        let inputs = Inputs {
+            policy: &self.policy,
+            host: &self.host,
+            image: &self.image,
+            mounts: &self.mounts,
+            command: &command,
+            id: &self.id,
+        };
+        let planned = Plan::new(&inputs);
+        let mut plan = planned.map_err(|error| Fault::new(Reason::BadPolicy, error.to_string()))?;
+        plan.task.scratch.shared = self.lasting;
+        if !request.working_directory.is_empty() {
+            plan.task
+                .working_directory
+                .clone_from(&request.working_directory);
+        }
+        if request.file_service {
+            plan.task.file_service = true;
+            plan.task.filter = file_filter(&self.host)?;
+        }
+        set_variables(&mut plan.task.environment, &request.environment)?;
+        plan.task.secrets = secrets(&request.secrets)?;
+        Ok(plan)
+    }
+}
+
+/// The plan as it may be written down.
+pub fn without_environment(plan: &Plan) -> Plan {
+    let mut plan = plan.clone();
+    plan.task.environment = Vec::new();
+    plan.task.secrets = Vec::new();
+    // Judged by digest alone.
+    plan.task.filter = Vec::new();
+    plan
+}
+
+/// The file service is our own program: the widest filter, which lets it be executed.
+fn file_filter(host: &HostFacts) -> Result<Vec<u8>, Fault> {
+    let failed = |error: &(dyn std::error::Error + 'static)| {
+        Fault::internal("compile the file service's filter", error)
+    };
+    let profile = Profile::builtin("general").map_err(|error| failed(&error))?;
+    let arch = match host.arch.as_str() {
+        "aarch64" => Arch::Aarch64,
+        _ => Arch::X86_64,
+    };
+    let program = compile(&profile, arch, Refusal::Errno).map_err(|error| failed(&error))?;
+    Ok(program.to_bytes())
+}
+
+fn set_variables(
+    environment: &mut Vec<Vec<u8>>,
+    wanted: &BTreeMap<String, String>,
+) -> Result<(), Fault> {
+    for (name, value) in wanted {
+        let plain = !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0');
+        if !plain {
+            return Err(Fault::new(
+                Reason::BadRequest,
+                format!(
+                    "environment: {name:?} cannot be a variable's name, or its value holds a NUL"
+                ),
+            ));
+        }
+        let prefix = format!("{name}=").into_bytes();
+        environment.retain(|entry| !entry.starts_with(&prefix));
+        environment.push([prefix.as_slice(), value.as_bytes()].concat());
+    }
+    Ok(())
+}
+
+fn secrets(wanted: &[(String, Vec<u8>)]) -> Result<Vec<(String, Vec<u8>)>, Fault> {
+    let total: u64 = wanted
+        .iter()
+        .map(|(_, value)| u64::try_from(value.len()).unwrap_or(u64::MAX))
+        .sum();
+    if total > MAX_SECRETS {
+        return Err(Fault::new(
+            Reason::BadRequest,
+            format!(
+                "the task's secrets are larger than {MAX_SECRETS} bytes together; give fewer of them to {SECRETS_DIRECTORY}"
+            ),
+        ));
+    }
+    Ok(wanted.to_vec())
+}

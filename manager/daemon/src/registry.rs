@@ -1,0 +1,365 @@
+//! All sandboxes of this manager: made, found, taken over, ended in time.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use lakekeep_api::Reason;
+use lakekeep_plan::{HostFacts, Plan};
+use lakekeep_policy::{Policy, PolicyDoc};
+use lakekeep_protocol::launch::HeldSandbox;
+use lakekeep_sandbox::service::{self, Held};
+use lakekeep_sandbox::{Kind as VerdictKind, Verdict};
+
+use crate::events::{Events, What};
+use crate::fault::Fault;
+use crate::launchers::{Launcher, Launchers};
+use crate::maker::{Ingredients, Maker, Request, without_environment};
+use crate::meta::{Kind, Meta};
+use crate::sandbox::{Parts, Phase, Sandbox, lock};
+
+/// How long an ended sandbox and its output can still be asked for.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// Most ended sandboxes that are remembered.
+const MOST_REMEMBERED: usize = 10_000;
+
+/// The record of a sandbox in its folder.
+const RECORD: &str = "sandbox";
+
+/// The sandboxes.
+#[derive(Debug)]
+pub struct Registry {
+    host: Arc<HostFacts>,
+    launchers: Launchers,
+    /// Each sandbox has a folder in it.
+    folder: PathBuf,
+    sandboxes: Mutex<BTreeMap<String, Arc<Sandbox>>>,
+    events: Events,
+}
+
+/// A sandbox to be made.
+#[derive(Debug)]
+pub struct Wanted {
+    /// Whose and what for; its identifier and time of birth are set here.
+    pub meta: Meta,
+    /// What is allowed.
+    pub policy: Policy,
+}
+
+/// What adoption came to.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    /// Taken over.
+    pub adopted: Vec<String>,
+    /// Found, and ended: nobody knows whose they were.
+    pub strange: Vec<String>,
+}
+
+impl Registry {
+    /// None yet.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn new(
+        host: HostFacts,
+        launchers: Launchers,
+        folder: PathBuf,
+        events: Events,
+    ) -> std::io::Result<Self> {
+        use std::os::unix::fs::DirBuilderExt;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)?;
+        Ok(Self {
+            host: Arc::new(host),
+            launchers,
+            folder,
+            sandboxes: Mutex::new(BTreeMap::new()),
+            events,
+        })
+    }
+
+    /// Where events are told.
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// The host that sandboxes are made on.
+    pub fn host(&self) -> &Arc<HostFacts> {
+        &self.host
+    }
+
+    /// Makes a sandbox.
+    ///
+    /// # Errors
+    /// `BadPolicy`, `NotEnforced`, `Unavailable`; nothing is left of it then.
+    pub async fn create(&self, wanted: Wanted) -> Result<Arc<Sandbox>, Fault> {
+        let mut meta = wanted.meta;
+        meta.id = identifier()?;
+        meta.created = SystemTime::now();
+        let maker = Maker::new(Ingredients {
+            id: meta.id.clone(),
+            policy: wanted.policy,
+            host: Arc::clone(&self.host),
+            interpreter: meta.interpreter.clone(),
+            owners: meta.owners.clone(),
+            lasting: meta.kind != Kind::Udf,
+        })?;
+        let plan = maker.plan(&Request {
+            arguments: vec![b"true".to_vec()],
+            ..Request::default()
+        })?;
+        let launcher = self.launchers.idlest();
+        let launcher = launcher.ok_or_else(|| Fault::new(Reason::Unavailable, "no launcher"))?;
+        let folder = self.folder.join(&meta.id);
+        write_record(&folder, &meta, &plan)
+            .map_err(|error| Fault::internal("write a sandbox's record", &error))?;
+        let asked = plan.clone();
+        let held = launcher.ask(move |service| service.create(&asked)).await;
+        let made = match held {
+            Ok(held) => self.admit(meta, maker, plan, &launcher, held).await,
+            Err(error) => Err(error.into()),
+        };
+        if made.is_err() {
+            remove_folder(&folder);
+        }
+        let sandbox = made?;
+        self.events.tell(&sandbox.meta, 0, What::Created, "");
+        Ok(sandbox)
+    }
+
+    async fn admit(
+        &self,
+        meta: Meta,
+        maker: Maker,
+        plan: Plan,
+        launcher: &Arc<Launcher>,
+        held: Held,
+    ) -> Result<Arc<Sandbox>, Fault> {
+        let folder = self.folder.join(&meta.id);
+        let sandbox = Sandbox::start(Parts {
+            meta,
+            maker,
+            plan,
+            launcher: Arc::clone(launcher),
+            held,
+            folder,
+            events: self.events.clone(),
+        })?;
+        sandbox.keep_init().await?;
+        lock(&self.sandboxes).insert(sandbox.id().to_owned(), Arc::clone(&sandbox));
+        Ok(sandbox)
+    }
+
+    /// A sandbox by identifier.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn get(&self, id: &str) -> Result<Arc<Sandbox>, Fault> {
+        let found = lock(&self.sandboxes).get(id).cloned();
+        found.ok_or_else(|| not_found(id))
+    }
+
+    /// All of them, also ended ones that are remembered, in the order of their
+    /// identifiers.
+    pub fn all(&self) -> Vec<Arc<Sandbox>> {
+        lock(&self.sandboxes).values().cloned().collect()
+    }
+
+    /// Takes over what launchers hold from an earlier manager. A sandbox of which
+    /// there is no record is ended: nobody could answer for it.
+    pub async fn adopt_all(&self) -> Adopted {
+        let mut result = Adopted::default();
+        for launcher in self.launchers.all() {
+            let held = launcher.ask(|service| service.list()).await;
+            for sandbox in held.unwrap_or_default() {
+                let id = sandbox.id.clone();
+                match self.adopt(launcher, sandbox).await {
+                    Ok(()) => result.adopted.push(id),
+                    Err(_) => {
+                        let strange = id.clone();
+                        let done = launcher.ask(move |service| service.destroy(&strange));
+                        if done.await.is_err() {
+                            // It ended meanwhile.
+                        }
+                        result.strange.push(id);
+                    }
+                }
+            }
+        }
+        self.forget_folders();
+        result
+    }
+
+    async fn adopt(&self, launcher: &Arc<Launcher>, found: HeldSandbox) -> Result<(), Fault> {
+        let folder = self.folder.join(&found.id);
+        let (meta, plan) = read_record(&folder)
+            .map_err(|error| Fault::internal("read a sandbox's record", &error))?;
+        let policy = policy_of(&meta)?;
+        let maker = Maker::new(Ingredients {
+            id: meta.id.clone(),
+            policy,
+            host: Arc::clone(&self.host),
+            interpreter: meta.interpreter.clone(),
+            owners: meta.owners.clone(),
+            lasting: meta.kind != Kind::Udf,
+        })?;
+        let id = found.id.clone();
+        let nonce = nonce()?;
+        let (held, running, ends) = launcher
+            .ask(move |service| {
+                let held = service.adopt(&id)?;
+                let (running, ends) = service::take_over(&held.init, nonce)?;
+                Ok((held, running, ends))
+            })
+            .await?;
+        let sandbox = self.admit(meta, maker, plan, launcher, held).await?;
+        self.events.tell(&sandbox.meta, 0, What::Adopted, "");
+        let known =
+            |number: &u32| running.contains(number) || ends.iter().any(|end| end.task == *number);
+        let slots = found.slots.iter();
+        let numbers = slots.filter_map(|slot| slot.strip_prefix("task-")?.parse().ok());
+        for number in numbers.filter(known) {
+            if sandbox.adopt(number).await.is_err() {
+                // Its record was not yet written: nobody was told that it started.
+                sandbox.signal(number, 9)?;
+            }
+        }
+        for end in ends {
+            tokio::spawn(Arc::clone(&sandbox).exited(end));
+        }
+        Ok(())
+    }
+
+    /// Removes the folders of sandboxes that are not there any more.
+    fn forget_folders(&self) {
+        let Ok(entries) = std::fs::read_dir(&self.folder) else {
+            return;
+        };
+        let known = lock(&self.sandboxes);
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            if name.to_str().is_none_or(|name| !known.contains_key(name)) {
+                remove_folder(&entry.path());
+            }
+        }
+    }
+
+    /// Ends what is idle or old, and forgets what ended long ago.
+    pub async fn tidy(&self, now: SystemTime) {
+        let mut ended = Vec::new();
+        for sandbox in self.all() {
+            if let Phase::Ended(_, at) = sandbox.phase() {
+                ended.push((at, sandbox));
+            } else if let Some(verdict) = overdue(&sandbox, now)
+                && sandbox.kill(verdict).await.is_err()
+            {
+                // Its launcher is gone, and it with it; or it is tried again next time.
+            }
+        }
+        ended.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+        let old = |at: SystemTime| now.duration_since(at).unwrap_or_default() > REMEMBERED;
+        for (index, (at, sandbox)) in ended.into_iter().enumerate() {
+            if index >= MOST_REMEMBERED || old(at) {
+                self.forget(&sandbox);
+            }
+        }
+    }
+
+    fn forget(&self, sandbox: &Sandbox) {
+        lock(&self.sandboxes).remove(sandbox.id());
+        remove_folder(sandbox.folder());
+    }
+
+    /// Ends every sandbox: this manager will have no successor.
+    pub async fn end_all(&self) {
+        for sandbox in self.all() {
+            let verdict = Verdict::of_sandbox(
+                VerdictKind::Killed,
+                "ended with its manager".to_owned(),
+                "start the manager again",
+            );
+            if sandbox.kill(verdict).await.is_err() {
+                // Its launcher ends next, and takes it along.
+            }
+        }
+    }
+}
+
+/// Why a sandbox must end now, if it must.
+fn overdue(sandbox: &Sandbox, now: SystemTime) -> Option<Verdict> {
+    let meta = &sandbox.meta;
+    let since = |then: SystemTime| now.duration_since(then).unwrap_or_default();
+    let format = lakekeep_policy::format_duration;
+    if let Some(lifetime) = meta
+        .lifetime
+        .filter(|lifetime| since(meta.created) >= *lifetime)
+    {
+        return Some(Verdict::of_sandbox(
+            VerdictKind::Killed,
+            format!(
+                "ended after {}, the longest life of its sandbox",
+                format(lifetime)
+            ),
+            "ask for a longer lifetime, within its profile's",
+        ));
+    }
+    let idle = meta.idle_timeout.filter(|_| !sandbox.is_busy())?;
+    (since(sandbox.last_used()) >= idle).then(|| {
+        Verdict::of_sandbox(
+            VerdictKind::Killed,
+            format!("ended after {} without a task", format(idle)),
+            "ask for a longer idle time-out, within its profile's",
+        )
+    })
+}
+
+fn not_found(id: &str) -> Fault {
+    let shown: String = id.chars().take(64).collect();
+    Fault::new(
+        Reason::NotFound,
+        format!("no sandbox {shown:?} of yours; `lakekeep ps` lists them"),
+    )
+}
+
+/// The policy that a sandbox was made by.
+fn policy_of(meta: &Meta) -> Result<Policy, Fault> {
+    let bad = |error: &(dyn std::error::Error + 'static)| {
+        Fault::internal("read a sandbox's own policy", error)
+    };
+    let doc = PolicyDoc::from_toml(&meta.id, &meta.policy).map_err(|error| bad(&error))?;
+    Policy::check(doc).map_err(|error| bad(&error))
+}
+
+fn write_record(folder: &Path, meta: &Meta, plan: &Plan) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().mode(0o700).create(folder)?;
+    let record = serde_json::to_vec(&(meta, without_environment(plan)))?;
+    crate::files::replace(&folder.join(RECORD), &record)
+}
+
+fn read_record(folder: &Path) -> std::io::Result<(Meta, Plan)> {
+    Ok(serde_json::from_slice(&std::fs::read(
+        folder.join(RECORD),
+    )?)?)
+}
+
+fn remove_folder(folder: &Path) {
+    if std::fs::remove_dir_all(folder).is_err() {
+        // Gone already; or tried again by the next manager.
+    }
+}
+
+fn nonce() -> Result<u64, Fault> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|errno| Fault::internal("getrandom", &errno))?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
+fn identifier() -> Result<String, Fault> {
+    Ok(format!("{:016x}", nonce()?))
+}

@@ -1,0 +1,564 @@
+//! The service `lakekeep.v1.Sandboxes`.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lakekeep_api::Reason;
+use lakekeep_api::v1::exec_request::Request as In;
+use lakekeep_api::v1::sandboxes_server::Sandboxes;
+use lakekeep_api::v1::{
+    self, AttachStart, CreateRequest, ExecEvent, ExecRequest, ExecStart, SandboxRef, TaskRef,
+};
+use lakekeep_profiles::{Action, Resource};
+use lakekeep_sandbox::{Kind as VerdictKind, Verdict};
+use lakekeep_store::audit::Event;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::events;
+use crate::fault::Fault;
+use crate::gate::{Gate, now};
+use crate::make::{Making, about};
+use crate::maker;
+use crate::registry::Registry;
+use crate::sandbox::{Manner, Phase, Sandbox};
+use crate::streams::{self, From};
+use crate::who::Caller;
+use crate::{stats, wire};
+
+/// How long an undetached task waits for its caller to come back, where none is said.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// The longest that a caller may ask for.
+const LONGEST_LINGER: Duration = Duration::from_secs(3600);
+
+/// Most sandboxes on one page, and how many where none is said.
+const PAGE: usize = 500;
+
+type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub struct Service {
+    pub gate: Arc<Gate>,
+    pub registry: Arc<Registry>,
+    pub making: Making,
+}
+
+impl Service {
+    async fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Fault> {
+        self.gate.authentication.caller(request).await
+    }
+
+    /// A sandbox to which the caller may do something.
+    async fn find(&self, caller: &Caller, id: &str, action: Action) -> Result<Arc<Sandbox>, Fault> {
+        let sandbox = match self.registry.get(id) {
+            Ok(sandbox) => sandbox,
+            Err(fault) => {
+                let shown: String = id.chars().take(64).collect();
+                let event = Event::denied(now(), caller.user(), action.as_str(), "no such sandbox");
+                self.gate.note(caller, event.with_sandbox(&shown)).await?;
+                return Err(fault);
+            }
+        };
+        self.gate.check_sandbox(caller, action, &sandbox).await?;
+        Ok(sandbox)
+    }
+
+    async fn noted(
+        &self,
+        caller: &Caller,
+        action: &str,
+        sandbox: &Sandbox,
+        task: u32,
+    ) -> Result<(), Fault> {
+        let event = Event::allowed(now(), caller.user(), action).with_task(u64::from(task));
+        self.gate.note(caller, about(event, &sandbox.meta)).await
+    }
+
+    async fn start(
+        &self,
+        caller: &Caller,
+        start: ExecStart,
+    ) -> Result<(Arc<Sandbox>, Arc<crate::task::Task>), Fault> {
+        let sandbox = self.find(caller, &start.sandbox, Action::Exec).await?;
+        let query = start.query_id.clone();
+        let (request, manner) = self.asked(&sandbox, start)?;
+        let program = request.arguments.first().cloned().unwrap_or_default();
+        let event = Event::allowed(now(), caller.user(), "exec")
+            .with_extra("program", &String::from_utf8_lossy(&program))
+            .with_query(&query);
+        // Noted before it runs: what is not noted is not done.
+        self.gate.note(caller, about(event, &sandbox.meta)).await?;
+        let task = sandbox.exec(&request, &manner).await?;
+        Ok((sandbox, task))
+    }
+
+    fn asked(
+        &self,
+        sandbox: &Sandbox,
+        start: ExecStart,
+    ) -> Result<(maker::Request, Manner), Fault> {
+        if start.arguments.is_empty() {
+            return Err(Fault::new(Reason::BadRequest, "arguments: name a program"));
+        }
+        if start.arguments.iter().any(|word| word.contains(&0)) {
+            return Err(Fault::new(Reason::BadRequest, "arguments: one holds a NUL"));
+        }
+        let (secrets, secret_variables) = self.gate.open_secrets(&sandbox.meta, &start.secrets)?;
+        let mut environment = self.gate.variables(&sandbox.meta, start.environment)?;
+        environment.extend(secret_variables);
+        let size = |count: u32| u16::try_from(count).unwrap_or(u16::MAX);
+        let request = maker::Request {
+            arguments: start.arguments,
+            environment,
+            secrets,
+            working_directory: start.working_directory,
+            terminal: start
+                .terminal
+                .map(|window| (size(window.rows), size(window.columns))),
+            term: start.term,
+            explain: start.explain_syscalls,
+            file_service: false,
+        };
+        let linger = wire::duration(start.linger.as_ref()).unwrap_or(LINGER);
+        let manner = Manner {
+            detached: start.detach,
+            linger: linger.min(LONGEST_LINGER),
+            query: start.query_id,
+            no_input: start.no_stdin,
+        };
+        Ok((request, manner))
+    }
+
+    async fn streamed(
+        &self,
+        caller: Caller,
+        mut requests: Streaming<ExecRequest>,
+    ) -> Result<Streamed<ExecEvent>, Fault> {
+        let (sandbox, task, from, write) = match streams::first(&mut requests).await? {
+            In::Start(start) => {
+                let (sandbox, task) = self.start(&caller, start).await?;
+                (sandbox, task, From::default(), true)
+            }
+            In::Attach(attach) => self.attached(&caller, attach).await?,
+            _ => {
+                return Err(Fault::new(
+                    Reason::BadRequest,
+                    "the first message of the stream is `start` or `attach`",
+                ));
+            }
+        };
+        let (to, events) = streams::channel();
+        if write {
+            tokio::spawn(streams::hear_all(
+                Arc::clone(&sandbox),
+                Arc::clone(&task),
+                requests,
+                to.clone(),
+            ));
+        }
+        tokio::spawn(streams::send_all(sandbox, task, from, to));
+        Ok(Box::pin(ReceiverStream::new(events)))
+    }
+
+    async fn attached(
+        &self,
+        caller: &Caller,
+        attach: AttachStart,
+    ) -> Result<(Arc<Sandbox>, Arc<crate::task::Task>, From, bool), Fault> {
+        let action = match attach.read_only {
+            true => Action::ReadOutput,
+            false => Action::Attach,
+        };
+        let sandbox = self.find(caller, &attach.sandbox, action).await?;
+        let task = sandbox.task(attach.task)?;
+        self.noted(caller, action.as_str(), &sandbox, task.number)
+            .await?;
+        let from = From {
+            stdout: attach.stdout_offset,
+            stderr: attach.stderr_offset,
+            no_follow: attach.no_follow,
+        };
+        Ok((sandbox, task, from, !attach.read_only))
+    }
+
+    async fn frozen(
+        &self,
+        request: Request<SandboxRef>,
+        frozen: bool,
+    ) -> Result<v1::Sandbox, Fault> {
+        let caller = self.caller(&request).await?;
+        let id = request.into_inner().sandbox;
+        let sandbox = self.find(&caller, &id, Action::Freeze).await?;
+        let word = if frozen { "freeze" } else { "thaw" };
+        self.noted(&caller, word, &sandbox, 0).await?;
+        sandbox.freeze(frozen).await?;
+        Ok(wire::sandbox(&sandbox))
+    }
+
+    async fn killed(&self, request: Request<SandboxRef>) -> Result<v1::Sandbox, Fault> {
+        let caller = self.caller(&request).await?;
+        let id = request.into_inner().sandbox;
+        let sandbox = self.find(&caller, &id, Action::Kill).await?;
+        self.noted(&caller, "kill", &sandbox, 0).await?;
+        let verdict = Verdict::of_sandbox(
+            VerdictKind::Killed,
+            format!("its sandbox was ended by {}", caller.user()),
+            "",
+        );
+        sandbox.kill(verdict).await?;
+        Ok(wire::sandbox(&sandbox))
+    }
+
+    /// Whether a caller may see that a sandbox is there.
+    fn lists(&self, caller: &Caller, sandbox: &Sandbox) -> bool {
+        let set = self.gate.profiles.current();
+        if caller
+            .bound_to
+            .as_ref()
+            .is_some_and(|bound| *bound != sandbox.meta.profile)
+        {
+            return false;
+        }
+        match set.get(&sandbox.meta.profile) {
+            Some(stored) => {
+                let resource = Resource::Profile(stored.profile());
+                let decision = self
+                    .gate
+                    .authorizer
+                    .decide(&caller.subject, Action::List, resource);
+                decision.allowed || sandbox.meta.owner == caller.user()
+            }
+            None => sandbox.meta.owner == caller.user() || caller.subject.administrator,
+        }
+    }
+
+    async fn listed(&self, request: Request<v1::ListRequest>) -> Result<v1::ListResponse, Fault> {
+        let caller = self.caller(&request).await?;
+        let asked = request.into_inner();
+        let page = match usize::try_from(asked.page_size).unwrap_or(PAGE) {
+            0 => PAGE,
+            some => some.min(PAGE),
+        };
+        let wanted = |sandbox: &Arc<Sandbox>| {
+            let meta = &sandbox.meta;
+            let ended = matches!(sandbox.phase(), Phase::Ended(..));
+            (asked.profile.is_empty() || meta.profile == asked.profile)
+                && (asked.ended || !ended)
+                && (asked.all_users || meta.owner == caller.user())
+                && asked
+                    .labels
+                    .iter()
+                    .all(|(name, value)| meta.labels.get(name) == Some(value))
+                && meta.id > asked.page_token
+                && self.lists(&caller, sandbox)
+        };
+        let all = self.registry.all().into_iter().filter(wanted);
+        let mut found: Vec<Arc<Sandbox>> = all.take(page + 1).collect();
+        let more = found.len() > page;
+        found.truncate(page);
+        let last = found
+            .last()
+            .filter(|_| more)
+            .map(|last| last.meta.id.clone());
+        Ok(v1::ListResponse {
+            sandboxes: found
+                .iter()
+                .map(|sandbox| self.shown(&caller, sandbox))
+                .collect(),
+            next_page_token: last.unwrap_or_default(),
+        })
+    }
+
+    /// A sandbox as a caller may see it: what others run is theirs to know.
+    fn shown(&self, caller: &Caller, sandbox: &Sandbox) -> v1::Sandbox {
+        let mut shown = wire::sandbox(sandbox);
+        if sandbox.meta.owner != caller.user() {
+            shown.tasks.iter_mut().for_each(|task| task.program.clear());
+            shown.labels.clear();
+            shown.trust_key.clear();
+        }
+        shown
+    }
+
+    async fn told(
+        &self,
+        request: Request<v1::EventsRequest>,
+    ) -> Result<Streamed<v1::Event>, Fault> {
+        let caller = self.caller(&request).await?;
+        let asked = request.into_inner();
+        let (kept, live) = self.registry.events().follow(asked.after);
+        let service = self.clone();
+        let mine = move |event: &Arc<events::Event>| {
+            let fits = asked.sandbox.is_empty() || event.sandbox == asked.sandbox;
+            let own = event.owner == caller.user();
+            let listed = || {
+                let found = service.registry.get(&event.sandbox);
+                asked.all_users && found.is_ok_and(|sandbox| service.lists(&caller, &sandbox))
+            };
+            fits && (own || listed())
+        };
+        let live = tokio_stream::wrappers::BroadcastStream::new(live);
+        let live = live.map_while(Result::ok);
+        let all = tokio_stream::iter(kept).chain(live).filter(mine);
+        Ok(Box::pin(all.map(|event| Ok(told(&event)))))
+    }
+
+    async fn receipt_of(&self, request: Request<TaskRef>) -> Result<v1::ReceiptResponse, Fault> {
+        let caller = self.caller(&request).await?;
+        let asked = request.into_inner();
+        let sandbox = self
+            .find(&caller, &asked.sandbox, Action::ReadReceipt)
+            .await?;
+        let task = sandbox.task(asked.task).ok();
+        let receipt = match task.as_ref().filter(|task| task.ended().is_none()) {
+            Some(task) => task.receipt(sandbox.created())?,
+            None => sandbox.receipt()?,
+        };
+        let ended = task.and_then(|task| task.ended());
+        let text = match ended {
+            Some(ended) => ended.receipt.clone(),
+            None => serde_json::to_string(&receipt)
+                .map_err(|error| Fault::internal("write the receipt", &error))?,
+        };
+        Ok(v1::ReceiptResponse { receipt: text })
+    }
+
+    async fn verdict_of(&self, request: Request<TaskRef>) -> Result<v1::VerdictResponse, Fault> {
+        let caller = self.caller(&request).await?;
+        let asked = request.into_inner();
+        let sandbox = self.find(&caller, &asked.sandbox, Action::Inspect).await?;
+        let task = sandbox.task(asked.task)?;
+        let ended = task.ended().ok_or_else(|| {
+            Fault::new(Reason::NotFound, format!("task {} still runs", task.number))
+        })?;
+        Ok(v1::VerdictResponse {
+            verdict: ended.verdict.clone(),
+            exit_code: ended.exit_code,
+        })
+    }
+
+    async fn signaled(&self, request: Request<v1::SignalRequest>) -> Result<(), Fault> {
+        let caller = self.caller(&request).await?;
+        let asked = request.into_inner();
+        let sandbox = self.find(&caller, &asked.sandbox, Action::Signal).await?;
+        let task = sandbox.task(asked.task)?;
+        self.noted(&caller, "signal", &sandbox, task.number).await?;
+        streams::signal_task(&sandbox, task.number, asked.signal)
+    }
+
+    async fn made(
+        &self,
+        request: Request<CreateRequest>,
+        reuse: bool,
+    ) -> Result<v1::Sandbox, Fault> {
+        let caller = self.caller(&request).await?;
+        let made = self
+            .making
+            .create(&caller, request.into_inner(), reuse)
+            .await?;
+        Ok(wire::sandbox(&made))
+    }
+
+    async fn sampled(
+        &self,
+        request: Request<v1::StatsRequest>,
+    ) -> Result<Streamed<v1::StatsSample>, Fault> {
+        let caller = self.caller(&request).await?;
+        let asked = request.into_inner();
+        let of = match asked.sandbox.as_str() {
+            "" => None,
+            id => Some(self.find(&caller, id, Action::Inspect).await?),
+        };
+        let interval = wire::duration(asked.interval.as_ref());
+        let (service, mine) = (self.clone(), caller.clone());
+        let which = move || match &of {
+            Some(sandbox) => vec![Arc::clone(sandbox)],
+            None => service
+                .registry
+                .all()
+                .into_iter()
+                .filter(|sandbox| sandbox.meta.owner == mine.user())
+                .collect(),
+        };
+        Ok(Box::pin(ReceiverStream::new(stats::stream(
+            which, interval,
+        ))))
+    }
+}
+
+fn told(event: &events::Event) -> v1::Event {
+    v1::Event {
+        number: event.number,
+        time: wire::timestamp(event.time),
+        what: event.what.name().to_owned(),
+        sandbox: event.sandbox.clone(),
+        task: event.task,
+        owner: event.owner.clone(),
+        profile: event.profile.clone(),
+        detail: event.detail.clone(),
+    }
+}
+
+fn answer<T>(result: Result<T, Fault>) -> Result<Response<T>, Status> {
+    result.map(Response::new).map_err(Status::from)
+}
+
+#[tonic::async_trait]
+impl Sandboxes for Service {
+    type ExecStream = Streamed<ExecEvent>;
+    type AttachStream = Streamed<ExecEvent>;
+    type ReadFileStream = Streamed<v1::FileChunk>;
+    type StatsStream = Streamed<v1::StatsSample>;
+    type EventsStream = Streamed<v1::Event>;
+
+    async fn create(
+        &self,
+        request: Request<CreateRequest>,
+    ) -> Result<Response<v1::Sandbox>, Status> {
+        answer(self.made(request, false).await)
+    }
+
+    async fn claim(
+        &self,
+        request: Request<CreateRequest>,
+    ) -> Result<Response<v1::Sandbox>, Status> {
+        answer(self.made(request, true).await)
+    }
+
+    async fn exec(
+        &self,
+        request: Request<Streaming<ExecRequest>>,
+    ) -> Result<Response<Self::ExecStream>, Status> {
+        let caller = self.caller(&request).await?;
+        answer(self.streamed(caller, request.into_inner()).await)
+    }
+
+    async fn attach(
+        &self,
+        request: Request<Streaming<ExecRequest>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        let caller = self.caller(&request).await?;
+        answer(self.streamed(caller, request.into_inner()).await)
+    }
+
+    async fn read_file(
+        &self,
+        request: Request<v1::ReadFileRequest>,
+    ) -> Result<Response<Self::ReadFileStream>, Status> {
+        let caller = self.caller(&request).await?;
+        let asked = request.into_inner();
+        let sandbox = self
+            .find(&caller, &asked.sandbox, Action::ReadFiles)
+            .await?;
+        self.noted(&caller, "read_files", &sandbox, 0).await?;
+        answer(crate::transfer::read(&sandbox, &asked).await)
+    }
+
+    async fn write_file(
+        &self,
+        request: Request<Streaming<v1::WriteFileRequest>>,
+    ) -> Result<Response<v1::WriteFileResponse>, Status> {
+        let caller = self.caller(&request).await?;
+        let mut pieces = request.into_inner();
+        let header = crate::transfer::header(&mut pieces).await?;
+        let sandbox = self
+            .find(&caller, &header.sandbox, Action::WriteFiles)
+            .await?;
+        self.noted(&caller, "write_files", &sandbox, 0).await?;
+        answer(crate::transfer::write(&sandbox, &header, pieces).await)
+    }
+
+    async fn list_files(
+        &self,
+        request: Request<v1::ListFilesRequest>,
+    ) -> Result<Response<v1::ListFilesResponse>, Status> {
+        let caller = self.caller(&request).await?;
+        let asked = request.into_inner();
+        let sandbox = self
+            .find(&caller, &asked.sandbox, Action::ReadFiles)
+            .await?;
+        self.noted(&caller, "read_files", &sandbox, 0).await?;
+        answer(crate::transfer::list(&sandbox, &asked).await)
+    }
+
+    async fn get(&self, request: Request<SandboxRef>) -> Result<Response<v1::Sandbox>, Status> {
+        let caller = self.caller(&request).await?;
+        let id = request.into_inner().sandbox;
+        let sandbox = self.find(&caller, &id, Action::Inspect).await?;
+        answer(Ok(self.shown(&caller, &sandbox)))
+    }
+
+    async fn list(
+        &self,
+        request: Request<v1::ListRequest>,
+    ) -> Result<Response<v1::ListResponse>, Status> {
+        answer(self.listed(request).await)
+    }
+
+    async fn stats(
+        &self,
+        request: Request<v1::StatsRequest>,
+    ) -> Result<Response<Self::StatsStream>, Status> {
+        answer(self.sampled(request).await)
+    }
+
+    async fn events(
+        &self,
+        request: Request<v1::EventsRequest>,
+    ) -> Result<Response<Self::EventsStream>, Status> {
+        answer(self.told(request).await)
+    }
+
+    async fn freeze(&self, request: Request<SandboxRef>) -> Result<Response<v1::Sandbox>, Status> {
+        answer(self.frozen(request, true).await)
+    }
+
+    async fn thaw(&self, request: Request<SandboxRef>) -> Result<Response<v1::Sandbox>, Status> {
+        answer(self.frozen(request, false).await)
+    }
+
+    async fn signal(
+        &self,
+        request: Request<v1::SignalRequest>,
+    ) -> Result<Response<v1::SignalResponse>, Status> {
+        answer(self.signaled(request).await.map(|()| v1::SignalResponse {}))
+    }
+
+    async fn kill(&self, request: Request<SandboxRef>) -> Result<Response<v1::Sandbox>, Status> {
+        answer(self.killed(request).await)
+    }
+
+    async fn receipt(
+        &self,
+        request: Request<TaskRef>,
+    ) -> Result<Response<v1::ReceiptResponse>, Status> {
+        answer(self.receipt_of(request).await)
+    }
+
+    async fn verdict(
+        &self,
+        request: Request<TaskRef>,
+    ) -> Result<Response<v1::VerdictResponse>, Status> {
+        answer(self.verdict_of(request).await)
+    }
+
+    async fn attach_volume(
+        &self,
+        request: Request<v1::AttachVolumeRequest>,
+    ) -> Result<Response<v1::Sandbox>, Status> {
+        let caller = self.caller(&request).await?;
+        let asked = request.into_inner();
+        let sandbox = self.find(&caller, &asked.sandbox, Action::Exec).await?;
+        self.noted(&caller, "use_volume", &sandbox, 0).await?;
+        answer(
+            self.making
+                .attach_volume(&caller, &sandbox, &asked.volume)
+                .await
+                .map(|()| wire::sandbox(&sandbox)),
+        )
+    }
+}

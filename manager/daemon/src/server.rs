@@ -1,0 +1,447 @@
+//! The manager's life: start, adoption, service, end.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use lakekeep_api::v1::accounts_server::AccountsServer;
+use lakekeep_api::v1::sandboxes_server::SandboxesServer;
+use lakekeep_api::{DESCRIPTORS, MAX_MESSAGE};
+use lakekeep_identity::{DelegationKey, JwtAuthenticators};
+use lakekeep_plan::HostFacts;
+use lakekeep_profiles::{Authorizer, Diff, LoadError, ProfileWatcher, Profiles, QueueBounds};
+use lakekeep_sandbox::chain;
+use lakekeep_store::audit::{AuditLog, Event, Options};
+use lakekeep_store::secrets::Vault;
+use lakekeep_store::state::Store;
+use rustix::process::Resource;
+use tokio::io::Interest;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tonic::service::Routes;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+
+use crate::admission::{Admissions, Permits};
+use crate::config::{Config, ConfigError, TcpDoc};
+use crate::events::Events;
+use crate::gate::{Gate, now};
+use crate::launchers::Launchers;
+use crate::make::Making;
+use crate::registry::Registry;
+use crate::who::{Authentication, Revoked};
+use crate::{accounts, sandboxes};
+
+/// How often what is idle or old is looked for.
+const TIDY: Duration = Duration::from_secs(1);
+
+/// A connection that does not answer for so long is closed.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Streams of one connection.
+const STREAMS: u32 = 256;
+
+/// How long changes of profiles must rest before they are read.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// What a manager is handed by its supervisor.
+#[derive(Debug)]
+pub struct Inherited {
+    /// The API's listening socket.
+    pub api: OwnedFd,
+    /// The host, as the launchers see it: JSON in a sealed file.
+    pub facts: OwnedFd,
+    /// Ends when the supervisor does.
+    pub lifeline: OwnedFd,
+}
+
+/// Why a manager cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManagerError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Something that it needs.
+    #[error("cannot {operation}: {why}")]
+    Start {
+        /// What was attempted.
+        operation: &'static str,
+        /// Why it failed, and what to do.
+        why: String,
+    },
+}
+
+impl ManagerError {
+    fn start(operation: &'static str) -> impl Fn(&(dyn std::error::Error + 'static)) -> Self {
+        move |error| Self::Start {
+            operation,
+            why: chain(error),
+        }
+    }
+}
+
+/// Runs a manager until its supervisor ends or tells it to.
+///
+/// # Errors
+/// [`ManagerError`] when it cannot start.
+pub fn run(path: &Path, inherited: Inherited) -> Result<(), ManagerError> {
+    let config = Config::load(path)?;
+    raise_open_files();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| ManagerError::start("start threads")(&error))?;
+    runtime.block_on(serve(config, inherited))
+}
+
+/// Every task has several descriptors.
+fn raise_open_files() {
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if rustix::process::setrlimit(Resource::Nofile, limit).is_err() {
+        // The present limit holds; who meets it is told so.
+    }
+}
+
+async fn serve(config: Config, inherited: Inherited) -> Result<(), ManagerError> {
+    for warning in config.warnings() {
+        eprintln!("lakekeep: warning: {warning}");
+    }
+    let facts = lakekeep_sys::memfd::read_sealed(&inherited.facts, 1 << 20)
+        .map_err(|error| ManagerError::start("read the host's facts")(&error))?;
+    let host: HostFacts = serde_json::from_slice(&facts)
+        .map_err(|error| ManagerError::start("read the host's facts")(&error))?;
+    let runtime = config.doc.runtime();
+    let sockets = (0..config.doc.launchers())
+        .map(|index| runtime.join("launchers").join(format!("{index}.sock")));
+    let launchers = Launchers::start(sockets.collect())
+        .map_err(|error| ManagerError::start("start the launchers' threads")(&error))?;
+    let registry = Registry::new(host, launchers, runtime.join("sandboxes"), Events::new())
+        .map_err(|error| ManagerError::start("make the sandboxes' folder")(&error))?;
+    let registry = Arc::new(registry);
+    let state = config.doc.state();
+    let tcp = config.doc.tcp.clone();
+    let mtls = config.auth.mtls().map(|mtls| mtls.ca_file().to_path_buf());
+    let (gate, _watcher) = gate(config, &state)?;
+    let making = Making::new(Arc::clone(&gate), Arc::clone(&registry));
+    adopt(&gate, &registry, &making).await?;
+    let services = Services {
+        sandboxes: sandboxes::Service {
+            gate: Arc::clone(&gate),
+            registry: Arc::clone(&registry),
+            making,
+        },
+        accounts: accounts::Service {
+            gate: Arc::clone(&gate),
+            audit_key: state.join("audit.key"),
+        },
+    };
+    let (stop, stopping) = watch::channel(false);
+    let mut servers = vec![unix(services.clone(), inherited.api, stopping.clone())?];
+    if let Some(tcp) = tcp {
+        servers.push(over_tcp(services, &tcp, mtls.as_deref(), stopping).await?);
+    }
+    notify("READY=1");
+    let kept = until_the_end(&gate, &registry, &inherited.lifeline).await?;
+    stop.send_replace(true);
+    if !kept {
+        registry.end_all().await;
+    }
+    for server in servers {
+        server.abort();
+    }
+    let event = Event::allowed(now(), "lakekeep", "manager.stop");
+    gate.write(event)
+        .await
+        .map_err(|error| ManagerError::start("write the audit log")(&error))
+}
+
+/// Opens what is remembered and what decides.
+fn gate(config: Config, state: &Path) -> Result<(Arc<Gate>, ProfileWatcher), ManagerError> {
+    let error = ManagerError::start;
+    let store = Store::open(&state.join("state.db"));
+    let store = Arc::new(store.map_err(|e| error("open the database")(&e))?);
+    let vault = Vault::open(Arc::clone(&store), &state.join("secrets.key"));
+    let options = Options {
+        key: Some(state.join("audit.key")),
+        ..Options::default()
+    };
+    let audit_folder = state.join("audit");
+    let opened = AuditLog::open(&audit_folder, &options, now());
+    let opened = opened.map_err(|e| error("open the audit log")(&e))?;
+    if let Some(torn) = &opened.torn {
+        let kept = torn.kept_as.display();
+        eprintln!(
+            "lakekeep: the audit log ended in {} torn bytes, kept as {kept}",
+            torn.bytes
+        );
+    }
+    let name = config.doc.name.clone().unwrap_or_else(host_name);
+    let key = DelegationKey::load_or_create(&state.join("delegation.key"), &name);
+    let profiles = Arc::new(profiles(&config, state)?);
+    let policies = config.doc.profiles.policies.clone();
+    let authorizer = match &policies {
+        Some(folder) => Authorizer::load(folder),
+        None => Authorizer::new(),
+    };
+    let authorizer = authorizer.map_err(|errors| ManagerError::Start {
+        operation: "read the site's authorization policies",
+        why: lines(&errors),
+    })?;
+    let jwt = JwtAuthenticators::new(&config.auth);
+    let gate = Gate {
+        authentication: Authentication {
+            jwt: jwt.map_err(|e| error("prepare the token issuers")(&e))?,
+            key: key.map_err(|e| error("open the delegation key")(&e))?,
+            revoked: Revoked(Arc::clone(&store)),
+            config: config.auth,
+        },
+        identities: config.identity,
+        store,
+        vault: vault.map_err(|e| error("open the secrets")(&e))?,
+        profiles,
+        personal: config.personal,
+        authorizer,
+        policies,
+        audit: opened.log,
+        audit_folder,
+        admissions: Admissions::new(QueueBounds::default()),
+        permits: Permits::default(),
+    };
+    let gate = Arc::new(gate);
+    let watcher = ProfileWatcher::start(Arc::clone(&gate.profiles), QUIET, report);
+    Ok((gate, watcher.map_err(|e| error("watch the profiles")(&e))?))
+}
+
+fn profiles(config: &Config, state: &Path) -> Result<Profiles, ManagerError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let owned = state.join("profiles");
+    let mut builder = std::fs::DirBuilder::new();
+    builder
+        .recursive(true)
+        .mode(0o700)
+        .create(&owned)
+        .map_err(|error| ManagerError::start("make the folder of users' profiles")(&error))?;
+    let none = state.join("declared");
+    let declared = match &config.doc.profiles.folder {
+        Some(folder) => folder,
+        None => {
+            builder
+                .create(&none)
+                .map_err(|error| ManagerError::start("make a folder of profiles")(&error))?;
+            &none
+        }
+    };
+    Profiles::open(declared, Some(&owned), config.ceilings.clone()).map_err(|errors| {
+        ManagerError::Start {
+            operation: "read the profiles",
+            why: lines(&errors),
+        }
+    })
+}
+
+fn lines(errors: &[impl std::error::Error + 'static]) -> String {
+    let lines: Vec<String> = errors.iter().map(|error| chain(error)).collect();
+    lines.join("\n")
+}
+
+/// Reads profiles and policies again: all of them, or the old ones stay.
+fn reload(gate: &Gate) {
+    report(gate.profiles.reload());
+    if let Some(folder) = &gate.policies
+        && let Err(errors) = gate.authorizer.reload(folder)
+    {
+        eprintln!("lakekeep: policies: the old ones stay:\n{}", lines(&errors));
+    }
+}
+
+/// Says what became of the profiles.
+fn report(reloaded: Result<Diff, Vec<LoadError>>) {
+    match reloaded {
+        Ok(diff) if diff.is_empty() => {}
+        Ok(diff) => eprintln!("lakekeep: profiles: {diff}"),
+        Err(errors) => eprintln!("lakekeep: profiles: the old ones stay:\n{}", lines(&errors)),
+    }
+}
+
+fn host_name() -> String {
+    let name = rustix::system::uname();
+    name.nodename().to_string_lossy().into_owned()
+}
+
+async fn adopt(gate: &Gate, registry: &Registry, making: &Making) -> Result<(), ManagerError> {
+    let failed = |error: &(dyn std::error::Error + 'static)| {
+        ManagerError::start("write the audit log")(error)
+    };
+    let started = Event::allowed(now(), "lakekeep", "manager.start");
+    gate.write(started).await.map_err(|error| failed(&error))?;
+    let found = registry.adopt_all().await;
+    for id in &found.strange {
+        let event = Event::allowed(now(), "lakekeep", "sandbox.end").with_sandbox(id);
+        let event = event.with_verdict("found at the start, without a record: ended");
+        gate.write(event).await.map_err(|error| failed(&error))?;
+    }
+    for sandbox in registry.all() {
+        making.adopt(&sandbox);
+        let event = Event::allowed(now(), "lakekeep", "sandbox.adopt");
+        let event = crate::make::about(event, &sandbox.meta);
+        gate.write(event).await.map_err(|error| failed(&error))?;
+    }
+    Ok(())
+}
+
+/// Everything that is served.
+#[derive(Debug, Clone)]
+struct Services {
+    sandboxes: sandboxes::Service,
+    accounts: accounts::Service,
+}
+
+impl Services {
+    async fn routes(self) -> Result<Routes, ManagerError> {
+        let failed = |error: &(dyn std::error::Error + 'static)| {
+            ManagerError::start("describe the interface")(error)
+        };
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .map_err(|error| failed(&error))?;
+        let (reporter, health) = tonic_health::server::health_reporter();
+        let sandboxes = SandboxesServer::new(self.sandboxes)
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
+        let accounts = AccountsServer::new(self.accounts)
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
+        reporter
+            .set_serving::<SandboxesServer<sandboxes::Service>>()
+            .await;
+        reporter
+            .set_serving::<AccountsServer<accounts::Service>>()
+            .await;
+        let mut routes = Routes::builder();
+        routes
+            .add_service(health)
+            .add_service(reflection)
+            .add_service(sandboxes)
+            .add_service(accounts);
+        Ok(routes.routes())
+    }
+}
+
+fn builder() -> Server {
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .max_concurrent_streams(Some(STREAMS))
+        .tcp_nodelay(true)
+}
+
+type Serving = tokio::task::JoinHandle<()>;
+
+fn unix(
+    services: Services,
+    api: OwnedFd,
+    mut stopping: watch::Receiver<bool>,
+) -> Result<Serving, ManagerError> {
+    let listener = StdListener::from(api);
+    let listener = listener
+        .set_nonblocking(true)
+        .and_then(|()| UnixListener::from_std(listener))
+        .map_err(|error| ManagerError::start("listen on the API's socket")(&error))?;
+    Ok(tokio::spawn(async move {
+        let Ok(routes) = services.routes().await else {
+            return;
+        };
+        let served = builder().add_routes(routes).serve_with_incoming_shutdown(
+            UnixListenerStream::new(listener),
+            async move {
+                // The sender lives until the manager ends.
+                drop(stopping.wait_for(|stop| *stop).await);
+            },
+        );
+        if let Err(error) = served.await {
+            eprintln!("lakekeep: the API's socket: {}", chain(&error));
+        }
+    }))
+}
+
+async fn over_tcp(
+    services: Services,
+    tcp: &TcpDoc,
+    authority: Option<&Path>,
+    mut stopping: watch::Receiver<bool>,
+) -> Result<Serving, ManagerError> {
+    let failed = ManagerError::start("serve over TCP");
+    let read = |path: &Path| std::fs::read(path).map_err(|error| failed(&error));
+    let identity = Identity::from_pem(read(&tcp.certificate)?, read(&tcp.key)?);
+    let mut tls = ServerTlsConfig::new().identity(identity);
+    if let Some(path) = authority {
+        tls = tls
+            .client_ca_root(Certificate::from_pem(read(path)?))
+            .client_auth_optional(true);
+    }
+    let mut server = builder().tls_config(tls).map_err(|error| failed(&error))?;
+    let listener = TcpListener::bind(tcp.listen).await;
+    let listener = listener.map_err(|error| failed(&error))?;
+    let routes = services.routes().await?;
+    Ok(tokio::spawn(async move {
+        let served = server.add_routes(routes).serve_with_incoming_shutdown(
+            TcpListenerStream::new(listener),
+            async move {
+                drop(stopping.wait_for(|stop| *stop).await);
+            },
+        );
+        if let Err(error) = served.await {
+            eprintln!("lakekeep: TCP: {}", chain(&error));
+        }
+    }))
+}
+
+/// Tidies up until the end. `true`: sandboxes that survive shall.
+async fn until_the_end(
+    gate: &Gate,
+    registry: &Registry,
+    lifeline: &OwnedFd,
+) -> Result<bool, ManagerError> {
+    let failed = ManagerError::start("wait for signals");
+    let mut term = signal(SignalKind::terminate()).map_err(|error| failed(&error))?;
+    let mut hup = signal(SignalKind::hangup()).map_err(|error| failed(&error))?;
+    let lifeline = rustix::io::fcntl_dupfd_cloexec(lifeline, 3)
+        .map_err(std::io::Error::from)
+        .and_then(|fd| crate::ready::watch(fd, Interest::READABLE))
+        .map_err(|error| failed(&error))?;
+    let mut ticks = tokio::time::interval(TIDY);
+    loop {
+        tokio::select! {
+            _ = term.recv() => return Ok(false),
+            _ = hup.recv() => reload(gate),
+            // Its launchers have ended with it.
+            _ = lifeline.readable() => return Ok(true),
+            _ = ticks.tick() => registry.tidy(SystemTime::now()).await,
+        }
+    }
+}
+
+/// Tells systemd, if it started us (`sd_notify(3)`).
+fn notify(state: &str) {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+    let Ok(path) = std::env::var("NOTIFY_SOCKET") else {
+        return;
+    };
+    let address = match path.strip_prefix('@') {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(&path),
+    };
+    let sent =
+        UnixDatagram::unbound().and_then(|socket| socket.send_to_addr(state.as_bytes(), &address?));
+    if let Err(error) = sent {
+        eprintln!("lakekeep: systemd does not hear us: {error}");
+    }
+}

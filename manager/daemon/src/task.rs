@@ -1,0 +1,426 @@
+//! A task, as its manager keeps it: streams, limits, end.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use lakekeep_plan::Plan;
+use lakekeep_protocol::facts::TaskFacts;
+use lakekeep_protocol::launch::Created;
+use lakekeep_sandbox::{Interference, Receipt, SandboxError, service};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch as state;
+
+use crate::ready::watch;
+use crate::spool::{Budget, Filled, Spool};
+
+/// A started task.
+#[derive(Debug)]
+pub struct Task {
+    /// Its number in its sandbox, from 1.
+    pub number: u32,
+    /// What is written down of it.
+    pub record: Record,
+    /// What it prints. With a terminal, all of it.
+    pub stdout: Arc<Spool>,
+    /// Its errors; closed and empty with a terminal.
+    pub stderr: Arc<Spool>,
+    /// Its input, while somebody can still write to it.
+    input: tokio::sync::Mutex<Option<Input>>,
+    /// Bytes of input that it was given.
+    accepted: state::Sender<u64>,
+    /// Its terminal.
+    controller: Option<Arc<AsyncFd<OwnedFd>>>,
+    interference: Mutex<Interference>,
+    /// All its processes are gone.
+    over: state::Sender<bool>,
+    /// And its outcome is known.
+    ended: state::Sender<Option<Arc<Ended>>>,
+    /// Callers that follow it.
+    followers: state::Sender<usize>,
+}
+
+/// What a successor has to know of a task. Holds no variable and no secret.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    /// What it was started by, without its environment.
+    pub plan: Plan,
+    /// As read back.
+    pub facts: TaskFacts,
+    /// When it started.
+    pub started: SystemTime,
+    /// It goes on when its caller goes away.
+    pub detached: bool,
+    /// How long it waits for its caller else.
+    pub linger: Duration,
+    /// The engine's name for its query.
+    pub query: String,
+}
+
+/// The end of a task.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// As `lakekeep run` exits.
+    pub exit_code: i32,
+    /// Verdict, receipt and usage: JSON.
+    pub outcome: String,
+    /// The verdict alone: JSON.
+    pub verdict: String,
+    /// The receipt alone: JSON.
+    pub receipt: String,
+    /// When.
+    pub at: SystemTime,
+}
+
+/// Where input goes.
+#[derive(Debug)]
+enum Input {
+    Pipe(AsyncFd<OwnedFd>),
+    Terminal(Arc<AsyncFd<OwnedFd>>),
+}
+
+/// Our ends of a task's streams.
+#[derive(Debug)]
+pub enum Streams {
+    /// Input, output, errors.
+    Pipes {
+        /// Where its input is written; `None`: it has none any more.
+        input: Option<OwnedFd>,
+        /// Where its output is read.
+        output: OwnedFd,
+        /// Where its errors are read.
+        errors: OwnedFd,
+    },
+    /// Its terminal's controller.
+    Terminal(OwnedFd),
+}
+
+/// Where a task's files are.
+#[derive(Debug, Clone)]
+pub struct Files {
+    folder: PathBuf,
+    number: u32,
+}
+
+impl Files {
+    /// Of task `number` in the sandbox's folder.
+    pub fn new(folder: &Path, number: u32) -> Self {
+        Self {
+            folder: folder.to_path_buf(),
+            number,
+        }
+    }
+
+    /// The task's number.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    fn path(&self, what: &str) -> PathBuf {
+        self.folder.join(format!("{}.{what}", self.number))
+    }
+
+    /// Opens its spools.
+    ///
+    /// # Errors
+    /// Of open(2).
+    pub fn spools(&self) -> std::io::Result<(Arc<Spool>, Arc<Spool>)> {
+        let out = Spool::open(&self.path("out"))?;
+        let errors = Spool::open(&self.path("err"))?;
+        Ok((Arc::new(out), Arc::new(errors)))
+    }
+
+    /// Writes the record down, whole or not at all.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn write_record(&self, record: &Record) -> std::io::Result<()> {
+        crate::files::replace(&self.path("task"), &serde_json::to_vec(record)?)
+    }
+
+    /// Reads it again.
+    ///
+    /// # Errors
+    /// When there is none, or it is not one.
+    pub fn read_record(&self) -> std::io::Result<Record> {
+        Ok(serde_json::from_slice(&std::fs::read(self.path("task"))?)?)
+    }
+}
+
+impl Task {
+    /// Takes up a started task's streams.
+    ///
+    /// # Errors
+    /// When a descriptor cannot be waited for.
+    pub fn new(
+        number: u32,
+        record: Record,
+        streams: Streams,
+        files: &Files,
+    ) -> std::io::Result<(Arc<Self>, Sources)> {
+        let (stdout, stderr) = files.spools()?;
+        let (input, controller, sources) = match streams {
+            Streams::Pipes {
+                input,
+                output,
+                errors,
+            } => {
+                let input = input.map(|fd| nonblocking(fd, Interest::WRITABLE));
+                let input = input.transpose()?.map(Input::Pipe);
+                let sources = Sources {
+                    output: Arc::new(watch(output, Interest::READABLE)?),
+                    errors: Some(watch(errors, Interest::READABLE)?),
+                };
+                (input, None, sources)
+            }
+            Streams::Terminal(controller) => {
+                let both = Interest::READABLE | Interest::WRITABLE;
+                let controller = Arc::new(nonblocking(controller, both)?);
+                let sources = Sources {
+                    output: Arc::clone(&controller),
+                    errors: None,
+                };
+                stderr.close();
+                let input = Input::Terminal(Arc::clone(&controller));
+                (Some(input), Some(controller), sources)
+            }
+        };
+        let task = Self {
+            number,
+            record,
+            stdout,
+            stderr,
+            input: tokio::sync::Mutex::new(input),
+            accepted: state::Sender::new(0),
+            controller,
+            interference: Mutex::new(Interference::default()),
+            over: state::Sender::new(false),
+            ended: state::Sender::new(None),
+            followers: state::Sender::new(0),
+        };
+        Ok((Arc::new(task), sources))
+    }
+
+    /// Whether it has a terminal.
+    pub fn is_tty(&self) -> bool {
+        self.record.plan.task.terminal.is_some()
+    }
+
+    /// What is enforced for it.
+    ///
+    /// # Errors
+    /// When this process's own namespaces cannot be read.
+    pub fn receipt(&self, created: &Created) -> Result<Receipt, SandboxError> {
+        service::receipt_of(&self.record.plan, created, Some(&self.record.facts))
+    }
+
+    /// The program's name.
+    pub fn program(&self) -> String {
+        let first = self.record.plan.task.arguments.first();
+        let name = first.map(|name| String::from_utf8_lossy(name).into_owned());
+        name.unwrap_or_default()
+    }
+
+    /// Carries its output into the spools until it ends.
+    ///
+    /// # Errors
+    /// Of the spools: the task can then not go on.
+    pub async fn carry(&self, sources: Sources) -> std::io::Result<Filled> {
+        let budget = Budget::new(self.record.plan.output);
+        let output = self
+            .stdout
+            .fill(&sources.output, &budget, self.over.subscribe());
+        let errors = async {
+            match &sources.errors {
+                Some(errors) => {
+                    self.stderr
+                        .fill(errors, &budget, self.over.subscribe())
+                        .await
+                }
+                None => Ok(Filled::ToTheEnd),
+            }
+        };
+        let (output, errors) = tokio::try_join!(output, errors)?;
+        Ok(match (output, errors) {
+            (Filled::ToTheEnd, Filled::ToTheEnd) => Filled::ToTheEnd,
+            _ => Filled::OverLimit,
+        })
+    }
+
+    /// Follows how many bytes of input it was given.
+    pub fn accepted(&self) -> state::Receiver<u64> {
+        self.accepted.subscribe()
+    }
+
+    /// Gives it input that begins at `offset` of its stream. What it has already is
+    /// passed over; input after a gap is refused.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a gap; `BrokenPipe` when it reads no more.
+    pub async fn give(&self, offset: u64, bytes: &[u8]) -> std::io::Result<u64> {
+        let input = self.input.lock().await;
+        let so_far = *self.accepted.borrow();
+        let known = so_far
+            .checked_sub(offset)
+            .and_then(|known| usize::try_from(known).ok())
+            .ok_or(std::io::ErrorKind::InvalidInput)?;
+        let Some(input) = input.as_ref() else {
+            return Err(std::io::ErrorKind::BrokenPipe.into());
+        };
+        let mut rest = bytes.get(known..).unwrap_or_default();
+        while !rest.is_empty() {
+            let written = input.write(rest).await?;
+            rest = rest.get(written..).unwrap_or_default();
+            let written = u64::try_from(written).unwrap_or(0);
+            self.accepted.send_modify(|accepted| *accepted += written);
+        }
+        Ok(*self.accepted.borrow())
+    }
+
+    /// Its input ends here. A terminal's does not: there it is a character.
+    pub async fn end_input(&self) {
+        let mut input = self.input.lock().await;
+        if matches!(*input, Some(Input::Pipe(_))) {
+            *input = None;
+        }
+    }
+
+    /// Sets its terminal's size.
+    ///
+    /// # Errors
+    /// Of `TIOCSWINSZ`; `NotFound` without a terminal.
+    pub fn resize(&self, rows: u16, columns: u16) -> std::io::Result<()> {
+        let controller = self
+            .controller
+            .as_ref()
+            .ok_or(std::io::ErrorKind::NotFound)?;
+        lakekeep_sys::pty::resize(controller.get_ref(), rows, columns)?;
+        Ok(())
+    }
+
+    /// What its manager did to it.
+    pub fn interference(&self) -> Interference {
+        *self.locked()
+    }
+
+    /// Notes what its manager does to it, before it does.
+    pub fn interfere(&self, change: impl FnOnce(&mut Interference)) {
+        change(&mut self.locked());
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, Interference> {
+        // Plain data: nothing is half done in it when somebody panics.
+        self.interference
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All its processes are gone: its streams end with what is in them.
+    pub fn over(&self) {
+        self.over.send_replace(true);
+    }
+
+    /// Its outcome is known.
+    pub fn end(&self, ended: Ended) {
+        self.over();
+        self.ended.send_replace(Some(Arc::new(ended)));
+    }
+
+    /// Its end, if it has come.
+    pub fn ended(&self) -> Option<Arc<Ended>> {
+        self.ended.borrow().clone()
+    }
+
+    /// Waits for its end.
+    pub async fn wait(&self) -> Arc<Ended> {
+        let mut ended = self.ended.subscribe();
+        loop {
+            if let Some(found) = ended.borrow_and_update().clone() {
+                return found;
+            }
+            if ended.changed().await.is_err() {
+                // The sender is a field of this very task.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Waits until both streams are closed.
+    pub async fn drained(&self) {
+        for spool in [&self.stdout, &self.stderr] {
+            let mut progress = spool.follow();
+            if progress.wait_for(|progress| progress.closed).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Counts a caller that follows it, until it is dropped.
+    pub fn follow(self: &Arc<Self>) -> Follower {
+        self.followers.send_modify(|count| *count += 1);
+        Follower(Arc::clone(self))
+    }
+
+    /// Waits until nobody has followed it for as long as it lingers.
+    pub async fn abandoned(&self) {
+        let mut followers = self.followers.subscribe();
+        loop {
+            if followers.wait_for(|count| *count == 0).await.is_err() {
+                return;
+            }
+            let came_back = followers.wait_for(|count| *count > 0);
+            if tokio::time::timeout(self.record.linger, came_back)
+                .await
+                .is_err()
+            {
+                return;
+            }
+        }
+    }
+}
+
+/// A caller that follows a task.
+#[derive(Debug)]
+pub struct Follower(Arc<Task>);
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.0.followers.send_modify(|count| *count -= 1);
+    }
+}
+
+/// Where a task's output comes from.
+#[derive(Debug)]
+pub struct Sources {
+    output: Arc<AsyncFd<OwnedFd>>,
+    errors: Option<AsyncFd<OwnedFd>>,
+}
+
+impl Input {
+    async fn write(&self, bytes: &[u8]) -> std::io::Result<usize> {
+        let fd = match self {
+            Self::Pipe(fd) => fd,
+            Self::Terminal(fd) => fd.as_ref(),
+        };
+        loop {
+            let mut ready = fd.writable().await?;
+            let write = |fd: &AsyncFd<OwnedFd>| Ok(rustix::io::write(fd.get_ref(), bytes)?);
+            match ready.try_io(write) {
+                Ok(Err(error)) if error.raw_os_error() == Some(Errno::INTR.raw_os_error()) => {}
+                Ok(written) => return written,
+                // Full meanwhile.
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// Only our end: the task's is another open file description.
+fn nonblocking(fd: OwnedFd, interest: Interest) -> std::io::Result<AsyncFd<OwnedFd>> {
+    rustix::io::ioctl_fionbio(&fd, true)?;
+    watch(fd, interest)
+}

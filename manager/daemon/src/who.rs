@@ -1,0 +1,208 @@
+//! Who calls: told by the connection or a verified token, never by what a message says.
+
+use std::sync::Arc;
+
+use lakekeep_api::Reason;
+use lakekeep_identity::{
+    AuthConfig, DelegationKey, JwtAuthenticators, Now, PeerCredentials, Principal,
+    RevocationUnavailable, Revocations, SystemAccounts, TokenId, UnixTime, UserName,
+};
+use lakekeep_profiles::Subject;
+use lakekeep_sandbox::chain;
+use lakekeep_store::state::Store;
+use tonic::metadata::MetadataMap;
+use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo, UdsConnectInfo};
+use tonic::{Extensions, Request};
+
+use crate::fault::Fault;
+
+/// Metadata with a token that the manager signed for an engine.
+pub const DELEGATION: &str = "lakekeep-delegation";
+
+/// Metadata with the user for whom an engine acts by its configured right.
+pub const ON_BEHALF_OF: &str = "lakekeep-on-behalf-of";
+
+/// An authenticated caller.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Who it is, as authenticated.
+    pub principal: Principal,
+    /// The same, as authorization asks.
+    pub subject: Subject,
+    /// The only profile that its delegation is for.
+    pub bound_to: Option<String>,
+}
+
+impl Caller {
+    /// Its user's name.
+    pub fn user(&self) -> &str {
+        self.principal.user().as_str()
+    }
+}
+
+/// Everything that authenticates.
+#[derive(Debug)]
+pub struct Authentication {
+    pub config: AuthConfig,
+    pub jwt: JwtAuthenticators,
+    pub key: DelegationKey,
+    pub revoked: Revoked,
+}
+
+/// Revoked delegations, as the store has them.
+#[derive(Debug, Clone)]
+pub struct Revoked(pub Arc<Store>);
+
+impl Revocations for Revoked {
+    fn is_revoked(&self, id: &TokenId) -> Result<bool, RevocationUnavailable> {
+        self.look_up(&id.to_string())
+    }
+
+    fn revoked_until(&self, user: &UserName) -> Result<Option<UnixTime>, RevocationUnavailable> {
+        // All that a user gave so far: kept under the user's name, with when.
+        self.0
+            .revoked_before(user.as_str())
+            .map(|time| time.map(|time| UnixTime::new(time.as_micros() / 1_000_000)))
+            .map_err(|error| RevocationUnavailable {
+                cause: chain(&error),
+            })
+    }
+}
+
+impl Revoked {
+    fn look_up(&self, id: &str) -> Result<bool, RevocationUnavailable> {
+        self.0
+            .is_revoked(id)
+            .map_err(|error| RevocationUnavailable {
+                cause: chain(&error),
+            })
+    }
+}
+
+impl Authentication {
+    /// Who sent a request.
+    ///
+    /// # Errors
+    /// `Unauthenticated`; `Denied` for a delegation that is not the caller's.
+    pub async fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Fault> {
+        let (metadata, extensions) = (request.metadata(), request.extensions());
+        let presenter = self.presenter(metadata, extensions).await?;
+        let (principal, bound_to) = self.delegated(metadata, presenter)?;
+        let subject = Subject {
+            user: principal.user().to_string(),
+            groups: principal.groups().iter().map(ToString::to_string).collect(),
+            administrator: self.config.is_administrator(&principal),
+        };
+        Ok(Caller {
+            principal,
+            subject,
+            bound_to,
+        })
+    }
+
+    /// Who has the other end of the connection. A token counts before a certificate,
+    /// a certificate before the peer's account: the caller chose to show it.
+    async fn presenter(
+        &self,
+        metadata: &MetadataMap,
+        extensions: &Extensions,
+    ) -> Result<Principal, Fault> {
+        if let Some(token) = bearer(metadata)? {
+            let verified = self.jwt.authenticate(token, Now::read()).await;
+            return verified
+                .map(lakekeep_identity::VerifiedClaims::into_principal)
+                .map_err(|error| unauthenticated(&error));
+        }
+        if let Some(info) = extensions.get::<TlsConnectInfo<TcpConnectInfo>>() {
+            let certificates = info.peer_certs().unwrap_or_default();
+            let (Some(mtls), Some(first)) = (self.config.mtls(), certificates.first()) else {
+                return Err(Fault::new(
+                    Reason::Unauthenticated,
+                    "neither a client certificate nor a bearer token was shown; show one",
+                ));
+            };
+            return mtls
+                .principal(first)
+                .map_err(|error| unauthenticated(&error));
+        }
+        let peer = extensions
+            .get::<UdsConnectInfo>()
+            .and_then(|info| info.peer_cred);
+        let peer = peer.ok_or_else(|| {
+            Fault::new(
+                Reason::Unauthenticated,
+                "nobody is known on this connection",
+            )
+        })?;
+        let peer = PeerCredentials { uid: peer.uid() };
+        let found = self.config.peer().principal(peer, &SystemAccounts);
+        found.map_err(|error| unauthenticated(&error))
+    }
+
+    /// For whom the presenter acts.
+    fn delegated(
+        &self,
+        metadata: &MetadataMap,
+        presenter: Principal,
+    ) -> Result<(Principal, Option<String>), Fault> {
+        let denied =
+            |error: &(dyn std::error::Error + 'static)| Fault::new(Reason::Denied, chain(error));
+        if let Some(token) = text(metadata, DELEGATION)? {
+            let now = Now::read().unix;
+            let verified = self.key.verify(token, &presenter, &self.revoked, now);
+            let verified = verified.map_err(|error| denied(&error))?;
+            let profile = verified.claims().profile().map(str::to_owned);
+            return Ok((verified.principal().clone(), profile));
+        }
+        if let Some(user) = text(metadata, ON_BEHALF_OF)? {
+            let user = UserName::new(user).map_err(|error| {
+                Fault::new(Reason::BadRequest, format!("{ON_BEHALF_OF}: {error}"))
+            })?;
+            let allowed = self
+                .config
+                .authorize_delegation(&presenter, &user, &SystemAccounts);
+            return allowed
+                .map(|user| (user, None))
+                .map_err(|error| denied(&error));
+        }
+        Ok((presenter, None))
+    }
+}
+
+fn unauthenticated(error: &(dyn std::error::Error + 'static)) -> Fault {
+    Fault::new(Reason::Unauthenticated, chain(error))
+}
+
+fn bearer(metadata: &MetadataMap) -> Result<Option<&str>, Fault> {
+    let Some(value) = text(metadata, "authorization")? else {
+        return Ok(None);
+    };
+    let token = value
+        .split_once(' ')
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    match token {
+        Some((_, token)) => Ok(Some(token.trim())),
+        None => Err(Fault::new(
+            Reason::Unauthenticated,
+            "authorization is not `Bearer TOKEN`; send a JWT of a configured issuer",
+        )),
+    }
+}
+
+/// One value of the metadata. Two would leave open which one counts.
+fn text<'a>(metadata: &'a MetadataMap, name: &str) -> Result<Option<&'a str>, Fault> {
+    let malformed = || {
+        Fault::new(
+            Reason::BadRequest,
+            format!("{name} is not one line of ASCII"),
+        )
+    };
+    let mut values = metadata.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(malformed());
+    }
+    first
+        .map(|value| value.to_str().map_err(|_| malformed()))
+        .transpose()
+}

@@ -1,0 +1,70 @@
+//! From one version of the database to the next.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::connection::transaction;
+use super::error::{Sql, StoreError};
+
+/// Each brings the version before it to its own; the first makes an empty
+/// database one of version 1. A released one is never changed.
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../migrations/0001.sql"),
+    include_str!("../migrations/0002.sql"),
+];
+
+/// `lkst`: what tells our databases from others (`PRAGMA application_id`).
+const APPLICATION: i64 = 0x6c6b_7374;
+
+fn known() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
+
+fn version(connection: &Connection) -> Result<i64, StoreError> {
+    connection
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .sql("read the version of the database")
+}
+
+/// Refuses a database that is not ours, or newer.
+pub(super) fn check_ours(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    const OPERATION: &str = "read the database's header";
+    let application: i64 = connection
+        .query_row("PRAGMA application_id", [], |row| row.get(0))
+        .sql(OPERATION)?;
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .sql(OPERATION)?;
+    if application != APPLICATION && (application != 0 || tables != 0) {
+        return Err(StoreError::Foreign {
+            path: path.to_owned(),
+        });
+    }
+    let (found, known) = (version(connection)?, known());
+    if found > known || found < 0 {
+        return Err(StoreError::Newer {
+            path: path.to_owned(),
+            found,
+            known,
+        });
+    }
+    Ok(())
+}
+
+/// Applies what is missing, each migration with its version in one transaction.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    const OPERATION: &str = "bring the database to this version";
+    for (sql, number) in MIGRATIONS.into_iter().zip(1_i64..) {
+        let transaction = transaction(connection, OPERATION)?;
+        // In the transaction: another process may have been faster.
+        if version(&transaction)? >= number {
+            continue;
+        }
+        transaction.execute_batch(sql).sql(OPERATION)?;
+        let stamp = format!("PRAGMA application_id={APPLICATION}; PRAGMA user_version={number};");
+        transaction.execute_batch(&stamp).sql(OPERATION)?;
+        transaction.commit().sql(OPERATION)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! Folders and sockets of a manager and its launchers.
+
+use std::fs::DirBuilder;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use lakekeep_plan::HostFacts;
+use lakekeep_sandbox::service;
+use rustix::fs::{CWD, Gid, Uid};
+
+use crate::error::SupervisorError;
+
+/// A host account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Account {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+/// What a supervisor is told.
+#[derive(Debug)]
+pub struct Settings {
+    /// The API's socket.
+    pub socket: PathBuf,
+    /// An API socket that is open already (systemd's socket activation).
+    pub given: Option<OwnedFd>,
+    /// For what ends with the boot.
+    pub runtime: PathBuf,
+    /// For what the manager remembers.
+    pub state: PathBuf,
+    /// How many launchers.
+    pub launchers: usize,
+    /// Whom the manager runs as; `None`: as the caller, who is not root.
+    pub account: Option<Account>,
+    /// The facts about the host.
+    pub host: HostFacts,
+    /// The manager's program and arguments. It is told, besides, the numbers of three
+    /// descriptors, as `--descriptors API,FACTS,LIFELINE`: the API's listening socket, the
+    /// host's facts as JSON in a sealed file, and a pipe that ends with its supervisor.
+    pub manager: Vec<String>,
+    /// Where systemd wants to hear that all is ready, in its environment's words.
+    pub notify: Option<String>,
+}
+
+/// The sockets, open.
+#[derive(Debug)]
+pub struct Places {
+    /// The API's.
+    pub api: OwnedFd,
+    /// Each launcher's.
+    pub launchers: Vec<OwnedFd>,
+    /// Where launchers keep their state.
+    pub launcher_state: PathBuf,
+}
+
+impl Places {
+    /// Makes the folders and opens the sockets, in this order:
+    ///
+    /// 1. the runtime folder, listed by nobody else;
+    /// 2. in it the launchers' sockets, in a folder that the manager alone may enter:
+    ///    whoever can connect to a launcher can make sandboxes for anybody;
+    /// 3. the manager's own folders;
+    /// 4. the API's socket, last: whoever connects finds everything in place.
+    ///
+    /// # Errors
+    /// For a place that cannot be made, or is somebody else's.
+    pub fn make(settings: &Settings) -> Result<Self, SupervisorError> {
+        let runtime = &settings.runtime;
+        folder(runtime, 0o755, None)?;
+        let launcher_state = runtime.join("state");
+        folder(&launcher_state, 0o711, None)?;
+        let sockets = runtime.join("launchers");
+        folder(&sockets, 0o700, settings.account)?;
+        folder(&runtime.join("sandboxes"), 0o700, settings.account)?;
+        folder(&settings.state, 0o700, settings.account)?;
+        let mut launchers = Vec::new();
+        for index in 0..settings.launchers {
+            let path = sockets.join(format!("{index}.sock"));
+            remove_old(&path)?;
+            launchers.push(service::listen(&path)?);
+            own(&path, settings.account)?;
+        }
+        Ok(Self {
+            api: api(settings)?,
+            launchers,
+            launcher_state,
+        })
+    }
+}
+
+fn api(settings: &Settings) -> Result<OwnedFd, SupervisorError> {
+    if let Some(given) = &settings.given {
+        return rustix::io::fcntl_dupfd_cloexec(given, 3).map_err(SupervisorError::kernel("dup"));
+    }
+    let path = &settings.socket;
+    if UnixStream::connect(path).is_ok() {
+        return Err(SupervisorError::InUse {
+            path: path.display().to_string(),
+        });
+    }
+    remove_old(path)?;
+    let failed = SupervisorError::place("listen on", path, "; does its folder exist?");
+    let listener = UnixListener::bind(path).map_err(&failed)?;
+    // Who connects is told by the kernel; what they may do is the manager's to decide.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).map_err(failed)?;
+    Ok(listener.into())
+}
+
+/// Makes a folder, or makes sure that it is the right one's and nobody else can write.
+fn folder(path: &Path, mode: u32, account: Option<Account>) -> Result<(), SupervisorError> {
+    let failed = |operation| SupervisorError::place(operation, path, "");
+    let mut builder = DirBuilder::new();
+    builder
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(failed("make"))?;
+    let found = std::fs::symlink_metadata(path).map_err(failed("look at"))?;
+    let us = rustix::process::geteuid().as_raw();
+    let owner = account.map_or(us, |account| account.uid);
+    if !found.is_dir() || ![us, owner].contains(&found.uid()) {
+        let remedy = "; it is a link or another user's: remove it, or name another folder";
+        let error = std::io::ErrorKind::PermissionDenied.into();
+        return Err(SupervisorError::place("use", path, remedy)(error));
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+        .map_err(failed("set the mode of"))?;
+    own(path, account)
+}
+
+fn own(path: &Path, account: Option<Account>) -> Result<(), SupervisorError> {
+    let Some(Account { uid, gid }) = account else {
+        return Ok(());
+    };
+    let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+    rustix::fs::chownat(CWD, path, uid, gid, flags)
+        .map_err(|errno| SupervisorError::place("give away", path, "; run as root")(errno.into()))
+}
+
+fn remove_old(path: &Path) -> Result<(), SupervisorError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(SupervisorError::place("remove the old", path, "")(error))
+        }
+        _ => Ok(()),
+    }
+}
