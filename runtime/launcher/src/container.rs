@@ -38,6 +38,8 @@ pub struct Inherited<'a> {
     pub program: Rc<OwnedFd>,
     /// The init's socket.
     pub channel: OwnedFd,
+    /// Its ways into the sandbox's cgroups.
+    pub entrances: Vec<OwnedFd>,
 }
 
 /// A container's first process; dropped, it is killed and reaped.
@@ -68,6 +70,7 @@ pub fn create(
         Descriptors {
             program: inherited.program,
             channel: inherited.channel,
+            entrances: inherited.entrances,
             report: report_end,
         },
         spec.init_capabilities,

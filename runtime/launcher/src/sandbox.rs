@@ -75,7 +75,8 @@ impl Sandbox {
         let group = workshop
             .groups
             .sandbox(launcher, &spec.id, spec.limits.as_ref());
-        let group = group.map_err(|error| Failed::other(LaunchStep::Container, &error))?;
+        let failed = |error| Failed::other(LaunchStep::Container, &error);
+        let group = group.map_err(failed)?;
         let placement = Placement {
             rootfs: ground.place,
             first_id,
@@ -90,6 +91,7 @@ impl Sandbox {
             inits: workshop.inits,
             program: Rc::clone(workshop.program),
             channel,
+            entrances: group.entrances().map_err(failed)?,
         };
         let (init, facts) = container::create(spec, &placement, &folders, inherited)?;
         let failed = |error| Failed::other(LaunchStep::ReadBack, &error);
