@@ -40,6 +40,15 @@ pub struct Workshop<'a> {
     pub inits: &'a [Pid],
 }
 
+/// What a new sandbox takes over.
+#[derive(Debug)]
+pub struct Given {
+    /// The init's end of its socket to the manager.
+    pub channel: OwnedFd,
+    /// A network namespace, if one is ready.
+    pub network: Option<OwnedFd>,
+}
+
 impl Sandbox {
     /// Makes a sandbox, in this order:
     ///
@@ -54,7 +63,7 @@ impl Sandbox {
         workshop: &Workshop<'_>,
         leases: &mut Leases,
         spec: &SandboxSpec,
-        channel: OwnedFd,
+        given: Given,
     ) -> Result<(Self, Created), Failed> {
         let (lease, first_id, ids) = match spec.ids {
             IdSource::Lease { count } => {
@@ -90,7 +99,8 @@ impl Sandbox {
         let inherited = Inherited {
             inits: workshop.inits,
             program: Rc::clone(workshop.program),
-            channel,
+            channel: given.channel,
+            network: given.network,
             entrances: group.entrances().map_err(failed)?,
         };
         let (init, facts) = container::create(spec, &placement, &folders, inherited)?;

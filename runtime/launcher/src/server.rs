@@ -7,15 +7,16 @@ use std::rc::Rc;
 use lakekeep_protocol::launch::{Created, LaunchStep, SandboxSpec};
 use lakekeep_protocol::{Channel, LauncherReply, LauncherRequest};
 use lakekeep_sys::error::Context;
-use lakekeep_sys::{memfd, process};
+use lakekeep_sys::process;
 use rustix::process::Pid;
 
 use crate::cgroups::Groups;
+use crate::check;
 use crate::error::{Failed, StartError};
 use crate::ids::Leases;
-use crate::sandbox::{Sandbox, Workshop};
+use crate::provisions::Provisions;
+use crate::sandbox::{Given, Sandbox, Workshop};
 use crate::state::State;
-use crate::{INIT, check};
 
 /// Above stdin, stdout and stderr.
 const FIRST_OWN_FD: i32 = 3;
@@ -33,6 +34,8 @@ pub struct Server {
     manager: Manager,
     leases: Leases,
     program: Rc<OwnedFd>,
+    /// The first sandbox's, if there was none yet.
+    network: Option<OwnedFd>,
     privileged: bool,
     groups: Groups,
     state: State,
@@ -51,16 +54,17 @@ pub fn channel() -> Result<Manager, StartError> {
 impl Server {
     pub fn new(
         manager: Manager,
+        provisions: Provisions,
         state: State,
         groups: Groups,
         privileged: bool,
     ) -> Result<Self, StartError> {
-        let program = memfd::sealed("lakekeep-init", INIT, true).context("memfd_create", "init")?;
         Ok(Self {
             sandboxes: BTreeMap::new(),
             manager,
             leases: Leases::open(state.root())?,
-            program: Rc::new(program),
+            program: Rc::new(provisions.program),
+            network: provisions.network,
             privileged,
             groups,
             state,
@@ -127,7 +131,11 @@ impl Server {
             groups: &self.groups,
             program: &self.program,
         };
-        let (sandbox, created) = Sandbox::create(&workshop, &mut self.leases, spec, channel)?;
+        let given = Given {
+            channel,
+            network: self.network.take(),
+        };
+        let (sandbox, created) = Sandbox::create(&workshop, &mut self.leases, spec, given)?;
         self.sandboxes.insert(spec.id.clone(), sandbox);
         Ok(created)
     }

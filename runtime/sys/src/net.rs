@@ -36,6 +36,16 @@ pub fn unshare() -> Result<(), Errno> {
     loopback_up()
 }
 
+/// Makes such a namespace with nobody in it: the calling thread returns to where
+/// it was.
+pub fn make() -> Result<OwnedFd, Errno> {
+    let home = current()?;
+    unshare()?;
+    let made = current();
+    enter(&home)?;
+    made
+}
+
 fn loopback_up() -> Result<(), Errno> {
     let socket = rustix::net::socket_with(
         AddressFamily::INET,
