@@ -14,6 +14,7 @@ const PLACES: [&str; 8] = ["bin", "dev", "proc", "sys", "tmp", "etc", "run", "ho
 
 const TRUE: &str = include_str!("../guest/true.c");
 const HOLD: &str = include_str!("../guest/hold.c");
+const GROUPS: &str = include_str!("../guest/groups.c");
 
 /// Name below every cgroup hierarchy of the groups that OCI peers are given.
 pub const GROUP: &str = "lakekeep-bench";
@@ -49,9 +50,19 @@ impl Ground {
         for place in PLACES {
             ground.folder(&format!("root/{place}"))?;
         }
-        ground.compile("true", TRUE)?;
-        ground.compile(&ground.hold, HOLD)?;
+        let bin = ground.path("root/bin");
+        ground.compile(&bin.join("true"), TRUE)?;
+        ground.compile(&bin.join(&ground.hold), HOLD)?;
         Ok(ground)
+    }
+
+    /// A program that does the cgroup part of a sandbox and nothing else.
+    pub fn groups(&self) -> Result<PathBuf, BenchError> {
+        let program = self.path("groups");
+        if !program.exists() {
+            self.compile(&program, GROUPS)?;
+        }
+        Ok(program)
     }
 
     /// The root file system.
@@ -106,14 +117,15 @@ impl Ground {
         self.folder.path().join(name)
     }
 
-    fn compile(&self, name: &str, source: &str) -> Result<(), BenchError> {
+    fn compile(&self, program: &Path, source: &str) -> Result<(), BenchError> {
+        let name = program.file_name().unwrap_or_default().display();
         let file = self.path(&format!("{name}.c"));
         fs::write(&file, source).map_err(BenchError::file("write", &file))?;
         let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
         let mut command = Command::new(&compiler);
         command
             .args(["-static", "-Os", "-o"])
-            .arg(self.path("root/bin").join(name))
+            .arg(program)
             .arg(file);
         let output = command.output().map_err(|error| BenchError::Start {
             program: compiler.clone(),

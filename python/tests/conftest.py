@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# The fake manager starts processes beside gRPC's threads, whose fork handlers abort
+# the child before Python 3.10 (which forks instead of vfork).
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 from fake import FakeManager
 
 import lakekeep

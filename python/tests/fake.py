@@ -7,6 +7,7 @@ without repetition, tasks that outlive their connections, and the server itself:
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -54,7 +55,7 @@ def details(reason: str, retry: Optional[float]) -> bytes:
         packed = AnyMessage()
         packed.Pack(hint)
         status.details.append(packed)
-    return status.SerializeToString()
+    return bytes(status.SerializeToString())
 
 
 def refuse(
@@ -238,10 +239,8 @@ class FakeManager:
                     task.process.kill()
                 task.process.wait()
                 if task.process.stdin is not None and not task.process.stdin.closed:
-                    try:
+                    with contextlib.suppress(BrokenPipeError):
                         task.process.stdin.close()
-                    except BrokenPipeError:
-                        pass
 
     def count(self, method: str) -> int:
         return sum(name == method for name, _ in self.calls)
@@ -388,7 +387,8 @@ class FakeManager:
         cut = self.cuts.pop(0) if self.cuts else None
         while context.is_active():
             with self.changed:
-                self.changed.wait_for(lambda: len(self.events) > at, 0.1)
+                if len(self.events) <= at:
+                    self.changed.wait(0.1)
                 new = self.events[at:]
             for event in new:
                 if cut is not None and cut <= 0:
@@ -553,6 +553,12 @@ class FakeManager:
         except grpc.RpcError:
             draft.unlink()
             raise
+        # gRPC's iterator ends alike when the client is done and when it is gone.
+        gone = threading.Event()
+        context.add_callback(gone.set)
+        if gone.wait(0.1):
+            draft.unlink()
+            return pb.WriteFileResponse()
         draft.chmod(header.mode)
         draft.rename(path)
         return pb.WriteFileResponse(size=size)
@@ -578,7 +584,8 @@ class FakeManager:
         bearer = str(metadata.get("authorization", ""))
         if bearer == "Bearer wrong":
             refuse(context, "UNAUTHENTICATED", "the token is expired; get another")
-        names = context.auth_context().get("x509_common_name", [])
+        auth: Any = context.auth_context()
+        names: list[bytes] = auth.get("x509_common_name", [])
         by = "mtls" if names else "jwt" if bearer else "peer"
         user = names[0].decode() if names else bearer.removeprefix("Bearer ") or "ann"
         response = ap.WhoAmIResponse(user=user, groups=["staff"], authenticated_by=by)
@@ -666,7 +673,7 @@ class FakeManager:
         response = ap.ListVariablesResponse()
         for (scope, owner, name, secret), value in self.variables.items():
             found = response.variables.add(effective=True)
-            found.variable.scope = ap.Scope.ValueType(scope)
+            found.variable.scope = scope  # type: ignore[assignment]
             found.variable.owner, found.variable.name = owner, name
             found.variable.secret = secret
             found.value = "" if secret else value.decode()
@@ -727,6 +734,11 @@ class _Handlers(grpc.GenericRpcHandler):
             yield
 
         def single(request: Any, context: grpc.ServicerContext) -> Any:
+            if fault.reason == "SILENCE":
+                gone = threading.Event()
+                context.add_callback(gone.set)
+                gone.wait(30)
+                return method.response()
             refuse(context, fault.reason, fault.message, fault.retry)
 
         return stream if method.streams_responses else single

@@ -113,7 +113,9 @@ def test_input_that_fails_ends_the_task(manager: FakeManager) -> None:
             await sandbox.files.write("/a", broken())
         with pytest.raises(errors.NotFound):
             await sandbox.files.read("/a")
-        assert await asyncio.to_thread(manager.sandboxes[sandbox.id].tasks[0].process.wait) == -9
+        assert (
+            await asyncio.to_thread(manager.sandboxes[sandbox.id].tasks[0].process.wait, 10) == -9
+        )
 
     tell(manager, story)
 
@@ -127,7 +129,9 @@ def test_cancelling_a_run_kills_it(manager: FakeManager) -> None:
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        assert await asyncio.to_thread(manager.sandboxes[sandbox.id].tasks[0].process.wait) == -9
+        assert (
+            await asyncio.to_thread(manager.sandboxes[sandbox.id].tasks[0].process.wait, 10) == -9
+        )
 
     tell(manager, story)
 

@@ -224,8 +224,8 @@ def test_accounts(manager: FakeManager, client: lakekeep.Client) -> None:
     assert manager.count("revoked d1") == manager.count("revoked ") == 1
     with pytest.raises(errors.BadRequest):
         client.accounts.revoke("")
-    assert client.accounts.can("sandbox.create", "team")
-    refused = client.accounts.can("sandbox.create", "other")
+    assert client.accounts.can("create_sandbox", "team")
+    refused = client.accounts.can("create_sandbox", "other")
     assert not refused
     assert refused.remedy == "ask its owner"
 
@@ -280,15 +280,19 @@ def test_audit(client: lakekeep.Client) -> None:
 
 def test_tokens_are_sent_with_every_request(manager: FakeManager) -> None:
     tokens = iter(["t1", "t2"])
-    with lakekeep.connect(manager.socket, token=lambda: next(tokens), delegation="d") as client:
+    with lakekeep.connect(
+        manager.socket, token=lambda: next(tokens), delegation="d", on_behalf_of="eve"
+    ) as client:
         assert client.accounts.whoami().user == "t2"
     sent = [metadata for _, metadata in manager.calls]
     assert [metadata["authorization"] for metadata in sent] == ["Bearer t1", "Bearer t2"]
     assert sent[0]["lakekeep-delegation"] == "d"
+    assert sent[0]["lakekeep-on-behalf-of"] == "eve"
     with pytest.raises(errors.Unauthenticated, match="expired"):
         lakekeep.connect(manager.socket, token="wrong")
 
 
 def test_a_slow_manager_has_a_deadline(manager: FakeManager, client: lakekeep.Client) -> None:
-    with pytest.raises(errors.DeadlineExceeded):
-        lakekeep.connect(manager.socket, timeout=0)
+    manager.faults["WhoAmI"] = Fault("SILENCE", 1)
+    with pytest.raises(errors.DeadlineExceeded, match="raise timeout="):
+        lakekeep.connect(manager.socket, timeout=0.2)

@@ -96,7 +96,7 @@ def test_input_that_fails_ends_the_task(manager: FakeManager, sandbox: lakekeep.
 
     with pytest.raises(ZeroDivisionError):
         sandbox.run(["cat"], input=broken())
-    assert manager.sandboxes[sandbox.id].tasks[0].process.wait() == -9
+    assert manager.sandboxes[sandbox.id].tasks[0].process.wait(10) == -9
 
 
 def test_output_elsewhere(sandbox: lakekeep.Sandbox) -> None:
@@ -110,7 +110,7 @@ def test_output_elsewhere(sandbox: lakekeep.Sandbox) -> None:
 def test_capture_is_bounded(manager: FakeManager, sandbox: lakekeep.Sandbox) -> None:
     with pytest.raises(errors.OutputTooLarge, match="capture_limit"):
         sandbox.run(["cat", "/dev/zero"], capture_limit=1000)
-    assert manager.sandboxes[sandbox.id].tasks[0].process.wait() == -9
+    assert manager.sandboxes[sandbox.id].tasks[0].process.wait(10) == -9
 
 
 def test_timeout_kills_and_keeps_what_was_printed(
@@ -119,7 +119,7 @@ def test_timeout_kills_and_keeps_what_was_printed(
     with pytest.raises(lakekeep.TaskTimeout, match=r"longer than 0\.3 s") as late:
         sandbox.run(["sh", "-c", "echo early; exec cat"], input=forever(), timeout=0.3)
     assert late.value.stdout == b"early\n"
-    assert manager.sandboxes[sandbox.id].tasks[0].process.wait() == -9
+    assert manager.sandboxes[sandbox.id].tasks[0].process.wait(10) == -9
 
 
 def forever() -> Iterator[bytes]:
@@ -158,7 +158,7 @@ def test_a_task_that_nobody_names_is_iterated_to_its_end(sandbox: lakekeep.Sandb
 def test_leaving_kills(manager: FakeManager, sandbox: lakekeep.Sandbox) -> None:
     with sandbox.exec(["cat"]):
         pass
-    assert manager.sandboxes[sandbox.id].tasks[0].process.wait() == -9
+    assert manager.sandboxes[sandbox.id].tasks[0].process.wait(10) == -9
 
 
 def test_a_detached_task_goes_on(manager: FakeManager, sandbox: lakekeep.Sandbox) -> None:
@@ -172,7 +172,7 @@ def test_a_detached_task_goes_on(manager: FakeManager, sandbox: lakekeep.Sandbox
     assert list(again) == [("stdout", b" more")]
     whole = sandbox.attach(task.number, follow=False, read_only=True)
     assert b"".join(data for _, data in whole) == b"kept more"
-    assert manager.sandboxes[sandbox.id].tasks[0].process.wait() == 0
+    assert manager.sandboxes[sandbox.id].tasks[0].process.wait(10) == 0
 
 
 def test_a_task_attached_again_stands_where_it_stood(sandbox: lakekeep.Sandbox) -> None:
@@ -222,6 +222,11 @@ def test_resize_is_told_again(manager: FakeManager, sandbox: lakekeep.Sandbox) -
         assert fake.windows == [(40, 100), (40, 100)]
         with pytest.raises(errors.BadRequest):
             task.resize(0, 1)
+
+
+def test_only_a_terminal_has_a_size(sandbox: lakekeep.Sandbox) -> None:
+    with sandbox.exec(["cat"]) as task, pytest.raises(errors.BadRequest, match="tty=True"):
+        task.resize(1, 1)
 
 
 def test_wait_has_a_time_out_and_does_not_kill(sandbox: lakekeep.Sandbox) -> None:

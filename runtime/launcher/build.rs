@@ -23,7 +23,7 @@ fn main() -> Result<(), String> {
             workspace.join(watched).display()
         );
     }
-    let target = variable("TARGET")?;
+    let target = init_target(&variable("TARGET")?)?;
     let status = Command::new(variable("CARGO")?)
         .current_dir(&workspace)
         .args([
@@ -54,6 +54,21 @@ fn main() -> Result<(), String> {
     let binary = out.join("init").join(target).join("init/lakekeep-init");
     println!("cargo:rustc-env=LAKEKEEP_INIT={}", binary.display());
     Ok(())
+}
+
+/// The init's target: with musl where rustc has its library (`rustup target add`).
+/// The init is then less than half as large, which each launcher copies
+/// into memory, and starts without the C library's survey of the processor, a trap
+/// for each question in a virtual machine. Else as the launcher.
+fn init_target(own: &str) -> Result<String, String> {
+    let small = own.replace("-linux-gnu", "-linux-musl");
+    let output = Command::new(variable("RUSTC")?)
+        .args(["--print", "target-libdir", "--target", &small])
+        .output()
+        .map_err(|error| format!("rustc cannot be run: {error}"))?;
+    let folder = String::from_utf8_lossy(&output.stdout);
+    let there = output.status.success() && Path::new(folder.trim()).is_dir();
+    Ok(if there { small } else { own.to_owned() })
 }
 
 fn variable(name: &str) -> Result<String, String> {

@@ -19,6 +19,10 @@ use crate::peers::oci::Oci;
 pub enum Name {
     /// The program itself, isolated from nothing.
     Fork,
+    /// The kernel's least for a group with limits, and nothing else.
+    CgroupFloor,
+    /// The same, joined as OCI runtimes do.
+    CgroupProcs,
     /// util-linux unshare(1) with seven namespaces.
     Unshare,
     /// bubblewrap with --unshare-all.
@@ -35,8 +39,10 @@ pub enum Name {
 }
 
 impl Name {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Fork,
+        Self::CgroupFloor,
+        Self::CgroupProcs,
         Self::Unshare,
         Self::Bwrap,
         Self::Crun,
@@ -50,6 +56,8 @@ impl Name {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Fork => "fork+exec",
+            Self::CgroupFloor => "cgroup-floor",
+            Self::CgroupProcs => "cgroup-procs",
             Self::Unshare => "unshare",
             Self::Bwrap => "bubblewrap",
             Self::Crun => "crun",
@@ -73,6 +81,8 @@ pub struct Peer {
 #[derive(Debug)]
 enum Way {
     Direct,
+    /// How the group is joined.
+    Groups(&'static str),
     Unshare,
     Bwrap,
     Oci(Oci),
@@ -102,10 +112,13 @@ impl Peer {
         }
         let program = match name {
             Name::Fork => ground.root().join("bin/true"),
+            Name::CgroupFloor | Name::CgroupProcs => ground.groups()?,
             _ => find::program(name, programs)?,
         };
         let way = match name {
             Name::Fork => Way::Direct,
+            Name::CgroupFloor => Way::Groups("self"),
+            Name::CgroupProcs => Way::Groups("procs"),
             Name::Unshare => Way::Unshare,
             Name::Bwrap => Way::Bwrap,
             Name::Crun | Name::Runc | Name::Youki => Way::Oci(Oci::new(name.as_str(), ground)?),
@@ -131,6 +144,11 @@ impl Peer {
         let path = ground.guest(guest);
         match &self.way {
             Way::Direct => command = Command::new(ground.root().join(&path[1..])),
+            Way::Groups(join) => {
+                let group = format!("{}-{serial}", std::process::id());
+                command.args([join, &group[..]]);
+                command.arg(ground.root().join(&path[1..]));
+            }
             Way::Unshare => {
                 command.args([
                     "--user",
@@ -220,7 +238,7 @@ impl Peer {
 
     /// What the program says of its version.
     pub fn version(&self) -> String {
-        if matches!(self.way, Way::Direct) {
+        if matches!(self.way, Way::Direct | Way::Groups(_)) {
             return String::new();
         }
         let output = Command::new(&self.program).arg("--version").output();

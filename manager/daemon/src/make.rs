@@ -368,8 +368,10 @@ fn project<'p>(profile: &'p Profile, asked: &str) -> Result<&'p str, Fault> {
 
 fn resolved(profile: &Profile, request: &CreateRequest, main: &Mapped) -> Result<Resolved, Fault> {
     let bad = |message: String| Fault::new(Reason::BadPolicy, message);
-    let mut doc =
-        PolicyDoc::from_toml("policy", &request.policy).map_err(|error| bad(error.to_string()))?;
+    let mut doc = match request.policy.trim() {
+        "" => PolicyDoc::default(),
+        text => PolicyDoc::from_toml("policy", text).map_err(|error| bad(error.to_string()))?,
+    };
     for name in &request.volumes {
         let volume = profile.volume(name);
         let volume = volume.ok_or_else(|| {

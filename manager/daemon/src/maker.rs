@@ -157,8 +157,6 @@ pub fn without_environment(plan: &Plan) -> Plan {
     let mut plan = plan.clone();
     plan.task.environment = Vec::new();
     plan.task.secrets = Vec::new();
-    // Judged by digest alone.
-    plan.task.filter = Vec::new();
     plan
 }
 

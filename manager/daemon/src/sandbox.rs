@@ -295,7 +295,14 @@ impl Sandbox {
             .launcher
             .ask(move |service| service.retrieve(&id, &slot))
             .await?;
-        let streams = streams(kept, &record)?;
+        let (id, slot) = (self.meta.id.clone(), input_slot(number));
+        let input = self
+            .launcher
+            .ask(move |service| service.retrieve(&id, &slot))
+            .await;
+        // None where it had ended.
+        let input = input.ok().and_then(|mut kept| kept.pop());
+        let streams = streams(kept, input, &record)?;
         self.attend(number, record, streams, &files)
     }
 
@@ -517,27 +524,44 @@ impl Sandbox {
         }
     }
 
+    /// Leaves our ends of a task's streams with the launcher, its input apart: that one
+    /// ends while the others go on.
     async fn keep(&self, number: u32, streams: &Streams) -> Result<(), Fault> {
-        if !self.meta.survives() {
-            return Ok(());
-        }
-        let copy = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 3);
-        let ours: Vec<&OwnedFd> = match streams {
+        match streams {
             Streams::Pipes {
                 input,
                 output,
                 errors,
-            } => [output, errors].into_iter().chain(input).collect(),
-            Streams::Terminal(controller) => vec![controller],
-        };
-        let copies: Result<Vec<OwnedFd>, _> = ours.into_iter().map(copy).collect();
+            } => {
+                if let Some(input) = input {
+                    self.keep_in(input_slot(number), &[input]).await?;
+                }
+                self.keep_in(slot(number), &[output, errors]).await
+            }
+            Streams::Terminal(controller) => self.keep_in(slot(number), &[controller]).await,
+        }
+    }
+
+    async fn keep_in(&self, slot: String, descriptors: &[&OwnedFd]) -> Result<(), Fault> {
+        if !self.meta.survives() {
+            return Ok(());
+        }
+        let copy = |fd: &&OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 3);
+        let copies: Result<Vec<OwnedFd>, _> = descriptors.iter().map(copy).collect();
         let copies = copies.map_err(|errno| Fault::internal("dup", &errno))?;
-        let (id, slot) = (self.meta.id.clone(), slot(number));
+        let id = self.meta.id.clone();
         let done = self.launcher.ask(move |service| {
             let descriptors: Vec<_> = copies.iter().map(AsFd::as_fd).collect();
             service.keep(&id, &slot, &descriptors)
         });
         Ok(done.await?)
+    }
+
+    /// A task's input ends here, the kept copy of it too.
+    pub async fn end_input(&self, task: &Task) {
+        if task.end_input().await {
+            self.forget(input_slot(task.number)).await;
+        }
     }
 
     /// Leaves the init's socket with the launcher: from here on the sandbox outlives
@@ -566,7 +590,8 @@ impl Sandbox {
         kept: bool,
     ) -> Result<Arc<Task>, Fault> {
         if kept {
-            self.forget(number).await;
+            self.forget(slot(number)).await;
+            self.forget(input_slot(number)).await;
         }
         let outcome = service::failed_outcome(plan, &self.created, failure)?;
         let record = Record {
@@ -600,11 +625,11 @@ impl Sandbox {
         Ok(task)
     }
 
-    async fn forget(&self, number: u32) {
+    async fn forget(&self, slot: String) {
         if !self.meta.survives() {
             return;
         }
-        let (id, slot) = (self.meta.id.clone(), slot(number));
+        let id = self.meta.id.clone();
         let done = self.launcher.ask(move |service| service.forget(&id, &slot));
         if done.await.is_err() {
             // The sandbox is gone, and what was kept for it.
@@ -695,7 +720,9 @@ impl Sandbox {
                 self.lost(&task, &verdict);
             }
         }
-        self.forget(number).await;
+        self.forget(slot(number)).await;
+        // Of a task whose input nobody ended.
+        self.end_input(&task).await;
         if self
             .init
             .send(&InitRequest::Acknowledge { task: number }, &[])
@@ -761,6 +788,10 @@ fn slot(task: u32) -> String {
     format!("task-{task}")
 }
 
+fn input_slot(task: u32) -> String {
+    format!("task-{task}-in")
+}
+
 /// A task's ends of its pipes, and ours; with a terminal, the init makes it.
 fn pipes(plan: &Plan, manner: &Manner) -> Result<(Vec<OwnedFd>, Option<Streams>), Fault> {
     if plan.task.terminal.is_some() {
@@ -782,7 +813,7 @@ fn pipes(plan: &Plan, manner: &Manner) -> Result<(Vec<OwnedFd>, Option<Streams>)
 }
 
 /// The reverse of what was kept.
-fn streams(kept: Vec<OwnedFd>, record: &Record) -> Result<Streams, Fault> {
+fn streams(kept: Vec<OwnedFd>, input: Option<OwnedFd>, record: &Record) -> Result<Streams, Fault> {
     let gone = || Fault::new(Reason::Internal, "a task's streams were not kept");
     let mut kept = kept.into_iter();
     let first = kept.next().ok_or_else(gone)?;
@@ -792,7 +823,7 @@ fn streams(kept: Vec<OwnedFd>, record: &Record) -> Result<Streams, Fault> {
     Ok(Streams::Pipes {
         output: first,
         errors: kept.next().ok_or_else(gone)?,
-        input: kept.next(),
+        input,
     })
 }
 

@@ -212,7 +212,7 @@ async fn obey(sandbox: &Sandbox, task: &Task, request: In) -> Result<(), Fault> 
                 }
             }
             if input.end {
-                task.end_input().await;
+                sandbox.end_input(task).await;
             }
             Ok(())
         }

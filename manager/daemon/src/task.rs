@@ -281,12 +281,15 @@ impl Task {
         Ok(*self.accepted.borrow())
     }
 
-    /// Its input ends here. A terminal's does not: there it is a character.
-    pub async fn end_input(&self) {
+    /// Its input ends here; `true`: it had not before. A terminal's does not end so:
+    /// there the end is a character.
+    pub async fn end_input(&self) -> bool {
         let mut input = self.input.lock().await;
-        if matches!(*input, Some(Input::Pipe(_))) {
+        let open = matches!(*input, Some(Input::Pipe(_)));
+        if open {
             *input = None;
         }
+        open
     }
 
     /// Sets its terminal's size.

@@ -152,7 +152,7 @@ pub async fn write(
         sandbox.signal(task.number, 15)?;
         task.wait().await;
     } else {
-        task.end_input().await;
+        sandbox.end_input(&task).await;
     }
     given?;
     success(&task, &header.path).await?;

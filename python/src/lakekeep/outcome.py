@@ -50,7 +50,7 @@ class Verdict:
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> Verdict:
         """From the manager's JSON object."""
-        fields = _Fields(value.get("verdict", value), "verdict")
+        fields = _Fields(_inner(value, "verdict"), "verdict")
         return cls(
             kind=fields.text("kind"),
             exit_code=fields.number("exit_code") or 0,
@@ -142,7 +142,7 @@ class Receipt:
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> Receipt:
         """From the manager's JSON object."""
-        fields = _Fields(value.get("receipt", value), "receipt")
+        fields = _Fields(_inner(value, "receipt"), "receipt")
         return cls(
             sandbox=fields.text("sandbox"),
             policy=fields.text("policy"),
@@ -331,6 +331,11 @@ def parse_object(text: str, what: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise ProtocolError(f"the manager's {what} is no JSON object")
     return value
+
+
+def _inner(value: Any, name: str) -> Any:
+    """The manager's objects come by themselves, or beside others under their name."""
+    return value.get(name, value) if isinstance(value, Mapping) else value
 
 
 def _refused(entry: Any) -> Refused:

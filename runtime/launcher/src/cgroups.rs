@@ -1,7 +1,9 @@
 //! The cgroups of this launcher's sandboxes, around libcontainer's manager.
 
+use std::ffi::OsString;
 use std::fs::{DirBuilder, File};
 use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,10 +21,8 @@ use rustix::process::Pid;
 
 use crate::error::StartError;
 
-/// The hierarchies in which limits are set or usage is read. libcontainer joins
-/// every version 1 hierarchy that it finds mounted, at 30–75 µs each to make,
-/// as much to remove, and an RCU grace period to join: the others are hidden
-/// from it.
+/// The hierarchies in which limits are set or usage is read; no group is made in
+/// others, at 30–75 µs each and as much to remove.
 const USED: [Controller; 3] = [Controller::Memory, Controller::Cpu, Controller::Pids];
 
 /// Besides, for sandboxes that last: what they use is watched, and they are frozen.
@@ -36,6 +36,10 @@ const USED_LASTING: [Controller; 5] = [
 
 /// Where every distribution mounts the hierarchies.
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
+
+/// Before the name of a hierarchy's usual mount point: libcontainer knows none by
+/// such a name.
+const USED_PREFIX: &str = "lakekeep-";
 
 /// How long the last processes of a group may take to die.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -211,6 +215,12 @@ impl SandboxGroup {
         group.write_limits(&wanted).map(drop)
     }
 
+    /// How its init enters the group, where that needs no libcontainer.
+    pub fn entrances(&self) -> Result<Vec<OwnedFd>, CgroupError> {
+        let entrances = self.0.as_ref().map(Group::entrances);
+        entrances.unwrap_or_else(|| Ok(Vec::new()))
+    }
+
     /// Whether the kernel lists the process in the group: without root,
     /// libcontainer only logs that it could not put it there.
     pub fn holds(&self, pid: Pid) -> Result<bool, CgroupError> {
@@ -293,8 +303,11 @@ fn bounded(limit: Option<Limit>) -> Option<u64> {
     }
 }
 
-/// Leaves only the used version 1 hierarchies in sight: all of them go at once,
-/// for every unmount waits for the kernel's readers, and the used ones return.
+/// Hides the version 1 hierarchies from libcontainer, which would join every one
+/// that it finds, each an RCU grace period long; the init enters the used ones
+/// itself ([`Group::entrances`]). libcontainer goes by the names of the mount
+/// points: the used ones return under others. All go at once, for every unmount
+/// waits for the kernel's readers.
 fn hide_unused(hierarchy: &Hierarchy, wanted: &[Controller]) -> Result<(), StartError> {
     let place = Path::new(CGROUP_ROOT);
     let used = |point: &Path| {
@@ -330,9 +343,12 @@ fn hide_unused(hierarchy: &Hierarchy, wanted: &[Controller]) -> Result<(), Start
         mount::new_detached(c"tmpfs", &options, restrict).context("mount tmpfs", CGROUP_ROOT)?;
     mount::attach_at(&root, c"/sys/fs/cgroup").context("move_mount", CGROUP_ROOT)?;
     for (point, tree) in kept {
+        let mut name = OsString::from(USED_PREFIX);
+        name.push(point.file_name().unwrap_or_default());
+        let point = place.join(name);
         let object = point.display().to_string();
-        rustix::fs::mkdir(point, FileMode::from_raw_mode(0o755)).context("mkdir", &object)?;
-        let place = mount::host_place(point).context("open", &object)?;
+        rustix::fs::mkdir(&point, FileMode::from_raw_mode(0o755)).context("mkdir", &object)?;
+        let place = mount::host_place(&point).context("open", &object)?;
         mount::attach(&tree, &place).context("move_mount", object)?;
     }
     Ok(())

@@ -38,6 +38,10 @@ pub struct Inherited<'a> {
     pub program: Rc<OwnedFd>,
     /// The init's socket.
     pub channel: OwnedFd,
+    /// The network namespace, if one is ready.
+    pub network: Option<OwnedFd>,
+    /// Its ways into the sandbox's cgroups.
+    pub entrances: Vec<OwnedFd>,
 }
 
 /// A container's first process; dropped, it is killed and reaped.
@@ -68,11 +72,12 @@ pub fn create(
         Descriptors {
             program: inherited.program,
             channel: inherited.channel,
+            entrances: inherited.entrances,
             report: report_end,
         },
         spec.init_capabilities,
     );
-    let built = in_new_network(|| build(spec, folders, seal, &report));
+    let built = in_network(inherited.network, || build(spec, folders, seal, &report));
     if built.is_err() {
         // libcontainer leaves its helper waiting for an answer that never comes.
         strays::end(inherited_inits)?;
@@ -100,11 +105,19 @@ fn write_config(
         .map_err(|error| failed(&error))
 }
 
-/// Runs `make` in a new network namespace and returns to the present one.
-fn in_new_network<T>(make: impl FnOnce() -> Result<T, Failed>) -> Result<T, Failed> {
+/// Runs `make` in a network namespace of its own, the one that is `ready` or a
+/// new one, and returns to the present one.
+fn in_network<T>(
+    ready: Option<OwnedFd>,
+    make: impl FnOnce() -> Result<T, Failed>,
+) -> Result<T, Failed> {
     let failed = |errno| Failed::errno(LaunchStep::Network, errno);
     let home = net::current().map_err(failed)?;
-    net::unshare().map_err(failed)?;
+    match ready {
+        Some(network) => net::enter(network),
+        None => net::unshare(),
+    }
+    .map_err(failed)?;
     let made = make();
     // Staying behind in a sandbox's network would be worse than losing the
     // request: this error outranks the other.

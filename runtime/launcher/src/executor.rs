@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use lakekeep_protocol::CHANNEL_FD;
 use lakekeep_sys::readback::Status;
-use lakekeep_sys::{Errno, process, seal};
+use lakekeep_sys::{Errno, process, seal, userns};
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{
     Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
@@ -24,6 +24,9 @@ pub struct Descriptors {
     pub program: Rc<OwnedFd>,
     /// The init's end of its socket to the manager.
     pub channel: OwnedFd,
+    /// Where "0" makes the writer a member of the sandbox's cgroups; none where
+    /// libcontainer joins them.
+    pub entrances: Vec<OwnedFd>,
     /// Where a failed seal is told: an index and an errno, eight bytes.
     pub report: OwnedFd,
 }
@@ -46,17 +49,19 @@ pub struct Broken {
 }
 
 /// The checks, in the order in which they are made.
-pub const CHECKS: [&str; 6] = [
+pub const CHECKS: [&str; 7] = [
     "the seal itself",
     "no_new_privs is not set",
     "a capability that the plan does not give",
     "not user 0 of its user namespace",
     "inheritable or ambient capabilities",
     "exec of the init",
+    "joining the sandbox's cgroups",
 ];
 
 const SEALING: u32 = 0;
 const EXEC: u32 = 5;
+const JOINING: u32 = 6;
 
 impl Seal {
     pub fn new(descriptors: Descriptors, capabilities: u64) -> Self {
@@ -71,6 +76,10 @@ impl Seal {
             check: SEALING,
             errno: errno.raw_os_error(),
         };
+        self.join_groups().map_err(|errno| Broken {
+            check: JOINING,
+            errno: errno.raw_os_error(),
+        })?;
         seal::not_dumpable().map_err(sealing)?;
         // The launcher is this process's parent: when it dies, so does this.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(sealing)?;
@@ -82,6 +91,15 @@ impl Seal {
         let status =
             Status::read(Path::new("/proc"), "self").map_err(|error| sealing(error.errno))?;
         self.verify(&status)
+    }
+
+    /// Enters the sandbox's cgroups, and then a cgroup namespace, whose root is
+    /// where its maker is at that moment.
+    fn join_groups(&self) -> Result<(), Errno> {
+        for entrance in &self.descriptors.entrances {
+            rustix::io::write(entrance, b"0")?;
+        }
+        userns::unshare_cgroup()
     }
 
     /// libcontainer ignores a failed `no_new_privs` and only warns of more: what
@@ -174,6 +192,7 @@ mod tests {
         let descriptors = Descriptors {
             program: Rc::new(null()),
             channel: null(),
+            entrances: Vec::new(),
             report: null(),
         };
         Seal::new(descriptors, capabilities)

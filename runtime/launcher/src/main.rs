@@ -16,6 +16,7 @@ mod error;
 mod executor;
 mod folder;
 mod ids;
+mod provisions;
 mod rootfs;
 mod rootless;
 mod sandbox;
@@ -30,12 +31,14 @@ use lakekeep_sys::error::Context;
 use lakekeep_sys::mount::{self, Restrict};
 use lakekeep_sys::net;
 use lakekeep_sys::process::{self, Cloned, Ended, Namespaces};
+use lakekeep_sys::socket;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::Mode;
 use rustix::pipe::PipeFlags;
 use rustix::process::{Resource, Signal};
 
 use crate::error::StartError;
+use crate::provisions::Provisions;
 use crate::server::Post;
 
 /// The first descriptor above the standard ones.
@@ -80,6 +83,7 @@ fn start() -> Result<ExitCode, StartError> {
     if !rustix::process::geteuid().is_root() {
         match rootless::enter(&arguments)? {}
     }
+    let privileged = !rootless::nested()?;
     let post = server::post()?;
     if matches!(post, Post::Listener(_)) {
         let parent = rustix::process::getppid().ok_or(StartError::NoWatcher)?;
@@ -88,17 +92,25 @@ fn start() -> Result<ExitCode, StartError> {
     }
     let (watcher, held) =
         rustix::pipe::pipe_with(PipeFlags::CLOEXEC).context("pipe2", "watcher")?;
+    let (give, take) = socket::pair().context("socketpair", "provisions")?;
     match process::clone_process(Namespaces::PID).context("clone3", "pid namespace")? {
         Cloned::Child => {
             drop(held);
+            drop(give);
             die_with(&watcher)?;
-            serve(&post, &arguments).map(|()| ExitCode::SUCCESS)
+            serve(&post, take, &arguments, privileged).map(|()| ExitCode::SUCCESS)
         }
         Cloned::Parent { pidfd, .. } => {
             // The manager must see the socket close when the other one dies.
             drop(post);
             drop(watcher);
-            watch(&pidfd)
+            drop(take);
+            let sent = Provisions::send(&give, privileged);
+            // A server that has not got them must not wait for them.
+            drop(give);
+            let ended = watch(&pidfd)?;
+            sent?;
+            Ok(ended)
         }
     }
 }
@@ -128,7 +140,7 @@ fn die_with(watcher: &OwnedFd) -> Result<(), StartError> {
     }
 }
 
-/// Waits for the process that serves. It is PID 1 of a namespace in which all
+/// Waits for the process that serves, once it has what this one made for it. It is PID 1 of a namespace in which all
 /// that it makes lives: when it dies, however, the kernel ends all of that,
 /// libcontainer's own helpers too, which would otherwise wait for a dead parent
 /// for ever.
@@ -146,9 +158,14 @@ fn watch(server: &OwnedFd) -> Result<ExitCode, StartError> {
 /// 2. a mount table of its own: from here on no mount reaches the host; and in
 ///    it the /proc of its own pid namespace;
 /// 3. only the cgroup hierarchies that limits are set in;
-/// 4. a state folder of its own, locked, after sweeping those of dead ones.
-fn serve(post: &Post, arguments: &rootless::Arguments) -> Result<(), StartError> {
-    let privileged = !rootless::nested()?;
+/// 4. a state folder of its own, locked, after sweeping those of dead ones;
+/// 5. what the watcher has made meanwhile.
+fn serve(
+    post: &Post,
+    take: OwnedFd,
+    arguments: &rootless::Arguments,
+    privileged: bool,
+) -> Result<(), StartError> {
     if !privileged {
         net::unshare().map_err(StartError::NetworkNamespace)?;
     }
@@ -157,7 +174,9 @@ fn serve(post: &Post, arguments: &rootless::Arguments) -> Result<(), StartError>
     let lasting = matches!(post, Post::Listener(_));
     let groups = cgroups::Groups::prepare(privileged, lasting)?;
     let state = state::State::open(&arguments.state, &groups, privileged)?;
-    server::Server::new(state, groups, privileged)?.serve(post)
+    let provisions = Provisions::receive(&take)?;
+    drop(take);
+    server::Server::new(provisions, state, groups, privileged)?.serve(post)
 }
 
 fn mount_own_proc() -> Result<(), StartError> {

@@ -46,6 +46,15 @@ pub struct Workshop<'a> {
     pub inits: &'a [Pid],
 }
 
+/// What a new sandbox takes over.
+#[derive(Debug)]
+pub struct Given {
+    /// The init's end of its socket to the manager.
+    pub channel: OwnedFd,
+    /// A network namespace, if one is ready.
+    pub network: Option<OwnedFd>,
+}
+
 impl Sandbox {
     /// Makes a sandbox, in this order:
     ///
@@ -60,7 +69,7 @@ impl Sandbox {
         workshop: &Workshop<'_>,
         leases: &mut Leases,
         spec: &SandboxSpec,
-        channel: OwnedFd,
+        given: Given,
     ) -> Result<Self, Failed> {
         let (lease, first_id, ids) = match spec.ids {
             IdSource::Lease { count } => {
@@ -81,7 +90,8 @@ impl Sandbox {
         let group = workshop
             .groups
             .sandbox(launcher, &spec.id, spec.limits.as_ref());
-        let group = group.map_err(|error| Failed::other(LaunchStep::Container, &error))?;
+        let failed = |error| Failed::other(LaunchStep::Container, &error);
+        let group = group.map_err(failed)?;
         let placement = Placement {
             rootfs: ground.place,
             first_id,
@@ -95,7 +105,9 @@ impl Sandbox {
         let inherited = Inherited {
             inits: workshop.inits,
             program: Rc::clone(workshop.program),
-            channel,
+            channel: given.channel,
+            network: given.network,
+            entrances: group.entrances().map_err(failed)?,
         };
         let (init, facts) = container::create(spec, &placement, &folders, inherited)?;
         let failed = |error| Failed::other(LaunchStep::ReadBack, &error);

@@ -13,17 +13,18 @@ use lakekeep_protocol::launch::{
 };
 use lakekeep_protocol::{Channel, LauncherReply, LauncherRequest, ProtocolError};
 use lakekeep_sys::error::Context;
-use lakekeep_sys::{memfd, process};
+use lakekeep_sys::process;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use rustix::process::Pid;
 
 use crate::cgroups::Groups;
+use crate::check;
 use crate::error::{Failed, StartError};
 use crate::ids::Leases;
-use crate::sandbox::{Sandbox, Workshop};
+use crate::provisions::Provisions;
+use crate::sandbox::{Given, Sandbox, Workshop};
 use crate::state::State;
-use crate::{INIT, check};
 
 /// Above stdin, stdout and stderr.
 const FIRST_OWN_FD: i32 = 3;
@@ -49,6 +50,8 @@ pub struct Server {
     sandboxes: BTreeMap<String, Sandbox>,
     leases: Leases,
     program: Rc<OwnedFd>,
+    /// The first sandbox's, if there was none yet.
+    network: Option<OwnedFd>,
     privileged: bool,
     groups: Groups,
     state: State,
@@ -72,12 +75,17 @@ pub fn post() -> Result<Post, StartError> {
 }
 
 impl Server {
-    pub fn new(state: State, groups: Groups, privileged: bool) -> Result<Self, StartError> {
-        let program = memfd::sealed("lakekeep-init", INIT, true).context("memfd_create", "init")?;
+    pub fn new(
+        provisions: Provisions,
+        state: State,
+        groups: Groups,
+        privileged: bool,
+    ) -> Result<Self, StartError> {
         Ok(Self {
             sandboxes: BTreeMap::new(),
             leases: Leases::open(state.root())?,
-            program: Rc::new(program),
+            program: Rc::new(provisions.program),
+            network: provisions.network,
             privileged,
             groups,
             state,
@@ -233,7 +241,11 @@ impl Server {
             groups: &self.groups,
             program: &self.program,
         };
-        let sandbox = Sandbox::create(&workshop, &mut self.leases, spec, channel)?;
+        let given = Given {
+            channel,
+            network: self.network.take(),
+        };
+        let sandbox = Sandbox::create(&workshop, &mut self.leases, spec, given)?;
         self.sandboxes.insert(spec.id.clone(), sandbox);
         Ok(())
     }

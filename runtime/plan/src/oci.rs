@@ -29,14 +29,15 @@ pub struct Placement<'a> {
 }
 
 /// The namespaces that libcontainer makes. The network's is the launcher's
-/// doing: it must belong to the user namespace above the sandbox's.
-const NAMESPACES: [LinuxNamespaceType; 6] = [
+/// doing: it must belong to the user namespace above the sandbox's. The cgroup's
+/// is our executor's: its root is where its maker is, who joins the sandbox's
+/// group only then.
+const NAMESPACES: [LinuxNamespaceType; 5] = [
     LinuxNamespaceType::User,
     LinuxNamespaceType::Pid,
     LinuxNamespaceType::Mount,
     LinuxNamespaceType::Ipc,
     LinuxNamespaceType::Uts,
-    LinuxNamespaceType::Cgroup,
 ];
 
 /// Builds the specification.
@@ -53,7 +54,7 @@ pub fn spec(sandbox: &SandboxSpec, at: &Placement<'_>) -> Result<Spec, OciSpecEr
         .namespaces(namespaces)
         .uid_mappings(ids.clone())
         .gid_mappings(ids)
-        // Made and limited before; libcontainer joins it.
+        // Made and limited before; libcontainer joins it on version 2.
         .cgroups_path(PathBuf::from(at.cgroup))
         // The init is trusted and needs a /proc that hides nothing, or the
         // kernel would refuse a task its own; tasks get theirs masked.

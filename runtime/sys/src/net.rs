@@ -9,6 +9,9 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 use crate::process::last_errno;
 
+/// C libraries differ in the type of a request.
+const SET_FLAGS: libc::Ioctl = libc::SIOCSIFFLAGS as libc::Ioctl;
+
 /// The calling thread's present network namespace.
 pub fn current() -> Result<OwnedFd, Errno> {
     rustix::fs::open(
@@ -33,6 +36,16 @@ pub fn unshare() -> Result<(), Errno> {
     loopback_up()
 }
 
+/// Makes such a namespace with nobody in it: the calling thread returns to where
+/// it was.
+pub fn make() -> Result<OwnedFd, Errno> {
+    let home = current()?;
+    unshare()?;
+    let made = current();
+    enter(&home)?;
+    made
+}
+
 fn loopback_up() -> Result<(), Errno> {
     let socket = rustix::net::socket_with(
         AddressFamily::INET,
@@ -48,7 +61,7 @@ fn loopback_up() -> Result<(), Errno> {
     request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
     // SAFETY: no safe wrapper sets interface flags. The request names an
     // interface, NUL-terminated, and lives through the call (netdevice(7)).
-    match unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) } {
+    match unsafe { libc::ioctl(socket.as_raw_fd(), SET_FLAGS, &raw const request) } {
         -1 => Err(last_errno()),
         _ => Ok(()),
     }

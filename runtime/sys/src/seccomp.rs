@@ -80,8 +80,9 @@ pub struct Refused {
     pub arguments: [u64; 6],
 }
 
-const IOCTL_RECV: libc::c_ulong = 0xc050_2100;
-const IOCTL_SEND: libc::c_ulong = 0xc018_2101;
+// The kernel takes 32 bits; C libraries differ in the type, musl's is signed.
+const IOCTL_RECV: libc::Ioctl = 0xc050_2100_u32 as libc::Ioctl;
+const IOCTL_SEND: libc::Ioctl = 0xc018_2101_u32 as libc::Ioctl;
 
 /// Receives one report and refuses the call: with `ENOSYS` if its number is in
 /// `missing`, else with `EPERM`. It stays refused whatever the report says, so

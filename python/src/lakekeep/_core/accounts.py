@@ -103,7 +103,7 @@ def can(
     """Whether a user may do something with a profile, and which rule says so.
 
     Args:
-        action: Such as `sandbox.create`.
+        action: Such as `create_sandbox`; an unknown one is refused with the list.
         profile: The profile's name.
         user: The caller when empty.
         groups: The user's groups.

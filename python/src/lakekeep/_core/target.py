@@ -17,6 +17,8 @@ from lakekeep.errors import BadTarget
 VARIABLE = "LAKEKEEP_SOCKET"
 # The request metadata that carries a delegation token, beside the caller's own proof.
 DELEGATION_KEY = "lakekeep-delegation"
+# The one that names for whom an engine acts by a right of its own.
+ON_BEHALF_OF_KEY = "lakekeep-on-behalf-of"
 # `sun_path` of unix(7), less the final NUL.
 LONGEST_PATH = 107
 # The longest token that is read from a file, bytes.
@@ -34,6 +36,8 @@ class ConnectOptions(TypedDict, total=False):
             thread.
         delegation: A token from `accounts.delegate`, with which this caller acts for
             another user; as `token`.
+        on_behalf_of: The user for whom this caller acts by a right that an
+            administrator gave it.
         ca_file: The certificates that may vouch for the manager, PEM; the system's
             when not given.
         client_certificate: A file with this client's certificate chain, PEM.
@@ -48,6 +52,7 @@ class ConnectOptions(TypedDict, total=False):
 
     token: Optional[Token]
     delegation: Optional[Token]
+    on_behalf_of: Optional[str]
     ca_file: Optional[Union[str, Path]]
     client_certificate: Optional[Union[str, Path]]
     client_key: Optional[Union[str, Path]]
@@ -80,6 +85,7 @@ class Endpoint:
     server_name: Optional[str]
     token: Optional[Token] = field(repr=False)
     delegation: Optional[Token] = field(repr=False)
+    on_behalf_of: Optional[str]
     timeout: Optional[float]
     retry_for: float
     reconnect_for: float
@@ -100,6 +106,8 @@ class Endpoint:
             found.append(("authorization", f"Bearer {_token(self.token, 'token')}"))
         if self.delegation is not None:
             found.append((DELEGATION_KEY, _token(self.delegation, "delegation")))
+        if self.on_behalf_of is not None:
+            found.append((ON_BEHALF_OF_KEY, _token(self.on_behalf_of, "on_behalf_of")))
         return tuple(found)
 
     def channel_options(self) -> list[tuple[str, Union[str, int]]]:
@@ -148,6 +156,10 @@ def endpoint(
             remedy=f"set {VARIABLE} to its socket's path or to https://HOST:PORT, or give it to"
             " connect; `lakekeep serve` starts one",
         )
+    for option in ("timeout", "retry_for", "reconnect_for", "keepalive"):
+        limit = options.get(option)
+        if limit is not None and not (isinstance(limit, (int, float)) and limit >= 0):
+            raise BadTarget(f"{option}: {limit!r} is no number of seconds")
     address, secure = _address(name)
     if not secure:
         _refuse_tls(name, options)
@@ -158,6 +170,7 @@ def endpoint(
         server_name=options.get("server_name"),
         token=options.get("token"),
         delegation=options.get("delegation"),
+        on_behalf_of=options.get("on_behalf_of"),
         timeout=options.get("timeout", 60.0),
         retry_for=options.get("retry_for", 10.0),
         reconnect_for=options.get("reconnect_for", 60.0),
@@ -255,7 +268,7 @@ def _token(token: Token, option: str) -> str:
         text = token.strip()
     if not text or len(text) > LONGEST_TOKEN or not all("!" <= char <= "~" for char in text):
         raise BadTarget(
-            f"{option}: empty, too long, or with characters that no token has",
-            remedy="give the token alone, without `Bearer` and without spaces",
+            f"{option}: empty, too long, or with characters that it cannot have",
+            remedy="give it alone, without `Bearer` and without spaces",
         )
     return text

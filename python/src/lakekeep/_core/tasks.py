@@ -198,7 +198,7 @@ def begin(
     """Starts a command, and waits until it runs."""
     start = _start_message(api, sandbox, argv, options)
     session = Session(sandbox, start, window=api._endpoint.reconnect_for)
-    following = yield from _follow(session)
+    following = yield from _follow(session, api)
     return tuple(os.fsdecode(word) for word in argv), following
 
 
@@ -217,17 +217,21 @@ def take_up(
         no_follow=not follow,
     )
     session = Session(sandbox, None, attach, api._endpoint.reconnect_for)
-    following = yield from _follow(session)
+    following = yield from _follow(session, api)
     return (), following
 
 
-def _follow(session: Session) -> Operation[Following]:
+def _follow(session: Session, api: Api) -> Operation[Following]:
     monitor: Monitor = yield NewMonitor()
     following = Following(session, monitor)
     yield Spawn(_pump(following))
     try:
         yield Wait(monitor, lambda: session.begun or session.finished)
     except BaseException:
+        # Interrupted: a task that is just being started has no number to kill it by yet.
+        if session.start is not None and not session.start.detach:
+            yield Wait(monitor, lambda: session.begun or session.finished, _KILL_TIMEOUT)
+            yield from _end_quietly(following, api)
         yield from close(following)
         raise
     if session.error is not None and not session.begun:
@@ -409,9 +413,16 @@ def end_input(stdin: StdinBase) -> Operation[None]:
 
 
 def resize(task: TaskBase, rows: int, columns: int) -> Operation[None]:
-    """Gives the terminal another size."""
+    """Gives the terminal another size.
+
+    Raises:
+        BadRequest: The task has no terminal.
+    """
     _window((rows, columns))
     following = task._following
+    start = following.session.start
+    if start is not None and not start.HasField("terminal"):
+        raise BadRequest("resize: the task has no terminal", remedy="start it with tty=True")
     with following.monitor:
         following.session.resize(rows, columns)
     yield from ()
@@ -537,12 +548,13 @@ def leave_task(task: TaskBase) -> Operation[None]:
 def _end_quietly(following: Following, api: Api) -> Operation[None]:
     """Kills what nobody waits for."""
     session = following.session
-    request = pb.SignalRequest(
-        sandbox=session.sandbox, task=session.task, signal=int(signals.SIGKILL)
-    )
-    # Refused when it has ended; without a manager `linger` ends it.
-    with contextlib.suppress(LakekeepError):
-        yield Call(SIGNAL, request, _KILL_TIMEOUT)
+    if session.begun:
+        request = pb.SignalRequest(
+            sandbox=session.sandbox, task=session.task, signal=int(signals.SIGKILL)
+        )
+        # Refused when it has ended; without a manager `linger` ends it.
+        with contextlib.suppress(LakekeepError):
+            yield Call(SIGNAL, request, _KILL_TIMEOUT)
     yield from close(following)
 
 

@@ -1,5 +1,6 @@
 //! The groups below a group, and the processes in them.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
@@ -41,7 +42,12 @@ pub(super) fn children(group: &Path) -> Result<Vec<PathBuf>, CgroupError> {
         )
     };
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(group).map_err(list)? {
+    let entries = match std::fs::read_dir(group) {
+        // Removed since it was looked at: the last launcher of a host does that.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(found),
+        other => other.map_err(list)?,
+    };
+    for entry in entries {
         let entry = entry.map_err(list)?;
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             found.push(entry.path());
