@@ -177,36 +177,47 @@ impl Driver {
         loop {
             let sendable = self.state.has_request() && !wire.deaf;
             let room = self.state.input.has_room();
-            tokio::select! {
+            let heard = tokio::select! {
                 () = self.to.closed() => return Ok(()),
+                event = wire.events.message(), if self.ready.is_none() => Some(event?),
                 slot = self.to.reserve(), if self.ready.is_some() => {
                     if let (Ok(slot), Some(event)) = (slot, self.ready.take()) {
                         slot.send(Ok(event));
                     }
+                    None
                 }
-                event = wire.events.message(), if self.ready.is_none() => {
-                    if self.hear(event?).await? {
-                        return Ok(());
-                    }
-                }
-                slot = wire.requests.reserve(), if sendable => match slot {
-                    Ok(slot) => {
-                        if let Some(request) = self.state.next_request()? {
-                            slot.send(request);
+                slot = wire.requests.reserve(), if sendable => {
+                    match slot {
+                        Ok(slot) => {
+                            if let Some(request) = self.state.next_request()? {
+                                slot.send(request);
+                            }
                         }
+                        Err(_) => wire.deaf = true,
                     }
-                    Err(_) => wire.deaf = true,
-                },
-                word = next(&mut self.words) => match word {
-                    Some(Word::Signal(signal)) => self.state.signal(signal),
-                    Some(Word::Resize(rows, columns)) => self.state.resize(rows, columns),
-                    None => self.words = None,
-                },
-                piece = next(&mut self.pieces), if room => match piece {
-                    Some(Piece::Data(data)) => self.state.input.push(data),
-                    Some(Piece::End) => self.state.input.end(),
-                    None => self.pieces = None,
-                },
+                    None
+                }
+                word = next(&mut self.words) => {
+                    match word {
+                        Some(Word::Signal(signal)) => self.state.signal(signal),
+                        Some(Word::Resize(rows, columns)) => self.state.resize(rows, columns),
+                        None => self.words = None,
+                    }
+                    None
+                }
+                piece = next(&mut self.pieces), if room => {
+                    match piece {
+                        Some(Piece::Data(data)) => self.state.input.push(data),
+                        Some(Piece::End) => self.state.input.end(),
+                        None => self.pieces = None,
+                    }
+                    None
+                }
+            };
+            if let Some(event) = heard
+                && self.hear(event).await?
+            {
+                return Ok(());
             }
         }
     }
