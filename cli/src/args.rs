@@ -1,5 +1,7 @@
 //! The command line: one table for parser, help, man page and completions.
 
+pub mod remote;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +22,8 @@ pub struct Cli {
 pub enum Verb {
     /// Run a command in a sandbox of its own.
     ///
+    /// Where LAKEKEEP_SOCKET names a manager, it makes the sandbox.
+    ///
     /// Exits with the command's own code; 124 when its time was over, 125 when
     /// lakekeep itself failed or refused, 126 when the command cannot be
     /// executed, 127 when it is not found, 128+N when signal N ended it.
@@ -28,8 +32,11 @@ pub enum Verb {
     Plan(Box<PlanArgs>),
     /// Check what this host can enforce, with the remedy for what it cannot.
     Doctor(DoctorArgs),
-    /// Show what the kernel enforces for a process, or what a receipt says.
+    /// Show what the kernel enforces for a process, what a receipt says, or what a
+    /// manager knows of a sandbox.
     Inspect(InspectArgs),
+    #[command(flatten)]
+    Remote(Box<remote::Verb>),
     /// Run a manager: many users' sandboxes on this machine.
     Serve(ServeArgs),
     /// The manager's own process; `lakekeep serve` starts it.
@@ -48,9 +55,9 @@ pub enum Verb {
     },
 }
 
-/// The sandbox that is asked for.
+/// The policy that is asked for.
 #[derive(Debug, Args)]
-pub struct SandboxArgs {
+pub struct PolicyArgs {
     /// Policy document, TOML or JSON; flags are laid over it.
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
@@ -69,7 +76,8 @@ pub struct SandboxArgs {
     #[arg(long, value_name = "PROGRAM")]
     pub interpreter: Option<PathBuf>,
 
-    /// Show a file or folder of the host inside; ro unless rw is said.
+    /// Show a file or folder of the host inside; ro unless rw is said. Through a
+    /// manager, SRC is volume:NAME, a volume of the profile.
     #[arg(long = "mount", short = 'm', value_name = "SRC:DST[:ro|rw]")]
     pub mounts: Vec<String>,
 
@@ -129,6 +137,13 @@ pub struct SandboxArgs {
     /// commas).
     #[arg(long = "require", value_name = "LAYER", value_delimiter = ',')]
     pub require: Vec<String>,
+}
+
+/// The sandbox that is asked for, with its one command.
+#[derive(Debug, Args)]
+pub struct SandboxArgs {
+    #[command(flatten)]
+    pub policy: PolicyArgs,
 
     /// Report which system calls were refused.
     #[arg(long)]
@@ -162,6 +177,26 @@ pub struct RunArgs {
     /// Write messages and the verdict as JSON lines on standard error.
     #[arg(long)]
     pub json: bool,
+
+    /// Use no manager, even where LAKEKEEP_SOCKET names one.
+    #[arg(long, conflicts_with_all = ["profile", "secrets", "volumes", "on_behalf_of"])]
+    pub embedded: bool,
+
+    /// The manager's profile; your only or personal one if left out.
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+
+    /// Give the command this secret that the manager keeps.
+    #[arg(long = "secret", value_name = "NAME")]
+    pub secrets: Vec<String>,
+
+    /// Show this volume of the profile that does not attach by itself.
+    #[arg(long = "volume", value_name = "NAME")]
+    pub volumes: Vec<String>,
+
+    /// Act for this user, by a right that the manager gives you.
+    #[arg(long, value_name = "USER")]
+    pub on_behalf_of: Option<String>,
 }
 
 /// `lakekeep plan`
@@ -192,8 +227,9 @@ pub struct DoctorArgs {
 /// `lakekeep inspect`
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// A process id of this host, or a file that `run --receipt` wrote.
-    #[arg(value_name = "PID|FILE")]
+    /// A process id of this host, a file that `run --receipt` wrote, or a sandbox
+    /// of the manager's.
+    #[arg(value_name = "PID|FILE|SANDBOX")]
     pub subject: String,
 
     /// How to print.
@@ -214,7 +250,7 @@ fn preset(text: &str) -> Result<Preset, String> {
     text.parse::<Preset>().map_err(|error| error.to_string())
 }
 
-fn time(text: &str) -> Result<Duration, String> {
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| error.to_string())
 }
 

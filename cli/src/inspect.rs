@@ -8,13 +8,14 @@ use lakekeep_sandbox::live;
 use serde_json::Value;
 
 use crate::args::{Format, InspectArgs};
+use crate::remote;
 use crate::report::Messages;
 use crate::run::OWN_FAILURE;
 
 #[derive(Debug, thiserror::Error)]
 enum InspectError {
     #[error(
-        "{path} cannot be read; give a process id or a file that `lakekeep run --receipt` wrote"
+        "{path} cannot be read; give a process id, a file that `lakekeep run --receipt` wrote, or with LAKEKEEP_SOCKET set a sandbox"
     )]
     Unreadable {
         path: String,
@@ -29,6 +30,9 @@ enum InspectError {
 
 /// Shows what is enforced.
 pub fn inspect(arguments: &InspectArgs) -> ExitCode {
+    if remote::is_sandbox(&arguments.subject) {
+        return remote::inspect(arguments);
+    }
     let shown = layers(&arguments.subject).map(|layers| match arguments.format {
         Format::Json => format!("{layers:#}\n"),
         Format::Text => text(&layers),
@@ -62,7 +66,7 @@ fn layers(subject: &str) -> Result<Value, InspectError> {
     })
 }
 
-fn text(layers: &Value) -> String {
+pub fn text(layers: &Value) -> String {
     let mut text = String::new();
     for layer in layers.as_array().into_iter().flatten() {
         let name = layer["layer"].as_str().unwrap_or_default();

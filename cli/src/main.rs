@@ -6,6 +6,7 @@ mod doctor;
 mod inspect;
 mod manual;
 mod plan;
+mod remote;
 mod report;
 mod request;
 mod run;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         Verb::Plan(arguments) => plan::plan(&arguments),
         Verb::Doctor(arguments) => doctor::doctor(&arguments),
         Verb::Inspect(arguments) => inspect::inspect(&arguments),
+        Verb::Remote(verb) => remote::answer(*verb),
         Verb::Serve(arguments) => serve::serve(&arguments),
         Verb::Manager(arguments) => serve::manager(&arguments),
         Verb::Completions { shell } => manual::completions(shell),

@@ -1,5 +1,6 @@
 //! From flags to a plan.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
@@ -8,10 +9,16 @@ use lakekeep_plan::{Command, HostFacts, Plan};
 use lakekeep_policy::{DocumentError, MountDoc, MountMode, Policy, PolicyDoc, PolicyErrors};
 use lakekeep_sandbox::{PlanningError, host, plan_for};
 
-use crate::args::SandboxArgs;
+use crate::args::{PolicyArgs, SandboxArgs};
 
 /// Where programs are looked for inside.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// Begins a mount's source that is a volume of a manager's profile.
+const VOLUME: &str = "volume:";
+
+/// The schema of the documents that are written here.
+const VERSION: u32 = 1;
 
 /// Why a request is refused, before anything is made.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +45,10 @@ pub enum RequestError {
         "the working directory of this program cannot be told, so {0:?} cannot be made absolute"
     )]
     NoWorkingDirectory(PathBuf, #[source] std::io::Error),
+    #[error("{0} needs a manager; set LAKEKEEP_SOCKET to its socket, or leave it out")]
+    NeedsManager(String),
+    #[error("the policy cannot be written down for the manager")]
+    Unwritable(#[from] toml::ser::Error),
     #[error("this host cannot be examined")]
     Host(#[from] host::ProbeError),
     #[error(transparent)]
@@ -56,11 +67,15 @@ pub fn request(
     arguments: &SandboxArgs,
     terminal: Option<(u16, u16)>,
 ) -> Result<Request, RequestError> {
-    let file = match &arguments.policy {
-        Some(path) => read_policy(path)?,
-        None => PolicyDoc::default(),
-    };
-    let policy = Policy::check(file.overlay(flags(arguments)?))?;
+    let policy = &arguments.policy;
+    let doc = read(policy)?.overlay(flags(policy)?);
+    if let Some(mount) = doc.mounts.iter().find(|mount| is_volume(&mount.source)) {
+        return Err(RequestError::NeedsManager(format!(
+            "--mount {}",
+            mount.source
+        )));
+    }
+    let policy = Policy::check(doc)?;
     let host = host::probe()?;
     let command = Command {
         arguments: arguments
@@ -68,13 +83,37 @@ pub fn request(
             .iter()
             .map(|word| word.clone().into_vec())
             .collect(),
-        path: search_path(arguments),
+        path: search_path(&arguments.policy),
         terminal,
         term: terminal.and_then(|_| std::env::var("TERM").ok()),
         explain: arguments.explain_syscalls,
     };
-    let plan = plan_for(&policy, &host, &command, arguments.interpreter.as_deref())?;
+    let plan = plan_for(&policy, &host, &command, arguments.policy.interpreter.as_deref())?;
     Ok(Request { host, plan })
+}
+
+/// The same for a manager: a document that it lays over the profile's, and the variables
+/// of the one task. What a manager decides is not checked here.
+pub fn for_manager(
+    arguments: &PolicyArgs,
+) -> Result<(String, BTreeMap<String, String>), RequestError> {
+    let mut doc = flags(arguments)?;
+    let variables = std::mem::take(&mut doc.env).0;
+    // The task's own, as its variables are.
+    doc.workdir = None;
+    let mut doc = read(arguments)?.overlay(doc);
+    if doc == PolicyDoc::default() {
+        return Ok((String::new(), variables));
+    }
+    doc.version.get_or_insert(VERSION);
+    Ok((toml::to_string(&doc)?, variables))
+}
+
+fn read(arguments: &PolicyArgs) -> Result<PolicyDoc, RequestError> {
+    match &arguments.policy {
+        Some(path) => read_policy(path),
+        None => Ok(PolicyDoc::default()),
+    }
 }
 
 fn read_policy(path: &Path) -> Result<PolicyDoc, RequestError> {
@@ -99,7 +138,7 @@ fn read_bounded(path: &Path) -> std::io::Result<String> {
     Ok(text)
 }
 
-fn flags(arguments: &SandboxArgs) -> Result<PolicyDoc, RequestError> {
+fn flags(arguments: &PolicyArgs) -> Result<PolicyDoc, RequestError> {
     let mut doc = PolicyDoc {
         preset: arguments.preset,
         image: image(arguments)?,
@@ -128,7 +167,7 @@ fn flags(arguments: &SandboxArgs) -> Result<PolicyDoc, RequestError> {
     Ok(doc)
 }
 
-fn image(arguments: &SandboxArgs) -> Result<Option<String>, RequestError> {
+fn image(arguments: &PolicyArgs) -> Result<Option<String>, RequestError> {
     match &arguments.image {
         None => Ok(None),
         Some(path) if path == Path::new("host") => Ok(Some("host".to_owned())),
@@ -138,6 +177,16 @@ fn image(arguments: &SandboxArgs) -> Result<Option<String>, RequestError> {
 
 fn mount(flag: &str) -> Result<MountDoc, RequestError> {
     let malformed = || RequestError::Mount(flag.to_owned());
+    // A volume's name holds no slash, and a path inside begins with one.
+    let volume = flag.strip_prefix(VOLUME).and_then(|rest| {
+        let (name, rest) = rest.split_once(':')?;
+        (!name.contains('/')).then_some((name, rest))
+    });
+    let (volume, flag) = match volume {
+        Some((name, _)) if name.is_empty() => return Err(malformed()),
+        Some((name, _)) => (Some(format!("{VOLUME}{name}")), &flag[VOLUME.len()..]),
+        None => (None, flag),
+    };
     let parts: Vec<&str> = flag.split(':').collect();
     let (source, target, mode) = match parts.as_slice() {
         [source, target] => (*source, *target, None),
@@ -149,13 +198,22 @@ fn mount(flag: &str) -> Result<MountDoc, RequestError> {
         return Err(malformed());
     }
     Ok(MountDoc {
-        source: text(&absolute(Path::new(source))?)?,
+        source: match volume {
+            Some(volume) => volume,
+            None => text(&absolute(Path::new(source))?)?,
+        },
         target: target.to_owned(),
         mode,
     })
 }
 
-fn variable(flag: &str) -> Result<(String, String), RequestError> {
+/// Whether a mount's source is a volume of a manager's profile.
+fn is_volume(source: &str) -> bool {
+    source.starts_with(VOLUME)
+}
+
+/// `NAME=VALUE`, or the caller's value of NAME.
+pub fn variable(flag: &str) -> Result<(String, String), RequestError> {
     if let Some((name, value)) = flag.split_once('=') {
         return Ok((name.to_owned(), value.to_owned()));
     }
@@ -186,7 +244,7 @@ fn text(path: &Path) -> Result<String, RequestError> {
     text.ok_or_else(|| RequestError::NotText(path.to_path_buf()))
 }
 
-fn search_path(arguments: &SandboxArgs) -> String {
+fn search_path(arguments: &PolicyArgs) -> String {
     let real = arguments
         .interpreter
         .as_ref()
@@ -216,6 +274,67 @@ mod tests {
         for flag in ["/a", ":/b", "/a:", "/a:/b:xx", "/a:/b:ro:z"] {
             assert!(mount(flag).is_err(), "{flag}");
         }
+    }
+
+    #[test]
+    fn a_volume_is_a_source_of_its_own() {
+        let doc = mount("volume:home:/home/user:rw").unwrap();
+        assert_eq!(
+            (doc.source.as_str(), doc.target.as_str(), doc.mode),
+            ("volume:home", "/home/user", Some(MountMode::ReadWrite))
+        );
+        assert!(mount("volume::/x").is_err());
+        // A folder of this name, as before.
+        let folder = mount("volume:/data").unwrap();
+        assert!(folder.source.ends_with("/volume"));
+    }
+
+    #[derive(clap::Parser)]
+    struct Flags {
+        #[command(flatten)]
+        policy: PolicyArgs,
+    }
+
+    fn flags_of(words: &[&str]) -> PolicyArgs {
+        use clap::Parser;
+        let words = std::iter::once("x").chain(words.iter().copied());
+        Flags::parse_from(words).policy
+    }
+
+    #[test]
+    fn a_manager_is_sent_the_flags_as_a_document_that_reads_back() {
+        let words = [
+            "--memory",
+            "64MiB",
+            "--cpus",
+            "1.5",
+            "--timeout",
+            "90s",
+            "--preset",
+            "udf",
+            "--mount",
+            "volume:ref:/data:ro",
+            "--require",
+            "seccomp",
+            "--env",
+            "A=b",
+            "--workdir",
+            "/tmp",
+        ];
+        let (text, variables) = for_manager(&flags_of(&words)).unwrap();
+        assert_eq!(variables, [("A".to_owned(), "b".to_owned())].into());
+        let doc = PolicyDoc::from_toml("flags", &text).unwrap();
+        assert_eq!(doc.limits.memory.unwrap().to_string(), "64MiB");
+        assert_eq!(doc.limits.wall_time, Some(std::time::Duration::from_secs(90)));
+        assert_eq!(doc.mounts[0].source, "volume:ref");
+        assert_eq!(doc.floor.require, ["seccomp"]);
+        assert_eq!(doc.workdir, None);
+        assert!(doc.env.0.is_empty());
+    }
+
+    #[test]
+    fn no_flags_are_no_document() {
+        assert_eq!(for_manager(&flags_of(&[])).unwrap().0, "");
     }
 
     #[test]

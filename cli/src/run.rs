@@ -1,5 +1,6 @@
 //! `lakekeep run`
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
@@ -10,7 +11,7 @@ use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 
 use crate::args::RunArgs;
-use crate::report::{self, Messages};
+use crate::report::{self, Ended, Messages};
 use crate::request::{RequestError, request};
 use crate::terminal::{self, Raw};
 
@@ -19,7 +20,7 @@ pub const OWN_FAILURE: u8 = 125;
 
 /// Why there was no run, or no end of it.
 #[derive(Debug, thiserror::Error)]
-enum RunError {
+pub enum RunError {
     #[error(transparent)]
     Request(#[from] RequestError),
     #[error(transparent)]
@@ -50,13 +51,18 @@ enum RunError {
 
 /// Runs, reports, and answers with the command's exit code.
 pub fn run(arguments: &RunArgs) -> ExitCode {
+    let named = std::env::var_os(lakekeep_client::SOCKET_VARIABLE);
+    if !arguments.embedded && named.is_some_and(|name| !name.is_empty()) {
+        return crate::remote::run(arguments);
+    }
     let messages = Messages {
         json: arguments.json,
     };
     match attempt(arguments) {
         Ok(outcome) => {
-            messages.outcome(&outcome);
-            ExitCode::from(u8::try_from(outcome.verdict.exit_code).unwrap_or(OWN_FAILURE))
+            let code = outcome.verdict.exit_code;
+            messages.outcome(&Ended::Here(Box::new(outcome)));
+            exit_code(code)
         }
         Err(error) => {
             messages.say("error", &chain(&error));
@@ -65,14 +71,34 @@ pub fn run(arguments: &RunArgs) -> ExitCode {
     }
 }
 
+/// The command's own code, as this program's.
+pub fn exit_code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(OWN_FAILURE))
+}
+
+/// What only a manager knows cannot be passed over in silence.
+fn no_manager(arguments: &RunArgs) -> Result<(), RequestError> {
+    let flags = [
+        ("--profile", arguments.profile.is_some()),
+        ("--secret", !arguments.secrets.is_empty()),
+        ("--volume", !arguments.volumes.is_empty()),
+        ("--on-behalf-of", arguments.on_behalf_of.is_some()),
+    ];
+    match flags.iter().find(|(_, given)| *given) {
+        Some((flag, _)) => Err(RequestError::NeedsManager((*flag).to_owned())),
+        None => Ok(()),
+    }
+}
+
 fn attempt(arguments: &RunArgs) -> Result<Outcome, RunError> {
+    no_manager(arguments)?;
     let window = match arguments.sandbox.tty {
         true => Some(terminal::size().ok_or(RunError::NoTerminal)?),
         false => None,
     };
     let request = request(&arguments.sandbox, window)?;
     // Before anything is made: a missing file must not cost a sandbox.
-    let input = input(arguments)?;
+    let input = input(&arguments.stdin)?;
     if let Some(path) = &arguments.receipt {
         report::check_receipt_place(path).map_err(|error| receipt_error(path, error))?;
     }
@@ -90,40 +116,41 @@ fn attempt(arguments: &RunArgs) -> Result<Outcome, RunError> {
         sandbox.spawn(stdio)?.attend(console)?
     };
     if let Some(path) = &arguments.receipt {
-        report::write_receipt(path, &outcome).map_err(|error| receipt_error(path, error))?;
+        let ended = Ended::Here(Box::new(outcome.clone()));
+        report::write_receipt(path, &ended).map_err(|error| receipt_error(path, error))?;
     }
     Ok(outcome)
 }
 
-fn receipt_error(path: &std::path::Path, error: std::io::Error) -> RunError {
+pub fn receipt_error(path: &std::path::Path, error: std::io::Error) -> RunError {
     RunError::Receipt {
         path: path.display().to_string(),
         error,
     }
 }
 
-fn kernel(operation: &'static str) -> impl Fn(Errno) -> RunError {
+pub fn kernel(operation: &'static str) -> impl Fn(Errno) -> RunError {
     move |errno| RunError::Kernel { operation, errno }
 }
 
-/// What the task reads; `None`: nothing.
-fn input(arguments: &RunArgs) -> Result<Option<OwnedFd>, RunError> {
-    if arguments.stdin == "null" {
+/// What the task reads, as `--stdin` says; `None`: nothing.
+pub fn input(said: &OsStr) -> Result<Option<OwnedFd>, RunError> {
+    if said == "null" {
         return Ok(None);
     }
-    if arguments.stdin == "inherit" {
+    if said == "inherit" {
         return copy(rustix::stdio::stdin()).map(Some);
     }
-    match File::open(&arguments.stdin) {
+    match File::open(said) {
         Ok(file) => Ok(Some(file.into())),
         Err(error) => Err(RunError::Input {
-            path: arguments.stdin.clone(),
+            path: said.to_owned(),
             error,
         }),
     }
 }
 
-fn copy(fd: impl AsFd) -> Result<OwnedFd, RunError> {
+pub fn copy(fd: impl AsFd) -> Result<OwnedFd, RunError> {
     rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(kernel("dup"))
 }
 

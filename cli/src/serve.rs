@@ -77,6 +77,7 @@ fn end(result: Result<(), ServeError>) -> ExitCode {
 fn attempt(arguments: &ServeArgs) -> Result<(), ServeError> {
     let config = Config::load(&arguments.config)?;
     if arguments.check {
+        config.check_profiles()?;
         for warning in config.warnings() {
             Messages { json: false }.say("warning", &warning);
         }

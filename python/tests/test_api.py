@@ -265,11 +265,11 @@ def test_variables_and_secrets(client: lakekeep.Client) -> None:
 
 
 def test_audit(client: lakekeep.Client) -> None:
-    found = list(client.audit.query(who="bob", action="sandbox.create"))
+    found = list(client.audit.query(who="bob", action="create_sandbox"))
     assert [event.seq for event in found] == [1, 2, 3]
     assert (found[0].who, found[0].action, found[0].outcome) == (
         "bob",
-        "sandbox.create",
+        "create_sandbox",
         "allowed",
     )
     assert found[0].record["hash"] == "00"

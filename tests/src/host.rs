@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::processes::{cgroups_of_lakekeep, is_populated, orphans};
+use crate::processes::{cgroups_of_lakekeep, is_held, is_populated, orphans};
 use crate::{eventually_within, fail};
 
 /// How long the launcher, or the next start, may take to clean up.
@@ -58,10 +58,13 @@ impl HostSnapshot {
                 .map(|(pid, line)| format!("process {pid}: {line}")),
         );
         found.extend(self.mounts().map(|line| format!("mount {line}")));
+        let groups = cgroups_of_lakekeep();
         found.extend(
-            cgroups_of_lakekeep()
-                .into_iter()
-                .filter(|group| !self.groups.contains(group) && !is_populated(group))
+            groups
+                .iter()
+                .filter(|group| !self.groups.contains(*group) && !is_populated(group))
+                // A manager's launcher may have nothing to do for a while.
+                .filter(|group| !is_held(group, &groups))
                 .map(|group| format!("control group {}", group.display())),
         );
         found.extend(

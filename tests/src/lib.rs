@@ -2,6 +2,7 @@
 //!
 //! - [`Run`] starts `lakekeep run` as root or as an ordinary user and collects all
 //!   that it did; every run has a state directory of its own.
+//! - [`manager`] starts a manager of a test's own, and speaks to it as several users.
 //! - [`HostSnapshot`] compares the host before and after.
 //! - [`skip`] reports a test that this host cannot run; `LAKEKEEP_TESTS_REQUIRE`
 //!   turns such a report into a failure.
@@ -11,6 +12,7 @@
 mod attack;
 mod bin;
 mod host;
+pub mod manager;
 mod place;
 mod poll;
 mod privilege;

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::ops::{Deref, DerefMut};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -191,6 +192,26 @@ fn subdirectories(dir: &Path) -> Vec<PathBuf> {
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
         .map(|entry| entry.path())
         .collect()
+}
+
+/// Whether a living launcher holds a group of this name in any hierarchy: it keeps one
+/// of its groups locked. Looked up and not tried, for a lock taken here for a moment
+/// would keep the launcher that sweeps from removing it.
+pub(crate) fn is_held(group: &Path, all: &[PathBuf]) -> bool {
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let mut same = all
+        .iter()
+        .filter(|other| other.file_name() == group.file_name());
+    same.any(|other| {
+        let Ok(found) = fs::metadata(other) else {
+            return false;
+        };
+        let (major, minor) = (rustix::fs::major(found.dev()), rustix::fs::minor(found.dev()));
+        let name = format!(" {major:02x}:{minor:02x}:{} ", found.ino());
+        locks
+            .lines()
+            .any(|line| line.contains("FLOCK") && line.contains(&name))
+    })
 }
 
 /// Whether any process is in the group or below it.

@@ -109,10 +109,22 @@ impl Client {
     /// As the manager says, or when it stays away.
     pub async fn create(&self, create: Create) -> Result<v1::Sandbox, ClientError> {
         let message = create.into_request();
+        self.again(async || {
+            let request = self.request(message.clone())?;
+            answered(self.sandboxes().create(request).await)
+        })
+        .await
+    }
+
+    /// Asks until there is an answer, as long as it may help. Only for what may be done
+    /// twice.
+    async fn again<T>(
+        &self,
+        ask: impl AsyncFn() -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
         let mut backoff = Backoff::new(RECONNECT_FOR);
         loop {
-            let request = self.request(message.clone())?;
-            let error = match answered(self.sandboxes().create(request).await) {
+            let error = match ask().await {
                 Err(error) if error.is_transient() => error,
                 other => return other,
             };
@@ -204,12 +216,14 @@ impl Client {
         answered(self.sandboxes().thaw(self.named(sandbox)?).await)
     }
 
-    /// Ends a sandbox with everything in it, and waits until nothing is left.
+    /// Ends a sandbox with everything in it, and waits until nothing is left. When the
+    /// connection is lost meanwhile, asks again: it may then have `Ended` already.
     ///
     /// # Errors
     /// As the manager says.
     pub async fn kill(&self, sandbox: &str) -> Result<v1::Sandbox, ClientError> {
-        answered(self.sandboxes().kill(self.named(sandbox)?).await)
+        self.again(async || answered(self.sandboxes().kill(self.named(sandbox)?).await))
+            .await
     }
 
     /// Sends a signal (signal(7)) to a task's command.

@@ -79,11 +79,6 @@ impl Admissions {
         }
     }
 
-    /// How many wait.
-    pub fn waiting(&self) -> usize {
-        lock(&self.books.state).queue.len()
-    }
-
     /// Counts what exists already, whatever the quotas say.
     pub fn count(&self, ask: Ask) -> Permit {
         let counted = lock(&self.books.state)

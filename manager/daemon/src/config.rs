@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use lakekeep_identity::{AuthConfig, AuthDoc, IdentityDoc, IdentityMap, read_toml};
 use lakekeep_profiles::{Ceilings, CeilingsDoc, PersonalProfile};
+use lakekeep_sandbox::chain;
 use serde::Deserialize;
 
 /// What a configuration file holds.
@@ -173,6 +174,21 @@ impl Config {
             identity,
             ceilings,
             personal,
+        })
+    }
+
+    /// Reads the administrator's profiles, as the manager will.
+    ///
+    /// # Errors
+    /// A line for each thing that is wrong.
+    pub fn check_profiles(&self) -> Result<(), ConfigError> {
+        let Some(folder) = &self.doc.profiles.folder else {
+            return Ok(());
+        };
+        let read = lakekeep_profiles::ProfileSet::load(folder, None, &self.ceilings);
+        read.map(drop).map_err(|errors| {
+            let lines: Vec<String> = errors.iter().map(|error| chain(error)).collect();
+            ConfigError::Refused(lines.join("\n"))
         })
     }
 

@@ -49,7 +49,7 @@ impl What {
 /// One event.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// Counts up from 1 in one manager's life.
+    /// Counts up, over all managers' lives, with gaps between them.
     pub number: u64,
     /// When.
     pub time: SystemTime,
@@ -67,6 +67,9 @@ pub struct Event {
     pub detail: String,
 }
 
+/// Events that are kept, and those to come.
+pub type Followed = (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>);
+
 /// Where events are told and heard.
 #[derive(Debug, Clone)]
 pub struct Events {
@@ -75,6 +78,8 @@ pub struct Events {
 
 #[derive(Debug)]
 struct Shared {
+    /// Before the first: later than any number of an earlier manager's.
+    base: u64,
     kept: Mutex<VecDeque<Arc<Event>>>,
     sender: broadcast::Sender<Arc<Event>>,
 }
@@ -82,7 +87,10 @@ struct Shared {
 impl Events {
     /// Nothing has happened yet.
     pub fn new() -> Self {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let micros = since.map_or(0, |since| since.as_micros());
         let shared = Shared {
+            base: u64::try_from(micros).unwrap_or(0),
             kept: Mutex::new(VecDeque::new()),
             sender: broadcast::Sender::new(KEPT),
         };
@@ -95,7 +103,7 @@ impl Events {
     pub fn tell(&self, meta: &Meta, task: u32, what: What, detail: &str) {
         let mut kept = lock(&self.shared.kept);
         let event = Arc::new(Event {
-            number: kept.back().map_or(1, |last| last.number + 1),
+            number: kept.back().map_or(self.shared.base, |last| last.number) + 1,
             time: SystemTime::now(),
             what,
             sandbox: meta.id.clone(),
@@ -112,13 +120,20 @@ impl Events {
         drop(self.shared.sender.send(event));
     }
 
-    /// Those after `after` that are still kept, and what comes then.
-    pub fn follow(&self, after: u64) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
+    /// Those after `after` that are still kept, and what comes then; `None` when some
+    /// between are kept no more.
+    pub fn follow(&self, after: u64) -> Option<Followed> {
         let kept = lock(&self.shared.kept);
+        let oldest = kept
+            .front()
+            .map_or(self.shared.base + 1, |first| first.number);
+        if after > 0 && after + 1 < oldest {
+            return None;
+        }
         let later = kept
             .iter()
             .filter(|event| after > 0 && event.number > after);
-        (later.cloned().collect(), self.shared.sender.subscribe())
+        Some((later.cloned().collect(), self.shared.sender.subscribe()))
     }
 }
 

@@ -15,7 +15,6 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 /// One launcher.
 #[derive(Debug)]
 pub struct Launcher {
-    index: usize,
     jobs: mpsc::Sender<Job>,
     /// Requests that wait or are being answered.
     pending: AtomicUsize,
@@ -75,15 +74,9 @@ impl Launcher {
                 }
             })?;
         Ok(Self {
-            index,
             jobs,
             pending: AtomicUsize::new(0),
         })
-    }
-
-    /// Which one it is.
-    pub fn index(&self) -> usize {
-        self.index
     }
 
     /// Asks the launcher something, and waits for the answer without holding a thread

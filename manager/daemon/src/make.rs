@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use lakekeep_api::Reason;
 use lakekeep_api::v1::{CreateRequest, Kind as WireKind};
 use lakekeep_identity::{Identity as Mapped, IdentityKind};
-use lakekeep_policy::{MountDoc, Policy, PolicyDoc, TrustKey, TrustKeyParts};
+use lakekeep_policy::{MountDoc, MountMode, Policy, PolicyDoc, Preset, TrustKey, TrustKeyParts};
 use lakekeep_profiles::{
     Action, Asker, Lifetimes, Profile, Refusal, Resolved, Resource, VolumeOwner, resolve,
     resolve_lifetimes,
@@ -21,7 +21,7 @@ use crate::fault::Fault;
 use crate::gate::{Gate, now};
 use crate::meta::{Identity, Kind, Meta};
 use crate::registry::{Registry, Wanted};
-use crate::sandbox::{Phase, Sandbox, lock};
+use crate::sandbox::{Phase, Sandbox, Volume, lock};
 use crate::who::Caller;
 use crate::wire;
 
@@ -43,8 +43,7 @@ pub struct Making {
 
 /// A request, resolved: nothing has been made.
 struct Prepared {
-    meta: Meta,
-    policy: Policy,
+    wanted: Wanted,
     ask: Ask,
     deadline: Option<Duration>,
 }
@@ -75,16 +74,12 @@ impl Making {
             return Ok(made);
         }
         let prepared = self.prepare(caller, request).await?;
-        if reuse && let Some(found) = self.equal(&prepared.meta) {
+        if reuse && let Some(found) = self.equal(&prepared.wanted.meta) {
             return Ok(found);
         }
         let admissions = &self.gate.admissions;
         let permit = admissions.admit(prepared.ask, prepared.deadline).await?;
-        let wanted = Wanted {
-            meta: prepared.meta,
-            policy: prepared.policy,
-        };
-        let made = self.registry.create(wanted).await;
+        let made = self.registry.create(prepared.wanted).await;
         let sandbox = match made {
             Ok(sandbox) => sandbox,
             Err(fault) => {
@@ -134,7 +129,28 @@ impl Making {
         let profile = stored.profile();
         let resource = Resource::Volume { profile, name };
         self.gate.check(caller, Action::UseVolume, resource).await?;
-        Err(Fault::new(Reason::Internal, "TODO-ATTACH"))
+        if sandbox.meta.volumes.iter().any(|known| known == name) {
+            return Ok(());
+        }
+        let owners = self.owners(caller, &sandbox.meta.project).await?;
+        let request = CreateRequest {
+            volumes: vec![name.to_owned()],
+            ..CreateRequest::default()
+        };
+        let resolved = resolved(profile, &request, &owners.main)?;
+        let grant = resolved.volumes.iter().find(|grant| grant.name == name);
+        let grant = grant.ok_or_else(|| Fault::new(Reason::NotFound, "the volume is not yours"))?;
+        let read_only = grant.mode == MountMode::ReadOnly;
+        sandbox
+            .attach_volume(Volume {
+                source: grant.source.display().to_string(),
+                target: grant.target.as_str().to_owned(),
+                read_only,
+                // A function may bring libraries; it may not run what it wrote.
+                executable: read_only || sandbox.maker.policy().preset() != Preset::Udf,
+                disk: owners.of(grant.owner),
+            })
+            .await
     }
 
     fn attend_end(&self, sandbox: &Arc<Sandbox>) {
@@ -208,44 +224,19 @@ impl Making {
             let resource = Resource::Volume { profile, name };
             self.gate.check(caller, Action::UseVolume, resource).await?;
         }
-        let on_disk = resolved.volumes.iter().map(|volume| {
-            let identity = match volume.owner {
-                VolumeOwner::User => &owners.user,
-                VolumeOwner::Project => &owners.main,
-            };
-            Some((identity.uid(), identity.gid()))
-        });
+        let on_disk = resolved.volumes.iter();
+        let on_disk = on_disk.map(|volume| Some(owners.of(volume.owner)));
         let on_disk: Vec<_> = on_disk.collect();
         let volumes = resolved.volumes.iter().map(|volume| volume.name.clone());
-        let volumes = volumes.collect();
+        let volumes: Vec<String> = volumes.collect();
+        let later = later(profile, &volumes);
         let policy = Policy::check(resolved.policy)
             .map_err(|error| Fault::new(Reason::BadPolicy, error.to_string()))?;
         let lifetimes = lifetimes(profile, &request)?;
         let kind = kind(request.kind());
-        let levels = Levels {
-            profile: &name,
-            project: (!project.is_empty()).then_some(project),
-            user: caller.user(),
-        };
-        let secrets = self.gate.vault.set_digest(levels);
-        let secrets = secrets
-            .map_err(|error| Fault::internal("read the secrets' versions", &error))?
-            .to_string();
-        let code_owner = match request.code_owner.as_str() {
-            "" => caller.user(),
-            owner => owner,
-        };
         let main = identity(&owners.main);
-        let trust_key = TrustKey::new(TrustKeyParts {
-            identity: &format!("{}:{}:{}", main.name, main.uid, main.gid),
-            profile: &name,
-            // Environments and egress come with their own rooms.
-            environment: "none",
-            egress: "none",
-            secrets: &secrets,
-            code_owner,
-        });
-        let trust_key = trust_key.map_err(|error| Fault::internal("make the trust key", &error))?;
+        let who = (caller.user(), &main);
+        let (trust_key, secrets) = self.trust_key(who, (&name, project), &request.code_owner)?;
         let ask = Ask {
             profile: profile.name().clone(),
             quotas: *profile.quotas(),
@@ -259,7 +250,7 @@ impl Making {
             profile: name.clone(),
             project: project.to_owned(),
             kind,
-            trust_key: trust_key.digest(),
+            trust_key,
             policy_digest: policy.digest(),
             policy: policy.to_text(),
             image: image(&policy),
@@ -274,11 +265,47 @@ impl Making {
             secrets,
         };
         Ok(Prepared {
-            meta,
-            policy,
+            wanted: Wanted {
+                meta,
+                policy,
+                later,
+            },
             ask,
             deadline: wire::duration(request.deadline.as_ref()),
         })
+    }
+
+    /// The digest of a sandbox's trust key, and that of the secrets which is in it.
+    fn trust_key(
+        &self,
+        (user, identity): (&str, &Identity),
+        (profile, project): (&str, &str),
+        code_owner: &str,
+    ) -> Result<(String, String), Fault> {
+        let levels = Levels {
+            profile,
+            project: (!project.is_empty()).then_some(project),
+            user,
+        };
+        let secrets = self.gate.vault.set_digest(levels);
+        let secrets = secrets
+            .map_err(|error| Fault::internal("read the secrets' versions", &error))?
+            .to_string();
+        let key = TrustKey::new(TrustKeyParts {
+            identity: &format!("{}:{}:{}", identity.name, identity.uid, identity.gid),
+            profile,
+            // Environments and egress come with their own rooms.
+            environment: "none",
+            egress: "none",
+            secrets: &secrets,
+            code_owner: if code_owner.is_empty() {
+                user
+            } else {
+                code_owner
+            },
+        });
+        let key = key.map_err(|error| Fault::internal("make the trust key", &error))?;
+        Ok((key.digest(), secrets))
     }
 
     async fn owners(&self, caller: &Caller, project: &str) -> Result<Owners, Fault> {
@@ -304,6 +331,25 @@ struct Owners {
     main: Mapped,
     /// Of the user's own volumes.
     user: Mapped,
+}
+
+impl Owners {
+    /// User and group on disk of a volume's files.
+    fn of(&self, owner: VolumeOwner) -> (u32, u32) {
+        let identity = match owner {
+            VolumeOwner::User => &self.user,
+            VolumeOwner::Project => &self.main,
+        };
+        (identity.uid(), identity.gid())
+    }
+}
+
+/// Where volumes may be attached later: places are made for them.
+fn later(profile: &Profile, attached: &[String]) -> Vec<String> {
+    let rest = profile.volumes().iter();
+    let rest = rest.filter(|volume| !attached.iter().any(|name| name == volume.name()));
+    rest.map(|volume| volume.target().as_str().to_owned())
+        .collect()
 }
 
 /// A request's identifier, held.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use lakekeep_api::Reason;
 use lakekeep_plan::{Command, HostFacts, ImageFacts, Inputs, MountFacts, Plan};
@@ -12,6 +12,7 @@ use lakekeep_sandbox::look;
 use lakekeep_seccomp::{Arch, Profile, Refusal, compile};
 
 use crate::fault::Fault;
+use crate::sandbox::lock;
 
 /// Where programs are looked for inside.
 pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -48,6 +49,8 @@ pub struct Maker {
     path: String,
     /// Tasks find what earlier ones left in their home.
     lasting: bool,
+    /// Volumes that were attached since: where, and whether they can be read only.
+    attached: Mutex<Vec<(String, bool)>>,
 }
 
 /// What a sandbox is made of.
@@ -105,7 +108,13 @@ impl Maker {
             mounts,
             path,
             lasting: from.lasting,
+            attached: Mutex::new(Vec::new()),
         })
+    }
+
+    /// Lets later tasks use a volume that was attached.
+    pub fn attach(&self, target: String, read_only: bool) {
+        lock(&self.attached).push((target, read_only));
     }
 
     /// What is allowed.
@@ -141,6 +150,16 @@ impl Maker {
             plan.task
                 .working_directory
                 .clone_from(&request.working_directory);
+        }
+        if let Some(rules) = &mut plan.task.landlock {
+            for (target, read_only) in lock(&self.attached).iter() {
+                let list = if *read_only {
+                    &mut rules.read
+                } else {
+                    &mut rules.write
+                };
+                list.push(target.clone());
+            }
         }
         if request.file_service {
             plan.task.file_service = true;

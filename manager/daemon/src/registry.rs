@@ -1,6 +1,6 @@
 //! All sandboxes of this manager: made, found, taken over, ended in time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use lakekeep_api::Reason;
 use lakekeep_plan::{HostFacts, Plan};
 use lakekeep_policy::{Policy, PolicyDoc};
-use lakekeep_protocol::launch::HeldSandbox;
-use lakekeep_sandbox::service::{self, Held};
+use lakekeep_protocol::launch::{HeldSandbox, RootfsStep};
+use lakekeep_sandbox::service;
 use lakekeep_sandbox::{Kind as VerdictKind, Verdict};
 
 use crate::events::{Events, What};
@@ -46,6 +46,8 @@ pub struct Wanted {
     pub meta: Meta,
     /// What is allowed.
     pub policy: Policy,
+    /// Where volumes may be attached later.
+    pub later: Vec<String>,
 }
 
 /// What adoption came to.
@@ -87,11 +89,6 @@ impl Registry {
         &self.events
     }
 
-    /// The host that sandboxes are made on.
-    pub fn host(&self) -> &Arc<HostFacts> {
-        &self.host
-    }
-
     /// Makes a sandbox.
     ///
     /// # Errors
@@ -108,10 +105,11 @@ impl Registry {
             owners: meta.owners.clone(),
             lasting: meta.kind != Kind::Udf,
         })?;
-        let plan = maker.plan(&Request {
+        let mut plan = maker.plan(&Request {
             arguments: vec![b"true".to_vec()],
             ..Request::default()
         })?;
+        make_places(&mut plan, &wanted.later);
         let launcher = self.launchers.idlest();
         let launcher = launcher.ok_or_else(|| Fault::new(Reason::Unavailable, "no launcher"))?;
         let folder = self.folder.join(&meta.id);
@@ -120,7 +118,18 @@ impl Registry {
         let asked = plan.clone();
         let held = launcher.ask(move |service| service.create(&asked)).await;
         let made = match held {
-            Ok(held) => self.admit(meta, maker, plan, &launcher, held).await,
+            Ok(held) => {
+                let made = Parts {
+                    meta,
+                    maker,
+                    plan,
+                    launcher,
+                    held,
+                    folder: folder.clone(),
+                    events: self.events.clone(),
+                };
+                self.admit(made).await
+            }
             Err(error) => Err(error.into()),
         };
         if made.is_err() {
@@ -131,24 +140,8 @@ impl Registry {
         Ok(sandbox)
     }
 
-    async fn admit(
-        &self,
-        meta: Meta,
-        maker: Maker,
-        plan: Plan,
-        launcher: &Arc<Launcher>,
-        held: Held,
-    ) -> Result<Arc<Sandbox>, Fault> {
-        let folder = self.folder.join(&meta.id);
-        let sandbox = Sandbox::start(Parts {
-            meta,
-            maker,
-            plan,
-            launcher: Arc::clone(launcher),
-            held,
-            folder,
-            events: self.events.clone(),
-        })?;
+    async fn admit(&self, parts: Parts) -> Result<Arc<Sandbox>, Fault> {
+        let sandbox = Sandbox::start(parts)?;
         sandbox.keep_init().await?;
         lock(&self.sandboxes).insert(sandbox.id().to_owned(), Arc::clone(&sandbox));
         Ok(sandbox)
@@ -216,7 +209,18 @@ impl Registry {
                 Ok((held, running, ends))
             })
             .await?;
-        let sandbox = self.admit(meta, maker, plan, launcher, held).await?;
+        let sandbox = self
+            .admit(Parts {
+                meta,
+                maker,
+                plan,
+                launcher: Arc::clone(launcher),
+                held,
+                folder,
+                events: self.events.clone(),
+            })
+            .await?;
+        sandbox.recall_volumes();
         self.events.tell(&sandbox.meta, 0, What::Adopted, "");
         let known =
             |number: &u32| running.contains(number) || ends.iter().any(|end| end.task == *number);
@@ -287,6 +291,37 @@ impl Registry {
             }
         }
     }
+}
+
+/// Makes empty directories for volumes that may come later: the root is read-only then.
+fn make_places(plan: &mut Plan, places: &[String]) {
+    let steps = &mut plan.sandbox.rootfs;
+    let mut made: BTreeSet<String> = BTreeSet::new();
+    for step in steps.iter() {
+        if let RootfsStep::Directory { path, .. } | RootfsStep::Bind { target: path, .. } = step {
+            made.insert(path.clone());
+        }
+    }
+    let mut new = Vec::new();
+    for place in places {
+        let above = Path::new(place)
+            .ancestors()
+            .map(|path| path.display().to_string());
+        let missing = above.filter(|path| path != "/" && made.insert(path.clone()));
+        let mut missing: Vec<String> = missing.collect();
+        missing.reverse();
+        new.extend(
+            missing
+                .into_iter()
+                .map(|path| RootfsStep::Directory { path, mode: 0o755 }),
+        );
+    }
+    let directory = |step: &RootfsStep| matches!(step, RootfsStep::Directory { .. });
+    let after = steps
+        .iter()
+        .position(|step| !directory(step))
+        .unwrap_or(steps.len());
+    steps.splice(after..after, new);
 }
 
 /// Why a sandbox must end now, if it must.

@@ -290,7 +290,13 @@ impl Service {
     ) -> Result<Streamed<v1::Event>, Fault> {
         let caller = self.caller(&request).await?;
         let asked = request.into_inner();
-        let (kept, live) = self.registry.events().follow(asked.after);
+        let followed = self.registry.events().follow(asked.after);
+        let (kept, live) = followed.ok_or_else(|| {
+            Fault::new(
+                Reason::OutputGone,
+                "after: events since then are kept no more; list the sandboxes and follow from 0",
+            )
+        })?;
         let service = self.clone();
         let mine = move |event: &Arc<events::Event>| {
             let fits = asked.sandbox.is_empty() || event.sandbox == asked.sandbox;

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -26,7 +26,6 @@ const PIECE: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Spool {
     file: File,
-    path: PathBuf,
     progress: watch::Sender<Progress>,
 }
 
@@ -91,7 +90,6 @@ impl Spool {
         let progress = Progress { end, closed: false };
         Ok(Self {
             file,
-            path: path.to_path_buf(),
             progress: watch::Sender::new(progress),
         })
     }
@@ -199,13 +197,6 @@ impl Spool {
         let mut buffer = vec![0; most.min(usize::try_from(there).unwrap_or(most))];
         self.file.read_exact_at(&mut buffer, offset)?;
         Ok(buffer)
-    }
-
-    /// Removes the file. Readers that have it open read on.
-    pub fn remove(&self) {
-        if std::fs::remove_file(&self.path).is_err() {
-            // Already gone with its sandbox's folder.
-        }
     }
 }
 

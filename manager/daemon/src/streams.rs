@@ -200,8 +200,6 @@ async fn obey(sandbox: &Sandbox, task: &Task, request: In) -> Result<(), Fault> 
                 };
                 match given {
                     Ok(_) => {}
-                    // It reads no more: that is its right.
-                    Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
                     Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
                         return Err(Fault::new(
                             Reason::BadRequest,

@@ -1,6 +1,8 @@
 //! A task, as its manager keeps it: streams, limits, end.
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -33,6 +35,8 @@ pub struct Task {
     input: tokio::sync::Mutex<Option<Input>>,
     /// Bytes of input that it was given.
     accepted: state::Sender<u64>,
+    /// Where that number is written down for a later manager.
+    counted: File,
     /// Its terminal.
     controller: Option<Arc<AsyncFd<OwnedFd>>>,
     interference: Mutex<Interference>,
@@ -134,6 +138,19 @@ impl Files {
         Ok((Arc::new(out), Arc::new(errors)))
     }
 
+    fn counter(&self) -> std::io::Result<File> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let mut options = File::options();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        options.open(self.path("in"))
+    }
+
+    /// Bytes of input that were given so far; none of a new task.
+    fn read_count(&self) -> u64 {
+        let bytes = std::fs::read(self.path("in")).unwrap_or_default();
+        bytes.try_into().map_or(0, u64::from_le_bytes)
+    }
+
     /// Writes the record down, whole or not at all.
     ///
     /// # Errors
@@ -195,7 +212,8 @@ impl Task {
             stdout,
             stderr,
             input: tokio::sync::Mutex::new(input),
-            accepted: state::Sender::new(0),
+            accepted: state::Sender::new(files.read_count()),
+            counted: files.counter()?,
             controller,
             interference: Mutex::new(Interference::default()),
             over: state::Sender::new(false),
@@ -260,7 +278,7 @@ impl Task {
     /// passed over; input after a gap is refused.
     ///
     /// # Errors
-    /// `InvalidInput` for a gap; `BrokenPipe` when it reads no more.
+    /// `InvalidInput` for a gap.
     pub async fn give(&self, offset: u64, bytes: &[u8]) -> std::io::Result<u64> {
         let input = self.input.lock().await;
         let so_far = *self.accepted.borrow();
@@ -268,17 +286,29 @@ impl Task {
             .checked_sub(offset)
             .and_then(|known| usize::try_from(known).ok())
             .ok_or(std::io::ErrorKind::InvalidInput)?;
-        let Some(input) = input.as_ref() else {
-            return Err(std::io::ErrorKind::BrokenPipe.into());
-        };
         let mut rest = bytes.get(known..).unwrap_or_default();
         while !rest.is_empty() {
-            let written = input.write(rest).await?;
+            let written = match input.as_ref() {
+                Some(input) => match input.write(rest).await {
+                    // It reads no more: that is its right, and costs the caller nothing.
+                    Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => rest.len(),
+                    written => written?,
+                },
+                None => rest.len(),
+            };
             rest = rest.get(written..).unwrap_or_default();
-            let written = u64::try_from(written).unwrap_or(0);
-            self.accepted.send_modify(|accepted| *accepted += written);
+            self.count(u64::try_from(written).unwrap_or(0))?;
         }
         Ok(*self.accepted.borrow())
+    }
+
+    /// Counts input that was given. A manager that dies between giving and counting
+    /// makes its successor ask for the last piece once more.
+    fn count(&self, bytes: u64) -> std::io::Result<()> {
+        let so_far = *self.accepted.borrow() + bytes;
+        self.counted.write_all_at(&so_far.to_le_bytes(), 0)?;
+        self.accepted.send_replace(so_far);
+        Ok(())
     }
 
     /// Its input ends here; `true`: it had not before. A terminal's does not end so:

@@ -82,9 +82,7 @@ async fn send(
             if to.send(Ok(chunk)).await.is_err() {
                 return Ok(());
             }
-        } else if seen.closed && at >= seen.end {
-            return Ok(());
-        } else if progress.changed().await.is_err() {
+        } else if (seen.closed && at >= seen.end) || progress.changed().await.is_err() {
             return Ok(());
         }
     }

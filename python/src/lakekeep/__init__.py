@@ -10,9 +10,10 @@
 """
 
 from . import aio, errors
+from ._core.run import RunOptions
 from ._core.sandboxes import CreateOptions
 from ._core.target import ConnectOptions
-from ._core.tasks import ExecOptions, RunOptions
+from ._core.tasks import ExecOptions
 from .client import Client, Files, Sandbox, Stdin, Task, connect
 from .errors import LakekeepError, TaskFailed, TaskTimeout
 from .models import (

@@ -11,6 +11,7 @@ from typing_extensions import Unpack
 from ._async import Driver, awaiting, awaiting_as, iterating, iterating_as
 from ._core import accounts as account_ops
 from ._core import files as file_ops
+from ._core import run as runs
 from ._core import sandboxes as ops
 from ._core import tasks
 from ._core.calls import Api
@@ -89,7 +90,7 @@ class Sandbox(ops.SandboxBase):
         argv: Sequence[tasks.Argument],
         *,
         text: Literal[False] = False,
-        **options: Unpack[tasks.RunOptions],
+        **options: Unpack[runs.RunOptions],
     ) -> CompletedTask[bytes]: ...
 
     @overload
@@ -98,7 +99,7 @@ class Sandbox(ops.SandboxBase):
         argv: Sequence[tasks.Argument],
         *,
         text: Literal[True],
-        **options: Unpack[tasks.RunOptions],
+        **options: Unpack[runs.RunOptions],
     ) -> CompletedTask[str]: ...
 
     async def run(
@@ -106,7 +107,7 @@ class Sandbox(ops.SandboxBase):
         argv: Sequence[tasks.Argument],
         *,
         text: bool = False,
-        **options: Unpack[tasks.RunOptions],
+        **options: Unpack[runs.RunOptions],
     ) -> Union[CompletedTask[bytes], CompletedTask[str]]:
         """Runs a command to its end, like `subprocess.run`.
 
@@ -123,10 +124,10 @@ class Sandbox(ops.SandboxBase):
         """
         if text:
             done: CompletedTask[str] = await self._driver.run(
-                tasks.run_text(self, self.id, argv, options)
+                runs.run_text(self, self.id, argv, options)
             )
             return done
-        raw: CompletedTask[bytes] = await self._driver.run(tasks.run(self, self.id, argv, options))
+        raw: CompletedTask[bytes] = await self._driver.run(runs.run(self, self.id, argv, options))
         return raw
 
     exec = awaiting_as(ops.exec_task, _task)

@@ -288,7 +288,7 @@ class AuditEvent:
     Attributes:
         seq: Its number in the log.
         who: The user as authenticated.
-        action: Such as `sandbox.create`.
+        action: Such as `create_sandbox`.
         outcome: `allowed`, `denied` or `error`.
         record: All of it, as in the log.
     """

@@ -2,7 +2,13 @@
 
 Without one these tests are skipped; LAKEKEEP_TESTS_REQUIRE with `manager` or `all` in
 it makes that a failure. LAKEKEEP_TESTS_PROFILE names the profile to use; the caller's
-own when unset.
+own when unset. It shows the host's image (`admin.expose_host_image`), may have a dozen
+sandboxes, and declares one secret:
+
+    [[secret]]
+    name = "test_key"
+    as = "variable"
+    target = "TEST_KEY"
 """
 
 from __future__ import annotations

@@ -129,7 +129,10 @@ pub fn secrets(spec: &TaskSpec) -> Result<Option<OwnedFd>, Errno> {
         }
         give_away(&file, 0o400, spec)?;
     }
-    give_away(&root, 0o500, spec)?;
+    // The mount's own descriptor names a place and opens nothing.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::openat(&root, ".", flags, Mode::empty())?;
+    give_away(&directory, 0o500, spec)?;
     mount::restrict_one(&root, Restrict::READ_ONLY)?;
     Ok(Some(root))
 }

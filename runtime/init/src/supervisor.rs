@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use lakekeep_protocol::task::{Exited, MAX_ENDS};
 use lakekeep_protocol::{Channel, InitReply, InitRequest, ProtocolError};
 use lakekeep_sys::Errno;
+use lakekeep_sys::mount;
 use lakekeep_sys::process::{self, Reaped};
 use lakekeep_sys::signal::Signals;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -117,6 +119,11 @@ impl Supervisor {
                 self.answer_spawn(task, spawned)?;
             }
             InitRequest::Signal { task, signal } => self.signal(task, signal)?,
+            InitRequest::Place { target } => {
+                let placed = place(&target, descriptors);
+                let errno = placed.err().map_or(0, Errno::raw_os_error);
+                self.manager.send(&InitReply::Placed { errno }, &[])?;
+            }
             InitRequest::List { nonce } => self.list(nonce)?,
             InitRequest::Acknowledge { task } => self.ends.retain(|end| end.task != task),
         }
@@ -192,4 +199,12 @@ impl Supervisor {
         }
         Ok(())
     }
+}
+
+/// Mounts a tree in the init's own table, of which every later task has a copy.
+fn place(target: &str, trees: Vec<OwnedFd>) -> Result<(), Errno> {
+    let [tree]: [OwnedFd; 1] = trees.try_into().map_err(|_| Errno::INVAL)?;
+    let relative = target.strip_prefix('/').ok_or(Errno::INVAL)?;
+    let root = mount::host_place(Path::new("/"))?;
+    mount::attach(tree, mount::beneath(root, Path::new(relative))?)
 }

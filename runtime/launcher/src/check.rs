@@ -68,7 +68,8 @@ fn steps(steps: &[RootfsStep]) -> Result<(), Failed> {
     Ok(())
 }
 
-fn step(step: &RootfsStep) -> Result<(), Failed> {
+/// Checks the paths of one step.
+pub fn step(step: &RootfsStep) -> Result<(), Failed> {
     match step {
         RootfsStep::Directory { path, .. }
         | RootfsStep::Symlink { path, .. }

@@ -163,68 +163,20 @@ impl<'a> Assembly<'a> {
     /// A file or folder of the host, mounted by descriptor on a target that is
     /// opened beneath the root through no link.
     fn bind(&mut self, index: usize, step: &RootfsStep) -> Result<(), Failed> {
-        let RootfsStep::Bind {
-            source,
-            target,
-            read_only,
-            executable,
-            owner,
-            disk,
-        } = step
-        else {
+        let RootfsStep::Bind { target, .. } = step else {
             return Ok(());
         };
         let number = u16::try_from(index).unwrap_or(u16::MAX);
         let failed = |errno| Failed::errno(LaunchStep::Rootfs(number), errno);
-        let place = mount::host_place(Path::new(source)).map_err(failed)?;
-        let tree = mount::clone_tree(&place, Path::new("")).map_err(failed)?;
-        let mut what = Restrict::NO_SUID.with(Restrict::NO_DEVICES);
-        if *read_only {
-            what = what.with(Restrict::READ_ONLY);
-        }
-        if !*executable {
-            what = what.with(Restrict::NO_EXEC);
-        }
-        let map = owner
-            .map(|owner| self.owner_map(&place, owner, *disk))
-            .transpose();
-        let map = map.map_err(Failed::kernel(LaunchStep::Rootfs(number)))?;
-        match mount::restrict(&tree, what, map.as_ref().map(AsFd::as_fd)) {
-            // A file system that cannot be id-mapped: its files then belong to
-            // nobody inside, and the receipt says so.
-            Err(Errno::INVAL | Errno::PERM) if map.is_some() => {
-                mount::restrict(&tree, what, None).map_err(failed)?;
-                self.unmapped.push(number);
-            }
-            other => other.map_err(failed)?,
+        let Some((tree, mapped)) = tree(self.first_id, number, step)? else {
+            return Ok(());
+        };
+        if !mapped {
+            // The receipt says so.
+            self.unmapped.push(number);
         }
         let target = mount::beneath(&self.root, Path::new(target)).map_err(failed)?;
         mount::attach(&tree, &target).map_err(failed)
-    }
-
-    /// A user namespace that shows one owner's files, the source's own if no other is
-    /// named, as a user of the sandbox. Nobody else's files are mapped: they belong to
-    /// nobody inside.
-    fn owner_map(
-        &self,
-        source: &OwnedFd,
-        (user, group): (u32, u32),
-        disk: Option<(u32, u32)>,
-    ) -> Result<OwnedFd, Error> {
-        let (disk_user, disk_group) = match disk {
-            Some(ids) => ids,
-            None => {
-                let stat = rustix::fs::fstat(source)
-                    .map_err(|errno| Error::new("fstat", "mount source", errno))?;
-                (stat.st_uid, stat.st_gid)
-            }
-        };
-        let map = |inside, id: u32| IdRange {
-            inside,
-            outside: self.first_id + id,
-            count: 1,
-        };
-        userns::with_maps(&[map(disk_user, user)], &[map(disk_group, group)])
     }
 
     fn check_mount_points(&self) -> Result<(), Failed> {
@@ -238,6 +190,73 @@ impl<'a> Assembly<'a> {
         }
         Ok(())
     }
+}
+
+/// The tree of a [`RootfsStep::Bind`], restricted and mapped while it is mounted
+/// nowhere, and whether its owners could be mapped; `None` for any other step. Files of
+/// a file system that cannot be id-mapped belong to nobody inside.
+pub fn tree(
+    first_id: u32,
+    number: u16,
+    step: &RootfsStep,
+) -> Result<Option<(OwnedFd, bool)>, Failed> {
+    let RootfsStep::Bind {
+        source,
+        read_only,
+        executable,
+        owner,
+        disk,
+        ..
+    } = step
+    else {
+        return Ok(None);
+    };
+    let failed = |errno| Failed::errno(LaunchStep::Rootfs(number), errno);
+    let place = mount::host_place(Path::new(source)).map_err(failed)?;
+    let tree = mount::clone_tree(&place, Path::new("")).map_err(failed)?;
+    let mut what = Restrict::NO_SUID.with(Restrict::NO_DEVICES);
+    if *read_only {
+        what = what.with(Restrict::READ_ONLY);
+    }
+    if !*executable {
+        what = what.with(Restrict::NO_EXEC);
+    }
+    let map = owner.map(|owner| owner_map(first_id, &place, owner, *disk));
+    let map = map
+        .transpose()
+        .map_err(Failed::kernel(LaunchStep::Rootfs(number)))?;
+    match mount::restrict(&tree, what, map.as_ref().map(AsFd::as_fd)) {
+        Err(Errno::INVAL | Errno::PERM) if map.is_some() => {
+            mount::restrict(&tree, what, None).map_err(failed)?;
+            Ok(Some((tree, false)))
+        }
+        other => other.map(|()| Some((tree, true))).map_err(failed),
+    }
+}
+
+/// A user namespace that shows one owner's files, the source's own if no other is
+/// named, as a user of the sandbox. Nobody else's files are mapped: they belong to
+/// nobody inside.
+fn owner_map(
+    first_id: u32,
+    source: &OwnedFd,
+    (user, group): (u32, u32),
+    disk: Option<(u32, u32)>,
+) -> Result<OwnedFd, Error> {
+    let (disk_user, disk_group) = match disk {
+        Some(ids) => ids,
+        None => {
+            let stat = rustix::fs::fstat(source)
+                .map_err(|errno| Error::new("fstat", "mount source", errno))?;
+            (stat.st_uid, stat.st_gid)
+        }
+    };
+    let map = |inside, id: u32| IdRange {
+        inside,
+        outside: first_id + id,
+        count: 1,
+    };
+    userns::with_maps(&[map(disk_user, user)], &[map(disk_group, group)])
 }
 
 fn sealed() -> Restrict {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use lakekeep_plan::oci::Placement;
 use lakekeep_protocol::facts::GroupUsageFacts;
-use lakekeep_protocol::launch::{Created, IdSource, LaunchStep, SandboxSpec};
+use lakekeep_protocol::launch::{Created, IdSource, LaunchStep, RootfsStep, SandboxSpec};
 use lakekeep_sys::mount::{self, Restrict};
 use rustix::fs::Mode;
 use rustix::process::Pid;
@@ -177,6 +177,20 @@ impl Sandbox {
         self.group.freeze(frozen).map_err(failed)?;
         self.frozen = frozen;
         Ok(())
+    }
+
+    /// The tree of one more mount, its owners mapped for this sandbox.
+    pub fn volume(&self, step: &RootfsStep) -> Result<OwnedFd, Failed> {
+        let first_id = self.created.id_range.0;
+        match rootfs::tree(first_id, 0, step)? {
+            Some((tree, true)) => Ok(tree),
+            // Shown as nobody's it would be of no use, and nobody would know why.
+            Some((_, false)) => Err(Failed::refused(
+                LaunchStep::Rootfs(0),
+                "owners of this file system cannot be mapped",
+            )),
+            None => Err(Failed::refused(LaunchStep::Check, "not a mount")),
+        }
     }
 
     /// Before its end: on version 1 a frozen process does not die of SIGKILL.

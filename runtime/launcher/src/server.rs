@@ -160,6 +160,11 @@ impl Server {
             LauncherRequest::List { after } => Ok((self.list(&after), Vec::new())),
             LauncherRequest::Describe { id } => self.describe(&id),
             LauncherRequest::Retrieve { id, slot } => self.retrieve(&id, &slot),
+            LauncherRequest::Volume { id, step } => {
+                check::step(&step)?;
+                let tree = self.find(&id)?.volume(&step)?;
+                Ok((LauncherReply::Kept, vec![tree]))
+            }
             LauncherRequest::Usage { id } => {
                 let usage = self.find(&id)?.usage()?;
                 Ok((LauncherReply::Usage(usage), Vec::new()))

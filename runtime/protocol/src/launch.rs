@@ -47,6 +47,14 @@ pub enum LauncherRequest {
         /// As it was kept.
         slot: String,
     },
+    /// Make the tree of one mount for a running sandbox: a [`RootfsStep::Bind`]. The
+    /// manager hands it to the sandbox's init to place.
+    Volume {
+        /// The sandbox's identifier.
+        id: String,
+        /// What to show, and as whose.
+        step: RootfsStep,
+    },
     /// Tell what a sandbox uses.
     Usage {
         /// The sandbox's identifier.

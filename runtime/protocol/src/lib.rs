@@ -16,13 +16,15 @@
 //! | [`LauncherRequest::Retrieve`] | manager → launcher | – | `Kept` or `Failed` | – |
 //! | [`LauncherRequest::Usage`] | manager → launcher | – | `Usage` or `Failed` | – |
 //! | [`LauncherRequest::Freeze`] | manager → launcher | – | `Done` or `Failed` | – |
-//! | [`LauncherReply::Kept`] | launcher → manager | copies of those kept | – | – |
+//! | [`LauncherRequest::Volume`] | manager → launcher | – | `Kept` or `Failed` | – |
+//! | [`LauncherReply::Kept`] | launcher → manager | copies of those kept; the tree | – | – |
 //! | [`LauncherReply::Created`] | launcher → manager | a pidfd of the init | – | – |
 //! | [`LauncherReply::Failed`] | launcher → manager | – | – | the request, all its effects undone |
 //! | [`InitRequest::Spawn`] | manager → init | stdin, stdout, stderr (none with a terminal) | `Spawned` or `SpawnFailed` | – |
 //! | [`InitRequest::Signal`] | manager → init | – | nothing | – |
 //! | [`InitRequest::List`] | manager → init | – | `Tasks` | – |
 //! | [`InitRequest::Acknowledge`] | manager → init | – | nothing | – |
+//! | [`InitRequest::Place`] | manager → init | the tree | `Placed` | – |
 //! | [`InitReply::Started`] | init → manager | – | – | – |
 //! | [`InitReply::Spawned`] | init → manager | the terminal's controller, if asked for | – | – |
 //! | [`InitReply::Exited`] | init → manager | – | – | the task |

@@ -27,6 +27,11 @@ pub enum InitRequest {
         /// Comes back in the answer.
         nonce: u64,
     },
+    /// Mount a tree, for tasks that start from now on. One descriptor: the tree.
+    Place {
+        /// Absolute, inside: an empty directory of the root.
+        target: String,
+    },
     /// The end of a task is known: it need not be told again.
     Acknowledge {
         /// Which task.
@@ -56,6 +61,11 @@ pub enum InitReply {
     },
     /// The task has ended, with all its processes.
     Exited(Exited),
+    /// A tree was mounted, or not.
+    Placed {
+        /// 0, or why not.
+        errno: i32,
+    },
     /// The tasks that run, and the ends of those that were not acknowledged.
     Tasks {
         /// Of the question.

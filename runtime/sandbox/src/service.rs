@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use lakekeep_plan::Plan;
 use lakekeep_protocol::facts::{GroupUsageFacts, TaskFacts};
-use lakekeep_protocol::launch::{Created, HeldSandbox};
+use lakekeep_protocol::launch::{Created, HeldSandbox, RootfsStep};
 use lakekeep_protocol::task::{Exited, TaskFailure};
 use lakekeep_protocol::{Channel, InitReply, InitRequest, LauncherReply, LauncherRequest};
 use lakekeep_sys::readback::NamespaceIds;
@@ -214,6 +214,18 @@ impl Service {
         let (id, slot) = (id.to_owned(), slot.to_owned());
         match self.answer(&LauncherRequest::Retrieve { id, slot }, &[])? {
             (LauncherReply::Kept, descriptors) => Ok(descriptors),
+            _ => Err(out_of_turn()),
+        }
+    }
+
+    /// The tree of one more mount for a running sandbox, for its init to place.
+    ///
+    /// # Errors
+    /// Of the launcher: a source that is not there, owners that cannot be mapped.
+    pub fn volume(&self, id: &str, step: RootfsStep) -> Result<OwnedFd, SandboxError> {
+        let id = id.to_owned();
+        match self.answer(&LauncherRequest::Volume { id, step }, &[])? {
+            (LauncherReply::Kept, mut trees) => trees.pop().ok_or_else(out_of_turn),
             _ => Err(out_of_turn()),
         }
     }

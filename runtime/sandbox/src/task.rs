@@ -83,7 +83,7 @@ pub struct Outcome {
     /// where no cgroup counted.
     pub memory_peak: u64,
     /// Refused system calls by number and count, if they were asked for.
-    #[serde(skip)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<(i32, u32)>,
 }
 

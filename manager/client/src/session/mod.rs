@@ -8,6 +8,7 @@ mod state;
 mod tests;
 
 use lakekeep_api::CHUNK;
+use lakekeep_api::v1::AttachStart;
 use lakekeep_api::v1::exec_request::Request as Out;
 use tokio::sync::mpsc;
 
@@ -29,7 +30,6 @@ pub struct Ending {
 
 /// What comes from a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Event {
     /// Standard output; with a terminal, all output.
     Stdout(Vec<u8>),
@@ -158,10 +158,10 @@ fn closed() -> ClientError {
 pub(crate) async fn start(client: Client, command: Command) -> Result<Session, ClientError> {
     let reconnect_for = command.reconnect_for;
     let start = command.into_start();
-    let mut state = State {
+    let mut state = State::of(&AttachStart {
         sandbox: start.sandbox.clone(),
-        ..State::default()
-    };
+        ..AttachStart::default()
+    });
     let wire = Wire::open(&client, request(Out::Start(start)), &mut state).await?;
     Ok(follow(Driver::new(client, state, reconnect_for), wire))
 }

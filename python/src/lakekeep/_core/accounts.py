@@ -225,7 +225,7 @@ class AuditFilter(TypedDict, total=False):
         since: Not before; an aware `datetime`.
         until: Not after; an aware `datetime`.
         who: The user as authenticated.
-        action: Such as `sandbox.create`.
+        action: Such as `create_sandbox`.
         profile: The profile's name.
         sandbox: The sandbox's identifier.
         outcome: `allowed`, `denied` or `error`.

@@ -1,4 +1,4 @@
-"""Running commands: what `exec`, `attach` and `run` do."""
+"""Running commands: what `exec` and `attach` do, and what one does with a task."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal as signals
 from collections.abc import Mapping, Sequence
-from typing import IO, Any, Callable, Optional, Union
+from typing import Any, Optional, Union
 
 from typing_extensions import TypedDict
 
@@ -16,16 +16,13 @@ from lakekeep.errors import (
     DeadlineExceeded,
     Ended,
     LakekeepError,
-    OutputTooLarge,
-    TaskTimeout,
 )
 from lakekeep.models import Position
-from lakekeep.outcome import CompletedTask, TaskResult
+from lakekeep.outcome import TaskResult
 from lakekeep.v1 import sandboxes_pb2 as pb
 
 from .calls import Api, Time, call, duration, seconds
 from .effects import (
-    Blocking,
     Call,
     Cancel,
     Emit,
@@ -33,8 +30,6 @@ from .effects import (
     NewMonitor,
     Open,
     Operation,
-    Pull,
-    Source,
     Spawn,
     Stream,
     Wait,
@@ -42,14 +37,10 @@ from .effects import (
     receive,
 )
 from .methods import SIGNAL
-from .session import STDERR, STDOUT, Session
-from .sources import AsyncInput, source_of
+from .session import Session
 
 Argument = Union[str, bytes, "os.PathLike[str]"]
-Sink = Union[IO[bytes], Callable[[bytes], object]]
 
-# What `run` captures of both streams together, bytes.
-CAPTURE_LIMIT = 64 << 20
 # How long the end of a task that nobody wants any more may take, seconds.
 _KILL_TIMEOUT = 5.0
 
@@ -80,43 +71,6 @@ class ExecOptions(TypedDict, total=False):
     stdin: bool
     detach: bool
     linger: Time
-    explain_syscalls: bool
-    query_id: str
-
-
-class RunOptions(TypedDict, total=False):
-    """What `run` takes beside the command.
-
-    Attributes:
-        input: What the command reads: text (sent as UTF-8), bytes, a `Path`, a file
-            in binary mode, an iterable of bytes (with the async client also an
-            asynchronous one). Nothing when not given.
-        capture: Keep the output for the result, True; else it is dropped.
-        capture_limit: The most that is kept, bytes, 64 MiB; beyond it the task is
-            killed and `OutputTooLarge` raised.
-        stdout: A binary file, or a function, that gets the output instead.
-        stderr: The same for errors.
-        timeout: Seconds after which the task is killed and `TaskTimeout` raised.
-        check: Raise `TaskFailed` unless it exits with 0.
-        env: Variables, over the policy's.
-        secrets: Names of secrets to give to this task.
-        workdir: The working directory, absolute.
-        tty: As of `exec`.
-        explain_syscalls: Say which system calls were refused.
-        query_id: A name for it in the audit log.
-    """
-
-    input: Optional[AsyncInput]
-    capture: bool
-    capture_limit: int
-    stdout: Optional[Sink]
-    stderr: Optional[Sink]
-    timeout: Optional[Time]
-    check: bool
-    env: Mapping[str, str]
-    secrets: Sequence[str]
-    workdir: str
-    tty: Union[bool, tuple[int, int]]
     explain_syscalls: bool
     query_id: str
 
@@ -231,7 +185,7 @@ def _follow(session: Session, api: Api) -> Operation[Following]:
         # Interrupted: a task that is just being started has no number to kill it by yet.
         if session.start is not None and not session.start.detach:
             yield Wait(monitor, lambda: session.begun or session.finished, _KILL_TIMEOUT)
-            yield from _end_quietly(following, api)
+            yield from end_quietly(following, api)
         yield from close(following)
         raise
     if session.error is not None and not session.begun:
@@ -378,10 +332,10 @@ def write(stdin: StdinBase, data: Union[bytes, bytearray, memoryview]) -> Operat
         Ended: The task has ended.
         BadRequest: The input was closed, or is only followed.
     """
-    yield from _write(stdin._following, data)
+    yield from give_bytes(stdin._following, data)
 
 
-def _write(following: Following, data: Union[bytes, bytearray, memoryview]) -> Operation[None]:
+def give_bytes(following: Following, data: Union[bytes, bytearray, memoryview]) -> Operation[None]:
     session, monitor = following.session, following.monitor
     left = memoryview(data).cast("B")
     while True:
@@ -541,11 +495,11 @@ def leave_task(task: TaskBase) -> Operation[None]:
     session = task._following.session
     detached = session.start is None or session.start.detach
     if session.result is None and not detached:
-        yield from _end_quietly(task._following, task)
+        yield from end_quietly(task._following, task)
     yield from close(task._following)
 
 
-def _end_quietly(following: Following, api: Api) -> Operation[None]:
+def end_quietly(following: Following, api: Api) -> Operation[None]:
     """Kills what nobody waits for."""
     session = following.session
     if session.begun:
@@ -556,137 +510,3 @@ def _end_quietly(following: Following, api: Api) -> Operation[None]:
         with contextlib.suppress(LakekeepError):
             yield Call(SIGNAL, request, _KILL_TIMEOUT)
     yield from close(following)
-
-
-# From start to end.
-
-
-class _Capture:
-    """Output on its way to the caller."""
-
-    def __init__(self, options: RunOptions) -> None:
-        self.kept = {STDOUT: bytearray(), STDERR: bytearray()}
-        self._keep = options.get("capture", True)
-        self._limit = options.get("capture_limit", CAPTURE_LIMIT)
-        self._sinks = {STDOUT: options.get("stdout"), STDERR: options.get("stderr")}
-
-    def take(self, stream: str, data: bytes) -> Operation[None]:
-        sink = self._sinks[stream]
-        if sink is not None:
-            put = sink if callable(sink) else sink.write
-            yield Blocking(lambda: put(data))
-        elif self._keep:
-            if sum(map(len, self.kept.values())) + len(data) > self._limit:
-                raise OutputTooLarge(
-                    f"the task printed more than {self._limit} bytes",
-                    remedy="raise capture_limit=, or give a file as stdout=",
-                )
-            self.kept[stream] += data
-
-
-def run(
-    api: Api, sandbox: str, argv: Sequence[Argument], options: RunOptions
-) -> Operation[CompletedTask[bytes]]:
-    """Runs a command to its end."""
-    unknown = sorted(set(options) - set(RunOptions.__annotations__))
-    if unknown:
-        raise TypeError(f"run: unknown option {unknown[0]!r}")
-    data = options.get("input")
-    source = None if data is None else source_of(data)
-    args, following = yield from begin(api, sandbox, argv, _exec_options(options))
-    capture = _Capture(options)
-    try:
-        if source is not None:
-            yield Spawn(_feed(following, source))
-        yield from _collect(following, capture, options.get("timeout"))
-    except BaseException:
-        yield from _end_quietly(following, api)
-        raise
-    session = following.session
-    if session.result is None:
-        raise ClientClosed(f"task {session.task} is not followed any more")
-    completed = CompletedTask(
-        args=args,
-        stdout=bytes(capture.kept[STDOUT]),
-        stderr=bytes(capture.kept[STDERR]),
-        sandbox=session.sandbox,
-        task=session.task,
-        result=session.result,
-    )
-    if options.get("check", False):
-        completed.check()
-    return completed
-
-
-def run_text(
-    api: Api, sandbox: str, argv: Sequence[Argument], options: RunOptions
-) -> Operation[CompletedTask[str]]:
-    """Runs a command to its end; its output is text. What is no UTF-8 becomes U+FFFD."""
-    unchecked: RunOptions = {**options, "check": False}
-    done = yield from run(api, sandbox, argv, unchecked)
-    completed = CompletedTask(
-        args=done.args,
-        stdout=done.stdout.decode("utf-8", "replace"),
-        stderr=done.stderr.decode("utf-8", "replace"),
-        sandbox=done.sandbox,
-        task=done.task,
-        result=done.result,
-    )
-    if options.get("check", False):
-        completed.check()
-    return completed
-
-
-def _exec_options(options: RunOptions) -> ExecOptions:
-    found: ExecOptions = {"stdin": options.get("input") is not None}
-    for name in ("env", "secrets", "workdir", "tty", "explain_syscalls", "query_id"):
-        if name in options:
-            found[name] = options[name]
-    return found
-
-
-def _collect(following: Following, capture: _Capture, timeout: Optional[Time]) -> Operation[None]:
-    session, monitor = following.session, following.monitor
-    began = yield from now()
-    while True:
-        left = None
-        if timeout is not None:
-            left = max(0.0, seconds(timeout, "timeout") - ((yield from now()) - began))
-        in_time = yield Wait(monitor, lambda: session.readable, left)
-        if not in_time:
-            text = f"task {session.task} ran longer than {seconds(timeout or 0, 'timeout'):g} s"
-            kept = {stream: bytes(data) for stream, data in capture.kept.items()}
-            raise TaskTimeout(text, stdout=kept[STDOUT], stderr=kept[STDERR])
-        with monitor:
-            item = session.take()
-            over = session.finished
-        if item is not None:
-            yield from capture.take(*item)
-        elif over:
-            break
-    if following.feed_error is not None:
-        raise following.feed_error
-    if session.error is not None:
-        raise session.error
-
-
-def _feed(following: Following, source: Source) -> Operation[None]:
-    session, monitor = following.session, following.monitor
-    try:
-        while not session.finished:
-            piece = yield Pull(source)
-            if piece is None:
-                break
-            yield from _write(following, piece)
-        with monitor:
-            session.input.end = True
-    except LakekeepError:
-        # The task did not read everything, which is its affair; or its session's
-        # error is told anyway.
-        return
-    except BaseException as error:
-        with monitor:
-            following.feed_error = error
-            session.closed = True
-        if not isinstance(error, Exception):
-            raise

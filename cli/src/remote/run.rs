@@ -1,0 +1,130 @@
+//! `lakekeep run` through a manager: the same flags, streams, receipt and exit code.
+
+use std::os::unix::ffi::OsStringExt;
+use std::process::ExitCode;
+
+use lakekeep_client::{Cause, Client, ClientError, Command, Create, Ending, Reason, v1};
+
+use super::carry::{End, Manner, Signals};
+use super::error::RemoteError;
+use super::{Answer, ask, tasks};
+use crate::args::RunArgs;
+use crate::args::remote::Via;
+use crate::report::{self, Messages};
+use crate::request;
+use crate::run::{RunError, exit_code, input, receipt_error};
+use crate::terminal;
+
+/// Runs a command in a sandbox that the manager makes for it.
+pub fn run(arguments: &RunArgs) -> ExitCode {
+    let via = Via {
+        json: arguments.json,
+        on_behalf_of: arguments.on_behalf_of.clone(),
+    };
+    ask(&via, |client| through(client, arguments))
+}
+
+async fn through(client: Client, arguments: &RunArgs) -> Answer {
+    let window = match arguments.sandbox.tty {
+        true => Some(terminal::size().ok_or(RunError::NoTerminal)?),
+        false => None,
+    };
+    let (policy, variables) = request::for_manager(&arguments.sandbox.policy)?;
+    // Before anything is made: a missing file must not cost a sandbox.
+    let input = input(&arguments.stdin)?;
+    if let Some(path) = &arguments.receipt {
+        report::check_receipt_place(path).map_err(|error| receipt_error(path, error))?;
+    }
+    let signals = Signals::listen()?;
+    let sandbox = client.create(create(arguments, policy)?).await?;
+    let mut command = command(arguments, &sandbox.id);
+    for (name, value) in variables {
+        command = command.variable(name, value);
+    }
+    if let Some((rows, columns)) = window {
+        command = command.terminal(rows, columns, std::env::var("TERM").unwrap_or_default());
+    }
+    if input.is_none() {
+        command = command.no_stdin();
+    }
+    let manner = Manner {
+        input,
+        terminal: arguments.sandbox.tty,
+        can_leave: false,
+    };
+    let end = attend(&client, command, manner, signals).await;
+    let messages = Messages {
+        json: arguments.json,
+    };
+    // Whatever came of it, nothing stays.
+    if let Err(error) = client.kill(&sandbox.id).await
+        && !is_over(&error)
+    {
+        let id = &sandbox.id;
+        messages.say("warning", &format!("sandbox {id} was not ended: {error}"));
+    }
+    report(arguments, messages, &end?)
+}
+
+fn report(arguments: &RunArgs, messages: Messages, ending: &Ending) -> Answer {
+    let ended = tasks::outcome(ending)?;
+    if let Some(path) = &arguments.receipt {
+        report::write_receipt(path, &ended).map_err(|error| receipt_error(path, error))?;
+    }
+    messages.outcome(&ended);
+    Ok(exit_code(ending.exit_code))
+}
+
+/// Runs the command to its end.
+async fn attend(
+    client: &Client,
+    command: Command,
+    manner: Manner,
+    signals: Signals,
+) -> Result<Ending, RemoteError> {
+    let session = client.exec(command).await?;
+    match tasks::carried(session, manner, signals).await? {
+        End::Ended(ending) => Ok(ending),
+        // It cannot be left, so its streams ended early.
+        End::Left => Err(RemoteError::NoEnd),
+    }
+}
+
+/// There is nothing to end any more.
+fn is_over(error: &ClientError) -> bool {
+    matches!(
+        error.cause(),
+        Cause::Manager(Reason::Ended | Reason::NotFound)
+    )
+}
+
+fn create(arguments: &RunArgs, policy: String) -> Result<Create, RemoteError> {
+    let mut create = Create::new().kind(v1::Kind::Batch).policy(policy);
+    if let Some(name) = &arguments.profile {
+        create = create.profile(name);
+    }
+    for volume in &arguments.volumes {
+        create = create.volume(volume);
+    }
+    if let Some(path) = &arguments.sandbox.policy.interpreter {
+        let text = path.to_str();
+        let text = text.ok_or_else(|| RemoteError::NotText(path.clone().into_os_string()))?;
+        create = create.interpreter(text);
+    }
+    Ok(create)
+}
+
+fn command(arguments: &RunArgs, sandbox: &str) -> Command {
+    let words = arguments.sandbox.command.iter().cloned();
+    let mut command = Command::new(sandbox, words.map(OsStringExt::into_vec));
+    for secret in &arguments.secrets {
+        command = command.secret(secret);
+    }
+    if let Some(folder) = &arguments.sandbox.policy.workdir {
+        command = command.working_directory(folder);
+    }
+    if arguments.sandbox.explain_syscalls {
+        command = command.explain_syscalls();
+    }
+    command
+}

@@ -1,0 +1,384 @@
+//! A live sandbox: its init's voice, its tasks, its end.
+
+mod start;
+mod voice;
+mod volumes;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use lakekeep_api::Reason;
+use lakekeep_plan::Plan;
+use lakekeep_protocol::InitRequest;
+use lakekeep_protocol::facts::{GroupUsageFacts, TaskFacts};
+use lakekeep_protocol::launch::Created;
+use lakekeep_protocol::task::TaskFailure;
+use lakekeep_sandbox::service::{self, Held, INIT_SLOT, Init};
+use lakekeep_sandbox::{Outcome, Verdict};
+use tokio::io::Interest;
+use tokio::sync::{oneshot, watch};
+
+use crate::events::{Events, What};
+use crate::fault::Fault;
+use crate::launchers::Launcher;
+use crate::maker::Maker;
+use crate::meta::Meta;
+use crate::task::{Ended, Task};
+
+pub use volumes::Volume;
+
+const SIGKILL: i32 = 9;
+
+/// A sandbox of this manager.
+#[derive(Debug)]
+pub struct Sandbox {
+    /// Whose it is, and what it is for.
+    pub meta: Meta,
+    /// Makes the plans of its tasks.
+    pub maker: Maker,
+    /// The plan that it was made by.
+    plan: Plan,
+    launcher: Arc<Launcher>,
+    created: Created,
+    init: Init,
+    pidfd: OwnedFd,
+    /// Records and spools.
+    folder: PathBuf,
+    tasks: Mutex<BTreeMap<u32, Arc<Task>>>,
+    next: AtomicU32,
+    /// Tasks that the init was asked for and has not answered.
+    asked: Mutex<HashMap<u32, oneshot::Sender<Started>>>,
+    /// Volumes that the init was asked to place, in that order.
+    placing: Mutex<VecDeque<oneshot::Sender<i32>>>,
+    phase: watch::Sender<Phase>,
+    /// The last task that was noted.
+    noted: watch::Sender<u32>,
+    used: Mutex<SystemTime>,
+    /// What its cgroups had counted when the last task was judged.
+    judged: Mutex<GroupUsageFacts>,
+    events: Events,
+}
+
+/// What a sandbox is doing.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Phase {
+    /// Taking tasks.
+    Running,
+    /// Standing still.
+    Frozen,
+    /// Gone, and why.
+    Ended(Box<Verdict>, SystemTime),
+}
+
+/// What an init answers to a request for a task.
+#[derive(Debug)]
+enum Started {
+    Running(Box<TaskFacts>, Option<OwnedFd>),
+    Failed(TaskFailure),
+}
+
+/// How a task shall go on without its caller.
+#[derive(Debug, Clone)]
+pub struct Manner {
+    /// Whatever becomes of its caller.
+    pub detached: bool,
+    /// How long it waits for its caller to come back.
+    pub linger: Duration,
+    /// The engine's name for its query.
+    pub query: String,
+    /// It has no input.
+    pub no_input: bool,
+}
+
+/// What of a sandbox a manager holds when it has made it, or taken it over.
+#[derive(Debug)]
+pub struct Parts {
+    pub meta: Meta,
+    pub maker: Maker,
+    pub plan: Plan,
+    pub launcher: Arc<Launcher>,
+    pub held: Held,
+    pub folder: PathBuf,
+    pub events: Events,
+}
+
+impl Sandbox {
+    /// Takes a sandbox into service.
+    ///
+    /// # Errors
+    /// When its socket cannot be waited for.
+    pub fn start(parts: Parts) -> Result<Arc<Self>, Fault> {
+        let Held {
+            created,
+            init,
+            pidfd,
+        } = parts.held;
+        let voice = rustix::io::fcntl_dupfd_cloexec(init.as_fd(), 3)
+            .map_err(std::io::Error::from)
+            .and_then(|fd| crate::ready::watch(fd, Interest::READABLE))
+            .map_err(|error| Fault::internal("listen to an init", &error))?;
+        let sandbox = Arc::new(Self {
+            used: Mutex::new(parts.meta.created),
+            meta: parts.meta,
+            maker: parts.maker,
+            plan: parts.plan,
+            launcher: parts.launcher,
+            created,
+            init,
+            pidfd,
+            folder: parts.folder,
+            tasks: Mutex::new(BTreeMap::new()),
+            next: AtomicU32::new(1),
+            asked: Mutex::new(HashMap::new()),
+            placing: Mutex::new(VecDeque::new()),
+            phase: watch::Sender::new(Phase::Running),
+            noted: watch::Sender::new(0),
+            judged: Mutex::new(GroupUsageFacts::default()),
+            events: parts.events,
+        });
+        tokio::spawn(Arc::clone(&sandbox).listen(voice));
+        Ok(sandbox)
+    }
+
+    /// Its identifier.
+    pub fn id(&self) -> &str {
+        &self.meta.id
+    }
+
+    /// What it is doing.
+    pub fn phase(&self) -> Phase {
+        self.phase.borrow().clone()
+    }
+
+    /// Follows what it is doing.
+    pub fn follow(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Where its records and spools are.
+    pub fn folder(&self) -> &PathBuf {
+        &self.folder
+    }
+
+    /// Its init's process id; `None` once it ended.
+    pub fn pid(&self) -> Option<u32> {
+        lakekeep_sys::process::pid_of(self.pidfd.as_fd())
+            .ok()
+            .flatten()
+    }
+
+    /// When its last task started or ended.
+    pub fn last_used(&self) -> SystemTime {
+        *lock(&self.used)
+    }
+
+    /// Its tasks, in order.
+    pub fn tasks(&self) -> Vec<Arc<Task>> {
+        lock(&self.tasks).values().cloned().collect()
+    }
+
+    /// Whether a task runs.
+    pub fn is_busy(&self) -> bool {
+        let tasks = lock(&self.tasks);
+        tasks.values().any(|task| task.ended().is_none()) || !lock(&self.asked).is_empty()
+    }
+
+    /// A task by number; 0: the last.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn task(&self, number: u32) -> Result<Arc<Task>, Fault> {
+        let tasks = lock(&self.tasks);
+        let found = match number {
+            0 => tasks.values().next_back(),
+            number => tasks.get(&number),
+        };
+        found.cloned().ok_or_else(|| {
+            let id = &self.meta.id;
+            Fault::new(
+                Reason::NotFound,
+                format!("sandbox {id} has no task {number}; `lakekeep inspect {id}` lists them"),
+            )
+        })
+    }
+
+    /// Sends a signal to a task's command; 9 ends the whole task.
+    ///
+    /// # Errors
+    /// When the init is gone.
+    pub fn signal(&self, task: u32, signal: i32) -> Result<(), Fault> {
+        let sent = self.init.send(&InitRequest::Signal { task, signal }, &[]);
+        sent.map_err(|error| Fault::internal("signal a task", &error))
+    }
+
+    /// What it uses now.
+    ///
+    /// # Errors
+    /// Of the launcher.
+    pub async fn usage(&self) -> Result<GroupUsageFacts, Fault> {
+        let id = self.meta.id.clone();
+        Ok(self.launcher.ask(move |service| service.usage(&id)).await?)
+    }
+
+    /// The limits that it was made with.
+    pub fn created(&self) -> &Created {
+        &self.created
+    }
+
+    /// What was enforced for it, without a task.
+    ///
+    /// # Errors
+    /// When this process's own namespaces cannot be read.
+    pub fn receipt(&self) -> Result<lakekeep_sandbox::Receipt, Fault> {
+        Ok(service::receipt_of(&self.plan, &self.created, None)?)
+    }
+
+    /// Stops all its processes where they are, or lets them go on.
+    ///
+    /// # Errors
+    /// `Ended`; of the launcher.
+    pub async fn freeze(&self, frozen: bool) -> Result<(), Fault> {
+        if let Phase::Ended(verdict, _) = self.phase() {
+            return Err(self.has_ended(&verdict));
+        }
+        let id = self.meta.id.clone();
+        let done = self
+            .launcher
+            .ask(move |service| service.freeze(&id, frozen));
+        done.await?;
+        let (phase, what) = match frozen {
+            true => (Phase::Frozen, What::Frozen),
+            false => (Phase::Running, What::Thawed),
+        };
+        self.phase.send_if_modified(|now| {
+            let lives = !matches!(now, Phase::Ended(..));
+            if lives {
+                *now = phase;
+            }
+            lives
+        });
+        self.events.tell(&self.meta, 0, what, "");
+        Ok(())
+    }
+
+    /// Ends it with everything in it, and returns when nothing is left.
+    ///
+    /// # Errors
+    /// When something of it cannot be removed.
+    pub async fn kill(&self, verdict: Verdict) -> Result<(), Fault> {
+        if !self.ends(verdict) {
+            return Ok(());
+        }
+        let id = self.meta.id.clone();
+        self.launcher
+            .ask(move |service| service.destroy(&id))
+            .await?;
+        Ok(())
+    }
+
+    /// Notes its end, once: the first reason stands.
+    fn ends(&self, verdict: Verdict) -> bool {
+        let explanation = verdict.explanation.clone();
+        let first = self.phase.send_if_modified(|phase| {
+            if matches!(phase, Phase::Ended(..)) {
+                return false;
+            }
+            *phase = Phase::Ended(Box::new(verdict.clone()), SystemTime::now());
+            true
+        });
+        if first {
+            for task in self.tasks() {
+                self.lost(&task, &verdict);
+            }
+            lock(&self.asked).clear();
+            lock(&self.placing).clear();
+            self.events.tell(&self.meta, 0, What::Ended, &explanation);
+        }
+        first
+    }
+
+    fn lost(&self, task: &Task, verdict: &Verdict) {
+        if task.ended().is_some() {
+            return;
+        }
+        let text = serde_json::json!({ "sandbox": self.meta.id, "verdict": verdict });
+        task.end(Ended {
+            exit_code: verdict.exit_code,
+            outcome: text.to_string(),
+            verdict: text["verdict"].to_string(),
+            receipt: String::new(),
+            at: SystemTime::now(),
+        });
+    }
+
+    fn check_running(&self) -> Result<(), Fault> {
+        match self.phase() {
+            Phase::Running => Ok(()),
+            Phase::Frozen => Err(Fault::new(
+                Reason::Frozen,
+                format!(
+                    "sandbox {0} is frozen; thaw it first: lakekeep thaw {0}",
+                    self.meta.id
+                ),
+            )),
+            Phase::Ended(verdict, _) => Err(self.has_ended(&verdict)),
+        }
+    }
+
+    fn has_ended(&self, verdict: &Verdict) -> Fault {
+        let (id, why) = (&self.meta.id, &verdict.explanation);
+        Fault::new(
+            Reason::Ended,
+            format!("sandbox {id} has ended ({why}); make another"),
+        )
+    }
+
+    /// Leaves the init's socket with the launcher: from here on the sandbox outlives
+    /// this manager, if it is one that does.
+    ///
+    /// # Errors
+    /// Of the launcher.
+    pub async fn keep_init(&self) -> Result<(), Fault> {
+        if !self.meta.survives() {
+            return Ok(());
+        }
+        let copied = rustix::io::fcntl_dupfd_cloexec(self.init.as_fd(), 3);
+        let copy = copied.map_err(|errno| Fault::internal("dup", &errno))?;
+        let id = self.meta.id.clone();
+        let done = self
+            .launcher
+            .ask(move |service| service.keep(&id, INIT_SLOT, &[copy.as_fd()]));
+        Ok(done.await?)
+    }
+
+    async fn forget(&self, slot: String) {
+        if !self.meta.survives() {
+            return;
+        }
+        let id = self.meta.id.clone();
+        let done = self.launcher.ask(move |service| service.forget(&id, &slot));
+        if done.await.is_err() {
+            // The sandbox is gone, and what was kept for it.
+        }
+    }
+}
+
+fn ended(outcome: &Outcome) -> Ended {
+    let text = |value: serde_json::Result<String>| value.unwrap_or_default();
+    Ended {
+        exit_code: outcome.verdict.exit_code,
+        outcome: text(serde_json::to_string(outcome)),
+        verdict: text(serde_json::to_string(&outcome.verdict)),
+        receipt: text(serde_json::to_string(&outcome.receipt)),
+        at: SystemTime::now(),
+    }
+}
+
+/// Locks plain data, in which nothing is half done when somebody panics.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,348 @@
+//! Starting tasks, and taking up those that another manager started.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use lakekeep_api::Reason;
+use lakekeep_plan::Plan;
+use lakekeep_protocol::InitRequest;
+use lakekeep_protocol::facts::TaskFacts;
+use lakekeep_protocol::task::TaskFailure;
+use lakekeep_sandbox::service;
+use rustix::pipe::PipeFlags;
+use tokio::sync::oneshot;
+
+use super::{Manner, SIGKILL, Sandbox, Started, ended, lock};
+use crate::events::What;
+use crate::fault::Fault;
+use crate::maker::{Request, without_environment};
+use crate::spool::Filled;
+use crate::task::{Files, Record, Sources, Streams, Task};
+
+/// How long an init may take to start a task.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Sandbox {
+    /// Starts a task.
+    ///
+    /// # Errors
+    /// `Ended` and `Frozen`; of the plan; of the init. A command that cannot be executed
+    /// is no error: its task has ended.
+    pub async fn exec(
+        self: &Arc<Self>,
+        request: &Request,
+        manner: &Manner,
+    ) -> Result<Arc<Task>, Fault> {
+        self.check_running()?;
+        let plan = self.maker.plan(request)?;
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let files = Files::new(&self.folder, number);
+        let (given, ours) = pipes(&plan, manner)?;
+        if let Some(ours) = &ours {
+            // Before the task is: a manager that dies next leaves no task deaf.
+            self.keep(number, ours).await?;
+        }
+        let started = self.ask(number, &plan, given).await?;
+        *lock(&self.used) = SystemTime::now();
+        let (facts, controller) = match started {
+            Started::Running(facts, controller) => (*facts, controller),
+            Started::Failed(failure) => {
+                return self
+                    .not_started(number, &plan, &failure, ours.is_some())
+                    .await;
+            }
+        };
+        let record = Record {
+            plan: without_environment(&plan),
+            facts,
+            started: SystemTime::now(),
+            detached: manner.detached,
+            linger: manner.linger,
+            query: manner.query.clone(),
+        };
+        let noted = self.note(record, controller, ours, &files).await;
+        if noted.is_err() {
+            // Nobody could hear it or end it.
+            self.signal(number, SIGKILL)?;
+        }
+        noted
+    }
+
+    /// Writes a started task down and takes up its streams.
+    pub(super) async fn note(
+        self: &Arc<Self>,
+        record: Record,
+        controller: Option<OwnedFd>,
+        ours: Option<Streams>,
+        files: &Files,
+    ) -> Result<Arc<Task>, Fault> {
+        let number = files.number();
+        let written = files.write_record(&record);
+        written.map_err(|error| Fault::internal("write a task's record", &error))?;
+        let streams = match (controller, ours) {
+            (None, Some(ours)) => ours,
+            (Some(controller), None) => {
+                let streams = Streams::Terminal(controller);
+                self.keep(number, &streams).await?;
+                streams
+            }
+            _ => {
+                return Err(Fault::new(
+                    Reason::Internal,
+                    "the init answered out of turn",
+                ));
+            }
+        };
+        self.attend(number, record, streams, files)
+    }
+
+    /// Takes a running task up, as another manager left it.
+    ///
+    /// # Errors
+    /// When its record or its streams are gone.
+    pub async fn adopt(self: &Arc<Self>, number: u32) -> Result<Arc<Task>, Fault> {
+        self.next.fetch_max(number + 1, Ordering::Relaxed);
+        let files = Files::new(&self.folder, number);
+        let record = files.read_record();
+        let record = record.map_err(|error| Fault::internal("read a task's record", &error))?;
+        let (id, slot) = (self.meta.id.clone(), slot(number));
+        let kept = self
+            .launcher
+            .ask(move |service| service.retrieve(&id, &slot))
+            .await?;
+        let (id, slot) = (self.meta.id.clone(), input_slot(number));
+        let input = self
+            .launcher
+            .ask(move |service| service.retrieve(&id, &slot))
+            .await;
+        // None where it had ended.
+        let input = input.ok().and_then(|mut kept| kept.pop());
+        let streams = streams(kept, input, &record)?;
+        self.attend(number, record, streams, &files)
+    }
+
+    pub(super) fn attend(
+        self: &Arc<Self>,
+        number: u32,
+        record: Record,
+        streams: Streams,
+        files: &Files,
+    ) -> Result<Arc<Task>, Fault> {
+        let made = Task::new(number, record, streams, files);
+        let (task, sources) = made.map_err(|error| Fault::internal("open a spool", &error))?;
+        lock(&self.tasks).insert(number, Arc::clone(&task));
+        self.noted.send_replace(number);
+        self.events
+            .tell(&self.meta, number, What::Started, &task.program());
+        let (this, attended) = (Arc::clone(self), Arc::clone(&task));
+        tokio::spawn(async move {
+            tokio::select! {
+                () = this.bound(&attended, sources) => {}
+                _ = attended.wait() => {}
+            }
+        });
+        Ok(task)
+    }
+
+    /// Holds a task to its limits while it runs.
+    pub(super) async fn bound(&self, task: &Arc<Task>, sources: Sources) {
+        let output = async {
+            match task.carry(sources).await {
+                Ok(Filled::ToTheEnd) => std::future::pending().await,
+                Ok(Filled::OverLimit) => task.interfere(|with| with.too_much_output = true),
+                // What it prints can be kept no longer: it must not go on unheard.
+                Err(_) => {}
+            }
+        };
+        let time = async {
+            match task.record.plan.wall_time {
+                Some(limit) => {
+                    let gone = task.record.started.elapsed().unwrap_or_default();
+                    tokio::time::sleep(limit.saturating_sub(gone)).await;
+                    task.interfere(|with| with.timed_out = true);
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let caller = async {
+            match task.record.detached {
+                true => std::future::pending().await,
+                false => task.abandoned().await,
+            }
+        };
+        tokio::select! {
+            () = output => {}
+            () = time => {}
+            () = caller => {}
+        }
+        if self.signal(task.number, SIGKILL).is_err() {
+            // The init is gone, and the task with it.
+        }
+        std::future::pending().await
+    }
+
+    pub(super) async fn ask(
+        &self,
+        number: u32,
+        plan: &Plan,
+        given: Vec<OwnedFd>,
+    ) -> Result<Started, Fault> {
+        let (answer, waiting) = oneshot::channel();
+        lock(&self.asked).insert(number, answer);
+        let request = InitRequest::Spawn {
+            task: number,
+            spec: Box::new(plan.task.clone()),
+        };
+        let descriptors: Vec<_> = given.iter().map(AsFd::as_fd).collect();
+        if let Err(error) = self.init.send(&request, &descriptors) {
+            lock(&self.asked).remove(&number);
+            return Err(Fault::internal("ask an init for a task", &error));
+        }
+        drop(given);
+        match tokio::time::timeout(PATIENCE, waiting).await {
+            Ok(Ok(started)) => Ok(started),
+            Ok(Err(_)) => Err(self.check_running().err().unwrap_or_else(|| {
+                Fault::new(Reason::Ended, "the sandbox ended before its task started")
+            })),
+            Err(_) => {
+                lock(&self.asked).remove(&number);
+                Err(Fault::new(
+                    Reason::Unavailable,
+                    "the sandbox's init does not answer; kill the sandbox",
+                ))
+            }
+        }
+    }
+
+    /// Leaves our ends of a task's streams with the launcher, its input apart: that one
+    /// ends while the others go on.
+    pub(super) async fn keep(&self, number: u32, streams: &Streams) -> Result<(), Fault> {
+        match streams {
+            Streams::Pipes {
+                input,
+                output,
+                errors,
+            } => {
+                if let Some(input) = input {
+                    self.keep_in(input_slot(number), &[input]).await?;
+                }
+                self.keep_in(slot(number), &[output, errors]).await
+            }
+            Streams::Terminal(controller) => self.keep_in(slot(number), &[controller]).await,
+        }
+    }
+
+    pub(super) async fn keep_in(
+        &self,
+        slot: String,
+        descriptors: &[&OwnedFd],
+    ) -> Result<(), Fault> {
+        if !self.meta.survives() {
+            return Ok(());
+        }
+        let copy = |fd: &&OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 3);
+        let copies: Result<Vec<OwnedFd>, _> = descriptors.iter().map(copy).collect();
+        let copies = copies.map_err(|errno| Fault::internal("dup", &errno))?;
+        let id = self.meta.id.clone();
+        let done = self.launcher.ask(move |service| {
+            let descriptors: Vec<_> = copies.iter().map(AsFd::as_fd).collect();
+            service.keep(&id, &slot, &descriptors)
+        });
+        Ok(done.await?)
+    }
+
+    /// A task's input ends here, the kept copy of it too.
+    pub async fn end_input(&self, task: &Task) {
+        if task.end_input().await {
+            self.forget(input_slot(task.number)).await;
+        }
+    }
+
+    pub(super) async fn not_started(
+        self: &Arc<Self>,
+        number: u32,
+        plan: &Plan,
+        failure: &TaskFailure,
+        kept: bool,
+    ) -> Result<Arc<Task>, Fault> {
+        if kept {
+            self.forget(slot(number)).await;
+            self.forget(input_slot(number)).await;
+        }
+        let outcome = service::failed_outcome(plan, &self.created, failure)?;
+        let record = Record {
+            plan: without_environment(plan),
+            facts: TaskFacts::default(),
+            started: SystemTime::now(),
+            detached: true,
+            linger: Duration::ZERO,
+            query: String::new(),
+        };
+        let null =
+            || -> std::io::Result<OwnedFd> { Ok(rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?.0) };
+        let failed = |error: std::io::Error| Fault::internal("make a pipe", &error);
+        let streams = Streams::Pipes {
+            input: None,
+            output: null().map_err(failed)?,
+            errors: null().map_err(failed)?,
+        };
+        let made = Task::new(number, record, streams, &Files::new(&self.folder, number));
+        let (task, _) = made.map_err(|error| Fault::internal("open a spool", &error))?;
+        task.stdout.close();
+        task.stderr.close();
+        task.end(ended(&outcome));
+        lock(&self.tasks).insert(number, Arc::clone(&task));
+        self.events.tell(
+            &self.meta,
+            number,
+            What::Exited,
+            &outcome.verdict.explanation,
+        );
+        Ok(task)
+    }
+}
+
+pub(super) fn slot(task: u32) -> String {
+    format!("task-{task}")
+}
+
+fn input_slot(task: u32) -> String {
+    format!("task-{task}-in")
+}
+
+/// A task's ends of its pipes, and ours; with a terminal, the init makes it.
+fn pipes(plan: &Plan, manner: &Manner) -> Result<(Vec<OwnedFd>, Option<Streams>), Fault> {
+    if plan.task.terminal.is_some() {
+        return Ok((Vec::new(), None));
+    }
+    let pipe = || {
+        let made = rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
+        made.map_err(|errno| Fault::internal("make a pipe", &errno))
+    };
+    let (task_input, input) = pipe()?;
+    let (output, task_output) = pipe()?;
+    let (errors, task_errors) = pipe()?;
+    let ours = Streams::Pipes {
+        input: (!manner.no_input).then_some(input),
+        output,
+        errors,
+    };
+    Ok((vec![task_input, task_output, task_errors], Some(ours)))
+}
+
+/// The reverse of what was kept.
+fn streams(kept: Vec<OwnedFd>, input: Option<OwnedFd>, record: &Record) -> Result<Streams, Fault> {
+    let gone = || Fault::new(Reason::Internal, "a task's streams were not kept");
+    let mut kept = kept.into_iter();
+    let first = kept.next().ok_or_else(gone)?;
+    if record.plan.task.terminal.is_some() {
+        return Ok(Streams::Terminal(first));
+    }
+    Ok(Streams::Pipes {
+        output: first,
+        errors: kept.next().ok_or_else(gone)?,
+        input,
+    })
+}

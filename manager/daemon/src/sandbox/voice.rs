@@ -1,0 +1,161 @@
+//! What an init says, and the end of its tasks.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use lakekeep_protocol::facts::{EndFacts, GroupUsageFacts};
+use lakekeep_protocol::task::Exited;
+use lakekeep_protocol::{InitReply, InitRequest};
+use lakekeep_sandbox::{Kind as VerdictKind, Outcome, Verdict, service};
+use tokio::io::unix::AsyncFd;
+
+use super::start::slot;
+use super::{Phase, SIGKILL, Sandbox, Started, ended, lock};
+use crate::events::What;
+use crate::fault::Fault;
+use crate::task::Task;
+
+impl Sandbox {
+    /// Hears its init until it ends.
+    pub(super) async fn listen(self: Arc<Self>, voice: AsyncFd<OwnedFd>) {
+        loop {
+            let Ok(mut ready) = voice.readable().await else {
+                break;
+            };
+            match self.hear_all() {
+                Ok(()) => ready.clear_ready(),
+                Err(()) => break,
+            }
+        }
+        self.ends(Verdict::of_sandbox(
+            VerdictKind::Lost,
+            "the sandbox was lost: its init or its launcher ended".to_owned(),
+            "start it again; `lakekeep audit query` tells what the host did",
+        ));
+    }
+
+    /// Hears all that is there. `Err`: there will be no more.
+    pub(super) fn hear_all(self: &Arc<Self>) -> Result<(), ()> {
+        loop {
+            if !crate::ready::readable(self.init.as_fd()).map_err(drop)? {
+                return Ok(());
+            }
+            match self.init.receive() {
+                Ok(Some((reply, descriptors))) => self.hear(reply, descriptors),
+                Ok(None) | Err(_) => return Err(()),
+            }
+        }
+    }
+
+    pub(super) fn hear(self: &Arc<Self>, reply: InitReply, mut descriptors: Vec<OwnedFd>) {
+        match reply {
+            InitReply::Spawned { task, facts } => {
+                self.answer(task, Started::Running(facts, descriptors.pop()));
+            }
+            InitReply::SpawnFailed { task, failure } => {
+                self.answer(task, Started::Failed(failure));
+            }
+            InitReply::Exited(exited) => {
+                tokio::spawn(Arc::clone(self).exited(exited));
+            }
+            InitReply::Placed { errno } => {
+                let waiting = lock(&self.placing).pop_front();
+                if waiting.is_some_and(|waiting| waiting.send(errno).is_err()) {
+                    // Whoever asked has gone; the volume is there all the same.
+                }
+            }
+            InitReply::Started | InitReply::Tasks { .. } => {}
+        }
+    }
+
+    pub(super) fn answer(&self, task: u32, started: Started) {
+        let waiting = lock(&self.asked).remove(&task);
+        let unheard = match waiting {
+            Some(waiting) => waiting.send(started).is_err(),
+            None => true,
+        };
+        // Nobody waits for it any more: a task that nobody knows must not run.
+        if unheard && self.signal(task, SIGKILL).is_err() {
+            // Its init is gone, and it with it.
+        }
+    }
+
+    /// Judges the end of a task.
+    pub async fn exited(self: Arc<Self>, exited: Exited) {
+        let number = exited.task;
+        // The end may be heard before the one who asked for the task has noted it.
+        let Some(task) = self.find_started(number).await else {
+            return;
+        };
+        task.over();
+        task.drained().await;
+        let outcome = self.judge(&task, &exited).await;
+        *lock(&self.used) = SystemTime::now();
+        match outcome {
+            Ok(outcome) => {
+                self.events.tell(
+                    &self.meta,
+                    number,
+                    What::Exited,
+                    &outcome.verdict.explanation,
+                );
+                task.end(ended(&outcome));
+            }
+            Err(fault) => {
+                let verdict = Verdict::of_sandbox(VerdictKind::Lost, fault.to_string(), "");
+                self.lost(&task, &verdict);
+            }
+        }
+        self.forget(slot(number)).await;
+        // Of a task whose input nobody ended.
+        self.end_input(&task).await;
+        if self
+            .init
+            .send(&InitRequest::Acknowledge { task: number }, &[])
+            .is_err()
+        {
+            // Its init is gone.
+        }
+    }
+
+    /// Waits for a task to be noted; `None` when the sandbox ends first.
+    pub(super) async fn find_started(&self, number: u32) -> Option<Arc<Task>> {
+        let (mut noted, mut phase) = (self.noted.subscribe(), self.phase.subscribe());
+        loop {
+            noted.borrow_and_update();
+            if let Some(task) = lock(&self.tasks).get(&number).cloned() {
+                return Some(task);
+            }
+            tokio::select! {
+                changed = noted.changed() => changed.ok()?,
+                _ = phase.wait_for(|phase| matches!(phase, Phase::Ended(..))) => return None,
+            }
+        }
+    }
+
+    pub(super) async fn judge(&self, task: &Task, exited: &Exited) -> Result<Outcome, Fault> {
+        let mut group = GroupUsageFacts::default();
+        if exited.ended != EndFacts::Exited(0) {
+            // The counters are the sandbox's: what earlier tasks did is not this one's.
+            let now = self.usage().await?;
+            let mut judged = lock(&self.judged);
+            group = GroupUsageFacts {
+                oom_kills: now.oom_kills.saturating_sub(judged.oom_kills),
+                pids_refused: now.pids_refused.saturating_sub(judged.pids_refused),
+                ..now.clone()
+            };
+            *judged = now;
+        }
+        let end = service::End {
+            plan: &task.record.plan,
+            created: &self.created,
+            facts: &task.record.facts,
+            exited,
+            group: &group,
+            interference: task.interference(),
+            wall: task.record.started.elapsed().unwrap_or_default(),
+        };
+        Ok(service::outcome(&end)?)
+    }
+}

@@ -1,0 +1,105 @@
+//! Volumes of a running sandbox.
+
+use std::os::fd::AsFd;
+
+use lakekeep_api::Reason;
+use lakekeep_protocol::InitRequest;
+use lakekeep_protocol::launch::RootfsStep;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use super::{Sandbox, lock};
+use crate::fault::Fault;
+
+/// Where attached volumes are written down, in the sandbox's folder.
+const RECORD: &str = "volumes";
+
+/// A folder of the host to show in a running sandbox.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Volume {
+    /// On the host.
+    pub source: String,
+    /// Inside.
+    pub target: String,
+    /// Nothing on it can be changed.
+    pub read_only: bool,
+    /// Programs on it can be run.
+    pub executable: bool,
+    /// User and group on disk whose files it shows as the sandbox's user's.
+    pub disk: (u32, u32),
+}
+
+impl Sandbox {
+    /// Shows a volume. Tasks that start from now on see it.
+    ///
+    /// # Errors
+    /// `BadRequest` for a place below a task's own directories; of the launcher and the
+    /// init.
+    pub async fn attach_volume(&self, volume: Volume) -> Result<(), Fault> {
+        self.check_running()?;
+        let target = volume.target.clone();
+        let own = self.plan.task.scratch.directories.iter();
+        if own
+            .clone()
+            .any(|(place, _)| target.starts_with(&format!("{place}/")))
+        {
+            return Err(Fault::new(
+                Reason::BadRequest,
+                format!(
+                    "{target} is below a directory of the tasks' own; name the volume when the sandbox is made"
+                ),
+            ));
+        }
+        let task = &self.plan.task;
+        let step = RootfsStep::Bind {
+            source: volume.source.clone(),
+            target: target.clone(),
+            read_only: volume.read_only,
+            executable: volume.executable,
+            owner: Some((task.user, task.group)),
+            disk: Some(volume.disk),
+        };
+        let id = self.meta.id.clone();
+        let tree = self
+            .launcher
+            .ask(move |service| service.volume(&id, step))
+            .await?;
+        let (answer, placed) = oneshot::channel();
+        lock(&self.placing).push_back(answer);
+        let request = InitRequest::Place {
+            target: target.clone(),
+        };
+        let sent = self.init.send(&request, &[tree.as_fd()]);
+        sent.map_err(|error| Fault::internal("ask an init to place a volume", &error))?;
+        match placed.await {
+            Ok(0) => {}
+            Ok(errno) => {
+                let why = std::io::Error::from_raw_os_error(errno);
+                return Err(Fault::new(
+                    Reason::Internal,
+                    format!("place a volume at {target}: {why}"),
+                ));
+            }
+            Err(_) => return Err(Fault::new(Reason::Ended, "the sandbox has ended")),
+        }
+        self.maker.attach(target, volume.read_only);
+        let mut all = self.attached();
+        all.push(volume);
+        let text = serde_json::to_vec(&all)
+            .map_err(|error| Fault::internal("write down a volume", &error))?;
+        crate::files::replace(&self.folder.join(RECORD), &text)
+            .map_err(|error| Fault::internal("write down a volume", &error))
+    }
+
+    fn attached(&self) -> Vec<Volume> {
+        let text = std::fs::read(self.folder.join(RECORD)).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    /// Lets the tasks of an adopted sandbox use what was attached before.
+    pub fn recall_volumes(&self) {
+        for volume in self.attached() {
+            self.maker.attach(volume.target, volume.read_only);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The configuration of a test's manager.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::accounts::{self, ALICE, BOB, SERVICE};
+use super::Manager;
+use crate::{HostSnapshot, Place, Privilege, Tracked, fail, lakekeep};
+
+/// What every user gets that has no profile.
+const PERSONAL: &str = r#"
+version = 1
+name = "home-{user}"
+owner = "{user}"
+images = ["host"]
+presets = ["general", "udf", "notebook"]
+[limits.default]
+memory = "128MiB"
+[admin]
+expose_host_image = true
+"#;
+
+/// Users are the host accounts of their names.
+const IDENTITY: &str = r#"
+[[identity.rule]]
+name = "own"
+user = "*"
+account = "$1"
+"#;
+
+/// A manager in preparation.
+#[derive(Debug)]
+pub struct Setup {
+    place: Place,
+    profiles: Vec<(String, String)>,
+    personal: Option<String>,
+    identity: String,
+    tables: String,
+    launchers: usize,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Setup {
+    /// A manager in a place of its own, with one launcher and personal profiles.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            place: Place::new(),
+            profiles: Vec::new(),
+            personal: Some(PERSONAL.to_owned()),
+            identity: IDENTITY.to_owned(),
+            tables: String::new(),
+            launchers: 1,
+        }
+    }
+
+    /// The place, for what must be there before.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Adds a profile of the administrator's.
+    #[must_use]
+    pub fn profile(mut self, name: &str, document: &str) -> Self {
+        self.profiles.push((name.to_owned(), document.to_owned()));
+        self
+    }
+
+    /// Adds to everybody's personal profile.
+    #[must_use]
+    pub fn personal(mut self, more: &str) -> Self {
+        self.personal = self.personal.map(|text| text + more);
+        self
+    }
+
+    /// Nobody has a personal profile.
+    #[must_use]
+    pub fn without_personal(mut self) -> Self {
+        self.personal = None;
+        self
+    }
+
+    /// Other identity rules.
+    #[must_use]
+    pub fn identity(mut self, rules: &str) -> Self {
+        rules.clone_into(&mut self.identity);
+        self
+    }
+
+    /// Adds tables to the configuration.
+    #[must_use]
+    pub fn tables(mut self, text: &str) -> Self {
+        self.tables.push_str(text);
+        self
+    }
+
+    /// So many launchers.
+    #[must_use]
+    pub fn launchers(mut self, count: usize) -> Self {
+        self.launchers = count;
+        self
+    }
+
+    /// Starts it and waits until it answers. `None`: a skip was reported.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    #[track_caller]
+    pub fn start(self, test: &str) -> Option<Manager> {
+        if !accounts::available(test) {
+            return None;
+        }
+        let before = HostSnapshot::take(self.place.path());
+        let folder = self.place.dir("m", Privilege::Root);
+        let profiles = self.place.dir("m/profiles", Privilege::Root);
+        for (name, document) in &self.profiles {
+            write(&profiles.join(format!("{name}.toml")), document);
+        }
+        let mut text = format!(
+            "socket = {socket:?}\nruntime = {runtime:?}\nstate = {kept:?}\n\
+             user = \"{SERVICE}\"\nlaunchers = {launchers}\nname = \"{test}\"\n\
+             [profiles]\nfolder = {profiles:?}\n",
+            socket = folder.join("run/lakekeep.sock"),
+            runtime = folder.join("run"),
+            kept = folder.join("kept"),
+            launchers = self.launchers,
+        );
+        if let Some(personal) = &self.personal {
+            let path = folder.join("personal.toml");
+            write(&path, personal);
+            text.push_str(&format!("personal = {path:?}\n"));
+        }
+        let config = folder.join("lakekeep.toml");
+        write(&config, &(text + &self.identity + &self.tables));
+        let manager = Manager {
+            supervisor: spawn(&folder, &config),
+            config,
+            folder,
+            before,
+            place: self.place,
+        };
+        manager.answers();
+        Some(manager)
+    }
+}
+
+fn write(path: &Path, text: &str) {
+    fs::write(path, text).unwrap_or_else(|e| fail(format_args!("{}: {e}", path.display())));
+}
+
+/// Starts `lakekeep serve`; what it says is added to the log.
+#[track_caller]
+pub(super) fn spawn(folder: &Path, config: &Path) -> Tracked {
+    let path: PathBuf = folder.join("log");
+    let log = File::options().create(true).append(true).open(&path);
+    let log = log.unwrap_or_else(|e| fail(format_args!("{}: {e}", path.display())));
+    let mut command = Command::new(lakekeep());
+    command
+        .arg("serve")
+        .arg("--config")
+        .arg(config)
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log);
+    Tracked::spawn(&mut command)
+}
+
+/// A profile that both ordinary users work in, for [`Setup::profile`]; `more` is added.
+#[must_use]
+pub fn shared_profile(name: &str, more: &str) -> String {
+    format!(
+        "version = 1\nname = \"{name}\"\nowner = \"{ALICE}\"\nimages = [\"host\"]\n\
+         presets = [\"general\"]\n{more}\n\
+         [contributors]\nusers = [\"{BOB}\"]\n\
+         [limits.default]\nmemory = \"128MiB\"\n\
+         [admin]\nexpose_host_image = true\n"
+    )
+}
