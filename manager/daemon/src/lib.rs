@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `server` | start, adoption, service, end |
 //! | `who`, `gate` | authentication; identity, profile, authorization, audit |
-//! | `make`, `admission` | a sandbox for a caller: policy, quota, trust key |
+//! | `make`, `admission`, `given` | a sandbox for a caller: policy, quota, trust key; a task's secrets |
 //! | `registry`, `sandbox`, `task`, `spool` | what lives: sandboxes, tasks, their output |
 //! | `maker` | the plan of each task |
 //! | `launchers` | the connections to the launchers |
@@ -24,6 +24,7 @@ mod events;
 mod fault;
 mod files;
 mod gate;
+mod given;
 mod launchers;
 mod make;
 mod maker;

@@ -91,6 +91,10 @@ impl ManagerError {
 pub fn run(path: &Path, inherited: Inherited) -> Result<(), ManagerError> {
     let config = Config::load(path)?;
     raise_open_files();
+    // The supervisor blocks the signals that it waits for, and a child begins with its
+    // parent's mask: none of them would ever arrive here.
+    lakekeep_sys::signal::unblock_all()
+        .map_err(|errno| ManagerError::start("unblock signals")(&errno))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -88,9 +88,15 @@ impl Groups {
 
     /// The cgroup of sandbox `id` of launcher `launcher`, as OCI wants it: an
     /// absolute path, for an empty one means the caller's own group.
+    ///
+    /// Where this caller can make none, it is the launcher's own name at the top: a path
+    /// that nobody makes or removes while libcontainer finds out that it may not.
     pub fn path(&self, launcher: &str, id: &str) -> PathBuf {
         let path = Path::new("/").join(self.hierarchy.parent());
-        path.join("lakekeep").join(launcher).join(id)
+        match self.makes_groups() {
+            true => path.join("lakekeep").join(launcher).join(id),
+            false => path.join(launcher).join(id),
+        }
     }
 
     /// Makes the group of a sandbox with its limits; it is removed when this is

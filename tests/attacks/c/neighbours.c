@@ -206,9 +206,9 @@ static int lists(const char *dir)
     struct dirent *entry;
     int names = 0;
     while ((entry = readdir(list)))
-        /* /run/lakekeep is the sandbox's own. */
+        /* /run/lakekeep and /run/secrets are the sandbox's own. */
         names += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-                 strcmp(entry->d_name, "lakekeep") != 0;
+                 strcmp(entry->d_name, "lakekeep") != 0 && strcmp(entry->d_name, "secrets") != 0;
     closedir(list);
     return names;
 }

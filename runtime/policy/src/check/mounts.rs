@@ -28,6 +28,7 @@ pub const PROTECTED_TARGETS: &[&str] = &[
     "/libx32",
     "/proc",
     "/run/lakekeep",
+    "/run/secrets",
     "/sbin",
     "/sys",
     "/usr",
