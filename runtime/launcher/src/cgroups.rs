@@ -15,7 +15,7 @@ use lakekeep_sys::cgroup::{
 };
 use lakekeep_sys::error::Context;
 use lakekeep_sys::mount::{self, Restrict};
-use lakekeep_sys::{Errno, Error, lock, userns};
+use lakekeep_sys::{Error, lock, userns};
 use rustix::fs::{CWD, Mode as FileMode};
 use rustix::process::Pid;
 
@@ -43,9 +43,6 @@ const USED_PREFIX: &str = "lakekeep-";
 
 /// How long the last processes of a group may take to die.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Losing the race for one's own group this often in a row means that it is none.
-const CLAIM_TRIES: u32 = 8;
 
 /// Where sandboxes' groups are made.
 #[derive(Debug)]
@@ -123,25 +120,25 @@ impl Groups {
     /// Makes the group of launcher `launcher` and locks it, in the one hierarchy
     /// where its limits are most often needed. The lock lasts as long as the
     /// launcher, whatever becomes of its state folder.
-    pub fn claim(&self, launcher: &str) -> Result<Claim, StartError> {
+    ///
+    /// `None` when a sweeper saw the new group before it was locked: that sweeper now
+    /// removes the name from every hierarchy, and nothing may be made under it again.
+    pub fn claim(&self, launcher: &str) -> Result<Option<Claim>, StartError> {
         let Some(path) = self.reference(launcher)? else {
-            return Ok(Claim { _lock: None });
+            return Ok(Some(Claim { _lock: None }));
         };
         let object = path.display().to_string();
-        // A sweeper that sees the new group before it is locked removes it: again.
-        for _ in 0..CLAIM_TRIES {
-            // Listed by root alone: whoever may open it could lock it.
-            let made = DirBuilder::new().recursive(true).mode(0o711).create(&path);
-            match made.and_then(|()| File::open(&path)) {
-                Ok(lock) if lock::try_lock(&lock).context("flock", &object)? && path.exists() => {
-                    return Ok(Claim { _lock: Some(lock) });
-                }
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(Error::io("mkdir", object, &error).into()),
+        // Listed by root alone: whoever may open it could lock it.
+        let made = DirBuilder::new().recursive(true).mode(0o711).create(&path);
+        match made.and_then(|()| File::open(&path)) {
+            Ok(lock) if lock::try_lock(&lock).context("flock", &object)? && path.exists() => {
+                Ok(Some(Claim { _lock: Some(lock) }))
             }
+            Ok(_) => Ok(None),
+            // Or the folder of all launchers went, with the last of them.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("mkdir", object, &error).into()),
         }
-        Err(Error::new("flock", object, Errno::BUSY).into())
     }
 
     fn makes_groups(&self) -> bool {

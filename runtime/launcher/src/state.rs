@@ -49,8 +49,7 @@ impl State {
             folder::make_private(root)?;
             folder::make_private(&launchers)?;
         }
-        let mut state = Self::claim(root, &launchers)?;
-        state.cgroup = Some(groups.claim(&state.name)?);
+        let state = Self::claim_both(root, &launchers, groups)?;
         sweep(&launchers, &state.name, groups)?;
         groups.sweep_dead()?;
         let options = [(c"size", FILES_SIZE), (c"mode", c"0711")];
@@ -61,6 +60,20 @@ impl State {
             mount::host_place(&state.path).context("open", state.path.display().to_string())?;
         mount::attach(&files, &place).context("move_mount", state.path.display().to_string())?;
         Ok(state)
+    }
+
+    /// A folder and a cgroup of the same name, both locked. A name for which one of them
+    /// was lost to a sweeper is given up.
+    fn claim_both(root: &Path, launchers: &Path, groups: &Groups) -> Result<Self, StartError> {
+        for _ in 0..CLAIM_TRIES {
+            let mut state = Self::claim(root, launchers)?;
+            state.cgroup = groups.claim(&state.name)?;
+            if state.cgroup.is_some() {
+                return Ok(state);
+            }
+            // Its folder, unlocked from here on, is the next sweeper's.
+        }
+        Err(Error::new("flock", "a launcher's cgroup", Errno::BUSY).into())
     }
 
     /// A folder of a name that no living or dead launcher has, locked. A sweeper
