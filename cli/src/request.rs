@@ -88,25 +88,38 @@ pub fn request(
         term: terminal.and_then(|_| std::env::var("TERM").ok()),
         explain: arguments.explain_syscalls,
     };
-    let plan = plan_for(&policy, &host, &command, arguments.policy.interpreter.as_deref())?;
+    let plan = plan_for(
+        &policy,
+        &host,
+        &command,
+        arguments.policy.interpreter.as_deref(),
+    )?;
     Ok(Request { host, plan })
 }
 
-/// The same for a manager: a document that it lays over the profile's, and the variables
-/// of the one task. What a manager decides is not checked here.
-pub fn for_manager(
+/// The policy that is asked of a manager, as a document that it lays over the profile's.
+/// What a manager decides is not checked here.
+pub fn for_sandbox(arguments: &PolicyArgs) -> Result<String, RequestError> {
+    write(read(arguments)?.overlay(flags(arguments)?))
+}
+
+/// The same for a sandbox of one task, with that task's variables and without its working
+/// directory: those are the task's.
+pub fn for_task(
     arguments: &PolicyArgs,
 ) -> Result<(String, BTreeMap<String, String>), RequestError> {
     let mut doc = flags(arguments)?;
     let variables = std::mem::take(&mut doc.env).0;
-    // The task's own, as its variables are.
     doc.workdir = None;
-    let mut doc = read(arguments)?.overlay(doc);
+    Ok((write(read(arguments)?.overlay(doc))?, variables))
+}
+
+fn write(mut doc: PolicyDoc) -> Result<String, RequestError> {
     if doc == PolicyDoc::default() {
-        return Ok((String::new(), variables));
+        return Ok(String::new());
     }
     doc.version.get_or_insert(VERSION);
-    Ok((toml::to_string(&doc)?, variables))
+    Ok(toml::to_string(&doc)?)
 }
 
 fn read(arguments: &PolicyArgs) -> Result<PolicyDoc, RequestError> {
@@ -183,7 +196,7 @@ fn mount(flag: &str) -> Result<MountDoc, RequestError> {
         (!name.contains('/')).then_some((name, rest))
     });
     let (volume, flag) = match volume {
-        Some((name, _)) if name.is_empty() => return Err(malformed()),
+        Some(("", _)) => return Err(malformed()),
         Some((name, _)) => (Some(format!("{VOLUME}{name}")), &flag[VOLUME.len()..]),
         None => (None, flag),
     };
@@ -321,20 +334,27 @@ mod tests {
             "--workdir",
             "/tmp",
         ];
-        let (text, variables) = for_manager(&flags_of(&words)).unwrap();
+        let (text, variables) = for_task(&flags_of(&words)).unwrap();
         assert_eq!(variables, [("A".to_owned(), "b".to_owned())].into());
         let doc = PolicyDoc::from_toml("flags", &text).unwrap();
         assert_eq!(doc.limits.memory.unwrap().to_string(), "64MiB");
-        assert_eq!(doc.limits.wall_time, Some(std::time::Duration::from_secs(90)));
+        assert_eq!(
+            doc.limits.wall_time,
+            Some(std::time::Duration::from_secs(90))
+        );
         assert_eq!(doc.mounts[0].source, "volume:ref");
         assert_eq!(doc.floor.require, ["seccomp"]);
         assert_eq!(doc.workdir, None);
         assert!(doc.env.0.is_empty());
+        let text = for_sandbox(&flags_of(&words)).unwrap();
+        let doc = PolicyDoc::from_toml("flags", &text).unwrap();
+        assert_eq!(doc.workdir.as_deref(), Some("/tmp"));
+        assert_eq!(doc.env.0["A"], "b");
     }
 
     #[test]
     fn no_flags_are_no_document() {
-        assert_eq!(for_manager(&flags_of(&[])).unwrap().0, "");
+        assert_eq!(for_task(&flags_of(&[])).unwrap().0, "");
     }
 
     #[test]

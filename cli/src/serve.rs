@@ -48,6 +48,8 @@ enum ServeError {
     Descriptor(i32, #[source] rustix::io::Errno),
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),
+    #[error("the signals that were blocked cannot be unblocked")]
+    Signals(#[source] rustix::io::Errno),
     #[error("--descriptors is not three numbers; the manager is started by `lakekeep serve`")]
     Descriptors,
     #[error(transparent)]
@@ -147,6 +149,9 @@ fn account(user: Option<&str>) -> Result<Option<Account>, ServeError> {
 }
 
 fn manage(arguments: &ManagerArgs) -> Result<(), ServeError> {
+    // The supervisor waits for its signals with all of them blocked, and a block is
+    // inherited.
+    lakekeep_sys::signal::unblock_all().map_err(ServeError::Signals)?;
     let [api, facts, lifeline] = arguments.descriptors.as_slice() else {
         return Err(ServeError::Descriptors);
     };

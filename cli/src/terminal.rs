@@ -3,7 +3,9 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{
+    LocalModes, OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr,
+};
 
 /// Size of the caller's terminal: rows, columns.
 pub fn size() -> Option<(u16, u16)> {
@@ -37,6 +39,37 @@ impl Raw {
 impl Drop for Raw {
     fn drop(&mut self) {
         if tcsetattr(self.terminal.as_fd(), OptionalActions::Drain, &self.before).is_err() {
+            // The terminal is gone: there is nothing to restore.
+        }
+    }
+}
+
+/// A terminal that does not show what is typed; dropped, it is as it was.
+#[derive(Debug)]
+pub struct Quiet {
+    before: Termios,
+}
+
+impl Quiet {
+    /// Hides what is typed; `None`: standard input is no terminal.
+    pub fn enter() -> Result<Option<Self>, Errno> {
+        let stdin = rustix::stdio::stdin();
+        if !isatty(stdin) {
+            return Ok(None);
+        }
+        let before = tcgetattr(stdin)?;
+        let mut quiet = before.clone();
+        quiet.local_modes.remove(LocalModes::ECHO);
+        // The newline alone is shown: somebody waits for it.
+        quiet.local_modes.insert(LocalModes::ECHONL);
+        tcsetattr(stdin, OptionalActions::Flush, &quiet)?;
+        Ok(Some(Self { before }))
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        if tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &self.before).is_err() {
             // The terminal is gone: there is nothing to restore.
         }
     }

@@ -12,7 +12,7 @@ use super::{PolicyArgs, time};
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Make a sandbox, and print its identifier.
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
     /// Run a command in a sandbox.
     Exec(ExecArgs),
     /// Take up the streams of a task; ^] leaves it running.

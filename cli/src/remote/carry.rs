@@ -87,11 +87,7 @@ impl Signals {
 }
 
 /// Carries a task's streams to its end.
-pub async fn carry(
-    session: Session,
-    manner: Manner,
-    signals: Signals,
-) -> Result<End, RemoteError> {
+pub async fn carry(session: Session, manner: Manner, signals: Signals) -> Result<End, RemoteError> {
     let Session {
         stdin,
         mut output,
@@ -148,7 +144,10 @@ pub async fn print(session: Session, only_errors: bool) -> Result<Option<Ending>
             }
         };
         if !written {
-            return Err(out.finish().err().map_or(RemoteError::NobodyReads, Into::into));
+            return Err(out
+                .finish()
+                .err()
+                .map_or(RemoteError::NobodyReads, Into::into));
         }
     }
     out.finish()?;
@@ -282,7 +281,9 @@ mod tests {
     }
 
     fn runtime() -> tokio::runtime::Runtime {
-        tokio::runtime::Builder::new_current_thread().build().unwrap()
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
     }
 
     #[test]

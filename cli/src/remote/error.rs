@@ -44,7 +44,9 @@ pub enum RemoteError {
     NotText(std::ffi::OsString),
     #[error("a secret is at most {0} bytes")]
     LongSecret(usize),
-    #[error("the manager closed the task's streams before its end; `lakekeep events` says what happened")]
+    #[error(
+        "the manager closed the task's streams before its end; `lakekeep events` says what happened"
+    )]
     NoEnd,
     #[error("{0} of {1} failed")]
     Some(usize, usize),

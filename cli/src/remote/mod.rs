@@ -38,7 +38,7 @@ type Answer = Result<ExitCode, RemoteError>;
 /// Asks the manager what a command says.
 pub fn answer(verb: Verb) -> ExitCode {
     match verb {
-        Verb::Create(a) => ask(&a.via.clone(), |client| sandboxes::create(client, a)),
+        Verb::Create(a) => ask(&a.via.clone(), |client| sandboxes::create(client, *a)),
         Verb::Exec(a) => ask(&a.via.clone(), |client| tasks::exec(client, a)),
         Verb::Attach(a) => ask(&a.via.clone(), |client| tasks::attach(client, a)),
         Verb::Logs(a) => ask(&a.via.clone(), |client| tasks::logs(client, a)),
@@ -67,12 +67,8 @@ pub fn answer(verb: Verb) -> ExitCode {
         Verb::Profile(verb) => profile(verb),
         Verb::Variable(verb) => variable(verb),
         Verb::Secret(verb) => secret(verb),
-        Verb::Audit(AuditVerb::Query(a)) => {
-            ask(&a.via.clone(), |client| audit::query(client, a))
-        }
-        Verb::Audit(AuditVerb::Verify(a)) => {
-            ask(&a.via.clone(), |client| audit::verify(client, a))
-        }
+        Verb::Audit(AuditVerb::Query(a)) => ask(&a.via.clone(), |client| audit::query(client, a)),
+        Verb::Audit(AuditVerb::Verify(a)) => ask(&a.via.clone(), |client| audit::verify(client, a)),
     }
 }
 

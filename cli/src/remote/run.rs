@@ -29,7 +29,7 @@ async fn through(client: Client, arguments: &RunArgs) -> Answer {
         true => Some(terminal::size().ok_or(RunError::NoTerminal)?),
         false => None,
     };
-    let (policy, variables) = request::for_manager(&arguments.sandbox.policy)?;
+    let (policy, variables) = request::for_task(&arguments.sandbox.policy)?;
     // Before anything is made: a missing file must not cost a sandbox.
     let input = input(&arguments.stdin)?;
     if let Some(path) = &arguments.receipt {

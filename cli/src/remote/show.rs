@@ -1,9 +1,9 @@
 //! For people: tables, ages, sizes. What comes from a sandbox or a stranger never
 //! steers the reader's terminal.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use lakekeep_policy::{Bytes, format_duration};
+use lakekeep_policy::Bytes;
 
 /// Colours of a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,14 +98,17 @@ pub fn table(heading: &[&str], rows: &[Vec<Cell>], colours: bool) -> String {
     lines.extend(rows.iter().cloned());
     let width = |column: usize| {
         let cells = lines.iter().filter_map(|line| line.get(column));
-        cells.map(|cell| cell.text.chars().count()).max().unwrap_or(0)
+        cells
+            .map(|cell| cell.text.chars().count())
+            .max()
+            .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..heading.len()).map(width).collect();
     let mut text = String::new();
     for line in &lines {
         let cells = line.iter().zip(&widths).enumerate();
-        let cells =
-            cells.map(|(column, (cell, width))| cell.padded(*width, column + 1 == line.len(), colours));
+        let cells = cells
+            .map(|(column, (cell, width))| cell.padded(*width, column + 1 == line.len(), colours));
         let cells: Vec<String> = cells.collect();
         text.push_str(cells.join("  ").trim_end());
         text.push('\n');
@@ -115,7 +118,10 @@ pub fn table(heading: &[&str], rows: &[Vec<Cell>], colours: bool) -> String {
 
 /// `name  value` lines; empty values are left out.
 pub fn pairs(pairs: &[(&str, String)]) -> String {
-    let pairs: Vec<_> = pairs.iter().filter(|(_, value)| !value.is_empty()).collect();
+    let pairs: Vec<_> = pairs
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .collect();
     let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let lines = pairs
         .iter()
@@ -188,11 +194,6 @@ pub fn limit(bytes: u64) -> String {
     }
 }
 
-/// A span of time, as flags have it.
-pub fn span(time: Duration) -> String {
-    format_duration(time)
-}
-
 /// Thousandths, as a number with at most three places: `1.5`.
 pub fn thousandths(count: u64) -> String {
     let text = format!("{}.{:03}", count / 1000, count % 1000);
@@ -201,6 +202,8 @@ pub fn thousandths(count: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -218,10 +221,7 @@ mod tests {
 
     #[test]
     fn colours_do_not_move_columns() {
-        let rows = vec![vec![
-            Cell::from("on").coloured(Colour::Green),
-            "x".into(),
-        ]];
+        let rows = vec![vec![Cell::from("on").coloured(Colour::Green), "x".into()]];
         assert_eq!(
             table(&["STATE", "B"], &rows, true),
             "STATE  B\n\x1b[32mon\x1b[0m     x\n"
@@ -230,7 +230,10 @@ mod tests {
 
     #[test]
     fn nothing_steers_the_terminal() {
-        assert_eq!(clean("a\x1b[2Jb\r\n\u{9b}\u{202e}é"), "a\\u{1b}[2Jb\\r\\n\\u{9b}\\u{202e}é");
+        assert_eq!(
+            clean("a\x1b[2Jb\r\n\u{9b}\u{202e}é"),
+            "a\\u{1b}[2Jb\\r\\n\\u{9b}\\u{202e}é"
+        );
         assert_eq!(clean_lines("a\nb\x07"), "a\nb\\u{7}");
     }
 
@@ -242,7 +245,9 @@ mod tests {
             .collect();
         assert_eq!(
             sizes,
-            ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "200 MiB", "3.0 TiB", "15.9 EiB"]
+            [
+                "0 B", "1023 B", "1.0 KiB", "1.5 KiB", "200 MiB", "3.0 TiB", "15.9 EiB"
+            ]
         );
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         let ago = |seconds| Some(now - Duration::from_secs(seconds));
@@ -256,7 +261,11 @@ mod tests {
     #[test]
     fn pairs_leave_out_what_is_empty() {
         assert_eq!(
-            pairs(&[("id", "x".to_owned()), ("image", String::new()), ("owner", "ann".to_owned())]),
+            pairs(&[
+                ("id", "x".to_owned()),
+                ("image", String::new()),
+                ("owner", "ann".to_owned())
+            ]),
             "id     x\nowner  ann\n"
         );
     }

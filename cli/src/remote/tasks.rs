@@ -17,8 +17,20 @@ use crate::terminal;
 
 /// Variables that name places and accounts of this host.
 const OF_THIS_HOST: [&str; 14] = [
-    "PATH", "HOME", "PWD", "OLDPWD", "SHELL", "USER", "LOGNAME", "TMPDIR", "MAIL", "SHLVL", "_",
-    "TERM", "HOSTNAME", "LD_PRELOAD",
+    "PATH",
+    "HOME",
+    "PWD",
+    "OLDPWD",
+    "SHELL",
+    "USER",
+    "LOGNAME",
+    "TMPDIR",
+    "MAIL",
+    "SHLVL",
+    "_",
+    "TERM",
+    "HOSTNAME",
+    "LD_PRELOAD",
 ];
 
 /// `lakekeep exec`
@@ -205,7 +217,13 @@ mod tests {
 
     #[test]
     fn what_names_this_host_is_not_passed_on() {
-        for name in ["PATH", "HOME", "LAKEKEEP_TOKEN_FILE", "LD_LIBRARY_PATH", "SSH_AUTH_SOCK"] {
+        for name in [
+            "PATH",
+            "HOME",
+            "LAKEKEEP_TOKEN_FILE",
+            "LD_LIBRARY_PATH",
+            "SSH_AUTH_SOCK",
+        ] {
             assert!(!is_passed_on(name), "{name}");
         }
         assert!(is_passed_on("LANG") && is_passed_on("MY_FLAG"));
