@@ -1,5 +1,6 @@
 //! The command line: one table for parser, help, man page and completions.
 
+mod accounts;
 pub mod remote;
 
 use std::ffi::OsString;

@@ -206,7 +206,10 @@ pub(crate) fn is_held(group: &Path, all: &[PathBuf]) -> bool {
         let Ok(found) = fs::metadata(other) else {
             return false;
         };
-        let (major, minor) = (rustix::fs::major(found.dev()), rustix::fs::minor(found.dev()));
+        let (major, minor) = (
+            rustix::fs::major(found.dev()),
+            rustix::fs::minor(found.dev()),
+        );
         let name = format!(" {major:02x}:{minor:02x}:{} ", found.ino());
         locks
             .lines()

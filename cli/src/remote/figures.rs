@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use lakekeep_client::{Client, v1};
+use lakekeep_client::{Client, Reason, v1};
 
 use super::show::{self, Cell, clean, limit, size, thousandths};
 use super::tell::{self, moment, stamp};
 use super::{Answer, print};
 use crate::args::remote::{EventsArgs, StatsArgs, TopArgs};
+use crate::report::Messages;
 
 /// Without --follow: when nothing has come for so long, all that was kept is told. The
 /// interface does not say where what was kept ends.
@@ -162,25 +163,36 @@ fn screen(sample: &v1::StatsSample, busy: &HashMap<String, u64>) -> String {
 
 /// `lakekeep events`
 pub async fn events(client: Client, arguments: EventsArgs) -> Answer {
-    let kept = u64::from(!arguments.follow);
-    let request = v1::EventsRequest {
+    let mut request = v1::EventsRequest {
         sandbox: arguments.sandbox.unwrap_or_default(),
-        after: arguments.after.unwrap_or(kept),
+        after: arguments.after.unwrap_or(0),
         all_users: arguments.all_users,
     };
-    let mut events = client.events(request).await?;
+    let messages = Messages {
+        json: arguments.via.json,
+    };
+    let mut events = client.events(request.clone()).await?;
     loop {
         let event = match arguments.follow {
-            true => events.next().await?,
+            true => events.next().await,
             false => match tokio::time::timeout(QUIET, events.next()).await {
-                Ok(event) => event?,
+                Ok(event) => event,
                 Err(_) => return Ok(ExitCode::SUCCESS),
             },
         };
-        print(&match arguments.via.json {
-            true => format!("{}\n", tell::event(&event)),
-            false => line(&event),
-        })?;
+        match event {
+            Ok(event) => print(&match arguments.via.json {
+                true => format!("{}\n", tell::event(&event)),
+                false => line(&event),
+            })?,
+            // The manager is another than before, or we were away for too long.
+            Err(error) if arguments.follow && error.reason() == Some(Reason::OutputGone) => {
+                messages.say("warning", "some events were missed; these are the next");
+                request.after = 0;
+                events = client.events(request.clone()).await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

@@ -226,9 +226,10 @@ mod tests {
              drwxr-xr-x    12  d/\n\
              lrwxrwxrwx    12  l\n"
         );
+        let line: serde_json::Value = serde_json::from_str(&as_json(&entries[0])).unwrap();
         assert_eq!(
-            as_json(&entries[0]),
-            "{\"kind\":\"file\",\"mode\":\"0640\",\"name\":\"a\\u001bb\",\"size\":12}\n"
+            line,
+            json!({ "name": "a\u{1b}b", "kind": "file", "size": 12, "mode": "0640" })
         );
     }
 

@@ -205,8 +205,11 @@ mod tests {
             set: None,
         };
         assert_eq!(
-            variable(&secret).to_string(),
-            r#"{"effective":true,"name":"token","of":"","scope":"user","secret":true,"set":null,"value":null}"#
+            variable(&secret),
+            json!({
+                "name": "token", "scope": "user", "of": "", "secret": true,
+                "value": null, "effective": true, "set": null,
+            })
         );
     }
 

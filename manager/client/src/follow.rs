@@ -27,12 +27,12 @@ impl Events {
     /// The next event. There is no last one.
     ///
     /// # Errors
-    /// As the manager says, or when it stays away.
+    /// As the manager says, or when it stays away: `OutputGone` when events were missed,
+    /// because it was restarted or keeps them no more. Follow anew then.
     pub async fn next(&mut self) -> Result<Event, ClientError> {
         loop {
             match self.receive().await {
                 Ok(event) => {
-                    // A restarted manager counts from 1 again.
                     self.request.after = event.number;
                     self.backoff.progressed();
                     return Ok(event);

@@ -130,4 +130,3 @@ fn levels(meta: &Meta) -> Levels<'_> {
         user: &meta.owner,
     }
 }
-

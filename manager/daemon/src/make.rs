@@ -137,7 +137,8 @@ impl Making {
             volumes: vec![name.to_owned()],
             ..CreateRequest::default()
         };
-        let resolved = resolved(profile, &request, &owners.main)?;
+        // A home is the user's own, also where the sandbox is its project's.
+        let resolved = resolved(profile, &request, &owners.user)?;
         let grant = resolved.volumes.iter().find(|grant| grant.name == name);
         let grant = grant.ok_or_else(|| Fault::new(Reason::NotFound, "the volume is not yours"))?;
         let read_only = grant.mode == MountMode::ReadOnly;
@@ -218,7 +219,8 @@ impl Making {
             .await?;
         let project = project(profile, &request.project)?;
         let owners = self.owners(caller, project).await?;
-        let resolved = resolved(profile, &request, &owners.main)?;
+        // A home is the user's own, also where the sandbox is its project's.
+        let resolved = resolved(profile, &request, &owners.user)?;
         for volume in &resolved.volumes {
             let name = &volume.name;
             let resource = Resource::Volume { profile, name };

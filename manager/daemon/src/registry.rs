@@ -289,6 +289,8 @@ impl Registry {
             if sandbox.kill(verdict).await.is_err() {
                 // Its launcher ends next, and takes it along.
             }
+            // Nobody will ask for its output any more.
+            remove_folder(sandbox.folder());
         }
     }
 }

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::watch as state;
+use tokio::sync::{Notify, watch as state};
 
 use crate::ready::watch;
 use crate::spool::{Budget, Filled, Spool};
@@ -243,30 +243,28 @@ impl Task {
         name.unwrap_or_default()
     }
 
-    /// Carries its output into the spools until it ends.
+    /// Carries its output into the spools until it ends. Tells when it prints more than
+    /// it may: one stream does not wait for the other's end to say so.
     ///
     /// # Errors
     /// Of the spools: the task can then not go on.
-    pub async fn carry(&self, sources: Sources) -> std::io::Result<Filled> {
+    pub async fn carry(&self, sources: Sources, over_limit: &Notify) -> std::io::Result<()> {
         let budget = Budget::new(self.record.plan.output);
-        let output = self
-            .stdout
-            .fill(&sources.output, &budget, self.over.subscribe());
+        let fill = async |spool: &Spool, source| {
+            let filled = spool.fill(source, &budget, self.over.subscribe()).await?;
+            if filled == Filled::OverLimit {
+                over_limit.notify_one();
+            }
+            Ok::<(), std::io::Error>(())
+        };
         let errors = async {
             match &sources.errors {
-                Some(errors) => {
-                    self.stderr
-                        .fill(errors, &budget, self.over.subscribe())
-                        .await
-                }
-                None => Ok(Filled::ToTheEnd),
+                Some(errors) => fill(&self.stderr, errors).await,
+                None => Ok(()),
             }
         };
-        let (output, errors) = tokio::try_join!(output, errors)?;
-        Ok(match (output, errors) {
-            (Filled::ToTheEnd, Filled::ToTheEnd) => Filled::ToTheEnd,
-            _ => Filled::OverLimit,
-        })
+        tokio::try_join!(fill(&self.stdout, &sources.output), errors)?;
+        Ok(())
     }
 
     /// Follows how many bytes of input it was given.

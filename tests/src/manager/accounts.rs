@@ -60,7 +60,11 @@ pub fn available(test: &str) -> bool {
     }
     for name in POOL {
         if find(name).is_none() && !make(name) {
-            skip(test, "useradd", "there is no useradd(8) to make accounts with");
+            skip(
+                test,
+                "useradd",
+                "there is no useradd(8) to make accounts with",
+            );
             return false;
         }
     }

@@ -38,7 +38,11 @@ impl<'m> Refusals<'m> {
     }
 
     fn last(&self) -> u64 {
-        let last = self.log().iter().filter_map(|event| event["seq"].as_u64()).max();
+        let last = self
+            .log()
+            .iter()
+            .filter_map(|event| event["seq"].as_u64())
+            .max();
         last.unwrap_or(0)
     }
 

@@ -34,6 +34,7 @@ pub use connect::{channel, connect};
 pub use issuer::Issuer;
 pub use setup::{Setup, shared_profile};
 pub use talk::{Done, Talk};
+pub use tonic::Code;
 pub use user::{Feed, Refused, User, command, of, shell};
 
 /// A running manager, with its supervisor and launchers.
@@ -210,7 +211,12 @@ impl Manager {
         eventually("the API's socket", || {
             UnixStream::connect(self.socket()).ok()
         });
+        // A manager that refuses its files is started again and again, and never answers.
+        let refused = |line: &str| line.starts_with("lakekeep: cannot ");
         eventually("an answer", || {
+            if let Some(line) = self.log().lines().find(|line| refused(line)) {
+                fail(format_args!("{line}"));
+            }
             let user = User::new("root", channel(connect(&self.socket(), &root)));
             user.who_am_i(v1::WhoAmIRequest::default()).ok()
         });
@@ -234,6 +240,15 @@ impl Manager {
             fail(format_args!("serve: {status}\n{}", self.log()));
         }
         self.nothing_is_left(&namespaces);
+        for folder in ["run/sandboxes", "run/state"] {
+            let left = entries(&self.folder.join(folder));
+            // The file whose locks are the leases of id ranges stays.
+            let left: Vec<_> = left.iter().filter(|path| !path.ends_with("ids")).collect();
+            let empty = |path: &PathBuf| path.is_dir() && entries(path).is_empty();
+            if !left.iter().all(|path| empty(path)) {
+                fail(format_args!("left in {folder}: {left:?}"));
+            }
+        }
     }
 
     /// The namespaces of everything that runs for it and is not in the host's.
@@ -247,20 +262,11 @@ impl Manager {
         all
     }
 
-    /// Fails the test unless mounts, control groups, processes, sandboxes' folders and
-    /// these namespaces are gone.
+    /// Fails the test unless mounts, control groups, processes and these namespaces are
+    /// gone.
     #[track_caller]
     pub fn nothing_is_left(&self, namespaces: &BTreeSet<PathBuf>) {
         self.before.assert_unchanged();
-        for folder in ["run/sandboxes", "run/state"] {
-            let left = entries(&self.folder.join(folder));
-            // The file whose locks are the leases of id ranges stays.
-            let left: Vec<_> = left.iter().filter(|path| !path.ends_with("ids")).collect();
-            let empty = |path: &PathBuf| path.is_dir() && entries(path).is_empty();
-            if !left.iter().all(|path| empty(path)) {
-                fail(format_args!("left in {folder}: {left:?}"));
-            }
-        }
         eventually("the end of its namespaces", || {
             let living = entries(Path::new("/proc"))
                 .iter()
@@ -269,6 +275,14 @@ impl Manager {
                 .any(|space| namespaces.contains(&space));
             (!living).then_some(())
         });
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the manager's log:\n{}", self.log());
+        }
     }
 }
 

@@ -64,7 +64,6 @@ impl Done {
     ///
     /// # Panics
     /// When the exit code is not 0.
-    #[must_use]
     #[track_caller]
     pub fn success(&self) -> String {
         if self.code != 0 {

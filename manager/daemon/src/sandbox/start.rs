@@ -12,13 +12,12 @@ use lakekeep_protocol::facts::TaskFacts;
 use lakekeep_protocol::task::TaskFailure;
 use lakekeep_sandbox::service;
 use rustix::pipe::PipeFlags;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::{Manner, SIGKILL, Sandbox, Started, ended, lock};
 use crate::events::What;
 use crate::fault::Fault;
 use crate::maker::{Request, without_environment};
-use crate::spool::Filled;
 use crate::task::{Files, Record, Sources, Streams, Task};
 
 /// How long an init may take to start a task.
@@ -148,12 +147,19 @@ impl Sandbox {
 
     /// Holds a task to its limits while it runs.
     pub(super) async fn bound(&self, task: &Arc<Task>, sources: Sources) {
+        let over_limit = Arc::new(Notify::new());
+        // Goes on whatever ends this: a spool is closed when nothing follows, not before.
+        let (carrier, told) = (Arc::clone(task), Arc::clone(&over_limit));
+        let carried = tokio::spawn(async move { carrier.carry(sources, &told).await });
         let output = async {
-            match task.carry(sources).await {
-                Ok(Filled::ToTheEnd) => std::future::pending().await,
-                Ok(Filled::OverLimit) => task.interfere(|with| with.too_much_output = true),
-                // What it prints can be kept no longer: it must not go on unheard.
-                Err(_) => {}
+            tokio::select! {
+                biased;
+                () = over_limit.notified() => task.interfere(|with| with.too_much_output = true),
+                carried = carried => match carried {
+                    Ok(Ok(())) => std::future::pending().await,
+                    // What it prints can be kept no longer: it must not go on unheard.
+                    Ok(Err(_)) | Err(_) => {}
+                },
             }
         };
         let time = async {

@@ -1,0 +1,199 @@
+//! Clients that do not do as they should: the manager goes on answering the others.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+use lakekeep_api::v1::exec_request::Request as In;
+use lakekeep_api::v1::{self, WhoAmIRequest};
+use lakekeep_tests::manager::{ALICE, BOB, Manager, Setup, create, shell};
+
+/// The manager's resident memory, bytes.
+fn memory(manager: &Manager) -> u64 {
+    let pid = manager.pid().unwrap();
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
+    let number = line.split_whitespace().nth(1).unwrap();
+    number.parse::<u64>().unwrap() << 10
+}
+
+fn goes_on(manager: &Manager, pid: i32) {
+    let me = manager.bob().who_am_i(WhoAmIRequest::default()).unwrap();
+    assert_eq!(me.user, BOB);
+    assert_eq!(manager.pid(), Some(pid), "it was started again");
+}
+
+#[test]
+fn what_is_not_a_request_ends_its_own_connection() {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let Some(manager) = Setup::new().start("frames") else {
+        return;
+    };
+    let pid = manager.pid().unwrap();
+    let huge_frame: &[u8] = &[0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1];
+    let headers_without_end: &[u8] = &[0, 0, 4, 1, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff];
+    let stream_zero: &[u8] = &[0, 0, 1, 0, 0, 0, 0, 0, 0, 7];
+    let attempts: [&[&[u8]]; 7] = [
+        &[b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"],
+        &[&[0; 4096]],
+        &[PREFACE, SETTINGS, huge_frame, &[7; 65536]],
+        &[PREFACE, SETTINGS, headers_without_end],
+        &[PREFACE, SETTINGS, stream_zero],
+        &[PREFACE, &[0xff; 1024]],
+        &[PREFACE, SETTINGS, &[0, 0, 8, 6, 0, 0, 0, 0, 0], &[1; 3]],
+    ];
+    for (number, parts) in attempts.into_iter().enumerate() {
+        let mut stream = manager.connection(ALICE);
+        for part in parts {
+            // It may be closed before all is written: that is the point.
+            if stream.write_all(part).is_err() {
+                break;
+            }
+        }
+        stream
+            .shutdown(std::net::Shutdown::Write)
+            .unwrap_or_default();
+        let mut said = Vec::new();
+        // To its end: it is the manager that closes.
+        let _end = stream.read_to_end(&mut said);
+        eprintln!("attempt {number}: {} bytes of answer", said.len());
+        goes_on(&manager, pid);
+    }
+    manager.end();
+}
+
+#[test]
+fn a_thousand_silent_connections_disturb_nobody() {
+    let Some(manager) = Setup::new().start("silent") else {
+        return;
+    };
+    let pid = manager.pid().unwrap();
+    let alice = manager.alice();
+    let sandbox = alice.sandbox(create()).id;
+    let before = memory(&manager);
+    let silent: Vec<UnixStream> = (0..1000)
+        .map(|_| UnixStream::connect(manager.socket()).unwrap())
+        .collect();
+    goes_on(&manager, pid);
+    assert_eq!(alice.run(&sandbox, "echo well").success(), "well");
+    let during = memory(&manager);
+    assert!(
+        during < before + (64 << 20),
+        "{} KiB for each silent connection",
+        (during - before) / 1024 / 1000
+    );
+    drop(silent);
+    goes_on(&manager, pid);
+    manager.end();
+}
+
+#[test]
+fn who_never_reads_costs_no_memory() {
+    let setup = Setup::new().personal("[limits.maximum]\noutput = \"512MiB\"\n");
+    let Some(manager) = setup.start("never_reads") else {
+        return;
+    };
+    let pid = manager.pid().unwrap();
+    let alice = manager.alice();
+    let sandbox = alice.sandbox(v1::CreateRequest {
+        policy: "version = 1\n[limits]\noutput = \"512MiB\"\n".to_owned(),
+        ..create()
+    });
+    let before = memory(&manager);
+    let script = "head -c 67108864 /dev/zero; echo printed >&2; read line";
+    let mut start = shell(&sandbox.id, script);
+    start.detach = true;
+    // Four that start a loud task each and never take a byte of it.
+    let silent: Vec<_> = (0..4).map(|_| alice.exec(start.clone()).unwrap()).collect();
+    let bob = manager.alice();
+    for task in 1..=4 {
+        let mut other = bob
+            .attach(v1::AttachStart {
+                sandbox: sandbox.id.clone(),
+                task,
+                stdout_offset: 0,
+                read_only: true,
+                ..v1::AttachStart::default()
+            })
+            .unwrap();
+        other.until("all that is printed", |talk| !talk.stderr.is_empty());
+    }
+    let during = memory(&manager);
+    assert!(
+        during < before + (48 << 20),
+        "{} MiB more with 256 MiB unread",
+        (during - before) >> 20
+    );
+    goes_on(&manager, pid);
+    drop(silent);
+    manager.end();
+}
+
+#[test]
+fn input_out_of_order_is_refused_and_what_is_known_is_passed_over() {
+    let Some(manager) = Setup::new().start("stdin_order") else {
+        return;
+    };
+    let alice = manager.alice();
+    let sandbox = alice.sandbox(create()).id;
+    let mut start = shell(&sandbox, "cat");
+    start.detach = true;
+    let mut talk = alice.exec(start).unwrap();
+    talk.until("its start", |talk| talk.task > 0);
+    talk.give(b"one ");
+    // The same again, and a piece that overlaps: given once.
+    talk.give_at(0, b"one ");
+    talk.give_at(2, b"e two ");
+    talk.prints("one two ");
+    assert_eq!(talk.text(), "one two ");
+    let task = talk.task;
+    talk.give_at(100, b"gap");
+    let refused = loop {
+        match talk.step() {
+            Ok(true) => {}
+            Ok(false) => panic!("the stream ended without a word"),
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(refused.reason, "BAD_REQUEST", "{refused:?}");
+    let attach = || v1::AttachStart {
+        sandbox: sandbox.clone(),
+        task,
+        ..v1::AttachStart::default()
+    };
+    // A second start in the same stream is none.
+    let mut talk = alice.attach(attach()).unwrap();
+    talk.say_anything(In::Start(shell(&sandbox, "true")));
+    let refused = loop {
+        match talk.step() {
+            Ok(true) => {}
+            Ok(false) => panic!("the stream ended without a word"),
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(refused.reason, "BAD_REQUEST", "{refused:?}");
+    // Beyond what was printed there is nothing to attach to.
+    let mut far = attach();
+    far.stdout_offset = 1 << 40;
+    let far = alice
+        .attach(far)
+        .and_then(lakekeep_tests::manager::Talk::finish);
+    assert_eq!(far.unwrap_err().reason, "OUTPUT_GONE");
+    let mut talk = alice.attach(attach()).unwrap();
+    talk.until("its start", |talk| talk.accepted == 8);
+    talk.give(b"three");
+    talk.end_input();
+    let done = talk.finish().unwrap();
+    assert_eq!(done.text(), "one two three");
+    manager.end();
+}

@@ -1,0 +1,152 @@
+//! Folders of the host in sandboxes: who writes them, and whose the files are on disk.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
+
+use lakekeep_api::v1;
+use lakekeep_tests::Privilege;
+use lakekeep_tests::manager::{ALICE, BOB, CAROL, Manager, Setup, account, create, shared_profile};
+
+/// The folders of a project and of two users, and a manager that has them as volumes.
+fn start(test: &str) -> Option<Manager> {
+    let setup = Setup::new();
+    let root = setup.place().dir("disk", Privilege::Root);
+    for name in ["project", "reference", "homes/lkt-alice", "homes/lkt-bob"] {
+        let made = setup.place().dir(&format!("disk/{name}"), Privilege::Root);
+        fs::set_permissions(made, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    // Who comes down to them is let through; each one is its owner's alone.
+    fs::set_permissions(root.join("homes"), fs::Permissions::from_mode(0o755)).unwrap();
+    let volumes = format!(
+        "project = \"apollo\"\n\
+         [[volume]]\nname = \"work\"\nsource = {work:?}\ntarget = \"/work\"\nmode = \"rw\"\nowner = \"project\"\n\
+         [[volume]]\nname = \"reference\"\nsource = {reference:?}\ntarget = \"/reference\"\nmode = \"ro\"\nowner = \"project\"\n\
+         [[volume]]\nname = \"home\"\nhome = true\nsource = {home:?}\ntarget = \"/mnt/home\"\nmode = \"rw\"\n",
+        work = root.join("project"),
+        reference = root.join("reference"),
+        home = format!("{}/homes/{{account}}", root.display()),
+    );
+    let identity = "[[identity.rule]]\nname = \"project\"\nproject = \"apollo\"\naccount = \"lkt-carol\"\n\
+                    [[identity.rule]]\nname = \"own\"\nuser = \"*\"\naccount = \"$1\"\n";
+    let manager = setup
+        .identity(identity)
+        .profile("apollo", &shared_profile("apollo", &volumes))
+        .start(test)?;
+    let give = |path: &str, name: &str| {
+        let to = account(name);
+        chown(root.join(path), Some(to.uid), Some(to.gid)).unwrap();
+    };
+    give("project", CAROL);
+    give("reference", CAROL);
+    give("homes/lkt-alice", ALICE);
+    give("homes/lkt-bob", BOB);
+    fs::write(root.join("reference/book"), "to be read").unwrap();
+    chown(
+        root.join("reference/book"),
+        Some(account(CAROL).uid),
+        Some(account(CAROL).gid),
+    )
+    .unwrap();
+    Some(manager)
+}
+
+fn owner(path: &Path) -> (u32, u32) {
+    let found = fs::metadata(path).unwrap();
+    (found.uid(), found.gid())
+}
+
+#[test]
+fn two_users_write_one_project_and_neither_sees_the_other_s_home() {
+    let Some(manager) = start("volumes") else {
+        return;
+    };
+    let disk = manager.place().path().join("disk");
+    let carol = account(CAROL);
+    let apollo = || v1::CreateRequest {
+        profile: "apollo".to_owned(),
+        ..create()
+    };
+    let (alice, bob) = (manager.alice(), manager.bob());
+    let (hers, his) = (alice.sandbox(apollo()).id, bob.sandbox(apollo()).id);
+    let out = alice.run(
+        &hers,
+        "echo from alice >/work/a && mkdir /work/d && stat -c %u /work/a",
+    );
+    assert_eq!(out.success(), "1000");
+    let out = bob.run(
+        &his,
+        "cat /work/a && echo from bob >>/work/a && echo x >/work/d/b",
+    );
+    assert_eq!(out.success(), "from alice");
+    assert_eq!(
+        alice.run(&hers, "cat /work/a /work/d/b").success(),
+        "from alice\nfrom bob\nx"
+    );
+    for path in ["project/a", "project/d", "project/d/b"] {
+        assert_eq!(owner(&disk.join(path)), (carol.uid, carol.gid), "{path}");
+    }
+    // Homes are each user's own, under the same path inside.
+    alice.run(&hers, "echo alice >/mnt/home/who").success();
+    bob.run(&his, "echo bob >/mnt/home/who; ls /mnt/home")
+        .success();
+    assert_eq!(alice.run(&hers, "cat /mnt/home/who").success(), "alice");
+    assert_eq!(bob.run(&his, "cat /mnt/home/who").success(), "bob");
+    for name in [ALICE, BOB] {
+        let to = account(name);
+        let file = disk.join("homes").join(name).join("who");
+        assert_eq!(owner(&file), (to.uid, to.gid), "{name}");
+    }
+    let seen = bob.run(&his, "ls -R / 2>/dev/null | grep -c lkt-alice");
+    assert_eq!(seen.text(), "0");
+    manager.end();
+}
+
+#[test]
+fn a_read_only_volume_is_not_written() {
+    let Some(manager) = start("read_only") else {
+        return;
+    };
+    let disk = manager.place().path().join("disk");
+    let alice = manager.alice();
+    let sandbox = alice.sandbox(v1::CreateRequest {
+        profile: "apollo".to_owned(),
+        ..create()
+    });
+    assert_eq!(
+        alice.run(&sandbox.id, "cat /reference/book").success(),
+        "to be read"
+    );
+    let attempts = [
+        "echo x >/reference/new",
+        "echo x >>/reference/book",
+        "rm /reference/book",
+        "chmod 777 /reference/book",
+        "mv /reference/book /reference/other",
+    ];
+    for attempt in attempts {
+        assert_ne!(alice.run(&sandbox.id, attempt).code, 0, "{attempt}");
+    }
+    let left = fs::read_to_string(disk.join("reference/book")).unwrap();
+    assert_eq!(left, "to be read");
+    assert_eq!(fs::read_dir(disk.join("reference")).unwrap().count(), 1);
+    // A request can narrow what the profile gives, and not widen it.
+    let narrowed = |mode: &str, target: &str| v1::CreateRequest {
+        profile: "apollo".to_owned(),
+        policy: format!(
+            "version = 1\n[[mounts]]\nsource = \"volume:{target}\"\ntarget = \"/{target}\"\nmode = \"{mode}\"\n"
+        ),
+        ..create()
+    };
+    let wider = alice.create(narrowed("rw", "reference")).unwrap_err();
+    assert_eq!(wider.reason, "BAD_POLICY", "{wider:?}");
+    let less = alice.sandbox(narrowed("ro", "work"));
+    assert_ne!(alice.run(&less.id, "echo x >/work/no").code, 0);
+    manager.end();
+}
