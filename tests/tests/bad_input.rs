@@ -129,7 +129,6 @@ fn mounts() {
             (at("/usr"), vec!["/usr"]),
             (at("/run"), vec!["/run"]),
             (at("/run/lakekeep/x"), vec!["/run/lakekeep"]),
-            (at("/run/secrets/x"), vec!["/run/secrets"]),
         ];
         refuse_all("mount", privilege, &place, cases);
     });

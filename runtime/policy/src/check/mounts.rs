@@ -28,7 +28,6 @@ pub const PROTECTED_TARGETS: &[&str] = &[
     "/libx32",
     "/proc",
     "/run/lakekeep",
-    "/run/secrets",
     "/sbin",
     "/sys",
     "/usr",
