@@ -155,11 +155,12 @@ impl Sandbox {
             tokio::select! {
                 biased;
                 () = over_limit.notified() => task.interfere(|with| with.too_much_output = true),
-                carried = carried => match carried {
-                    Ok(Ok(())) => std::future::pending().await,
-                    // What it prints can be kept no longer: it must not go on unheard.
-                    Ok(Err(_)) | Err(_) => {}
-                },
+                carried = carried => {
+                    // Else what it prints can be kept no longer: it must not go on unheard.
+                    if let Ok(Ok(())) = carried {
+                        std::future::pending().await
+                    }
+                }
             }
         };
         let time = async {
