@@ -3,11 +3,12 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use lakekeep_sandbox::chain;
+use lakekeep_plan::Plan;
+use lakekeep_sandbox::{chain, host};
 
 use crate::args::PlanArgs;
 use crate::report::Messages;
-use crate::request::request;
+use crate::request::{RequestError, check};
 use crate::run::OWN_FAILURE;
 
 /// Size of the terminal of a plan that is only printed.
@@ -19,9 +20,9 @@ pub fn plan(arguments: &PlanArgs) -> ExitCode {
         json: arguments.json,
     };
     let window = arguments.sandbox.tty.then_some(WINDOW);
-    let text = match request(&arguments.sandbox, window) {
-        Ok(request) if arguments.json => format!("{:#}\n", request.plan.to_json()),
-        Ok(request) => request.plan.to_text(),
+    let text = match made(arguments, window) {
+        Ok(plan) if arguments.json => format!("{:#}\n", plan.to_json()),
+        Ok(plan) => plan.to_text(),
         Err(error) => {
             messages.say("error", &chain(&error));
             return ExitCode::from(OWN_FAILURE);
@@ -31,4 +32,9 @@ pub fn plan(arguments: &PlanArgs) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+fn made(arguments: &PlanArgs, window: Option<(u16, u16)>) -> Result<Plan, RequestError> {
+    let checked = check(&arguments.sandbox, window)?;
+    checked.plan(&host::probe()?)
 }

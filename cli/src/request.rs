@@ -55,18 +55,19 @@ pub enum RequestError {
     Planning(#[from] PlanningError),
 }
 
-/// A plan, and the facts that it was made on.
+/// What is asked for, checked as far as that can be without looking at the host.
 #[derive(Debug)]
-pub struct Request {
-    pub host: HostFacts,
-    pub plan: Plan,
+pub struct Checked {
+    policy: Policy,
+    command: Command,
+    interpreter: Option<PathBuf>,
 }
 
-/// Lays the flags over the policy file, checks, looks at the host, plans.
-pub fn request(
+/// Lays the flags over the policy file, and checks.
+pub fn check(
     arguments: &SandboxArgs,
     terminal: Option<(u16, u16)>,
-) -> Result<Request, RequestError> {
+) -> Result<Checked, RequestError> {
     let policy = &arguments.policy;
     let doc = read(policy)?.overlay(flags(policy)?);
     if let Some(mount) = doc.mounts.iter().find(|mount| is_volume(&mount.source)) {
@@ -75,26 +76,30 @@ pub fn request(
             mount.source
         )));
     }
-    let policy = Policy::check(doc)?;
-    let host = host::probe()?;
     let command = Command {
         arguments: arguments
             .command
             .iter()
             .map(|word| word.clone().into_vec())
             .collect(),
-        path: search_path(&arguments.policy),
+        path: search_path(policy),
         terminal,
         term: terminal.and_then(|_| std::env::var("TERM").ok()),
         explain: arguments.explain_syscalls,
     };
-    let plan = plan_for(
-        &policy,
-        &host,
-        &command,
-        arguments.policy.interpreter.as_deref(),
-    )?;
-    Ok(Request { host, plan })
+    Ok(Checked {
+        policy: Policy::check(doc)?,
+        command,
+        interpreter: policy.interpreter.clone(),
+    })
+}
+
+impl Checked {
+    /// Plans it for this host.
+    pub fn plan(self, host: &HostFacts) -> Result<Plan, RequestError> {
+        let interpreter = self.interpreter.as_deref();
+        Ok(plan_for(&self.policy, host, &self.command, interpreter)?)
+    }
 }
 
 /// The policy that is asked of a manager, as a document that it lays over the profile's.

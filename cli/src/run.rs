@@ -6,13 +6,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
 use lakekeep_sandbox::chain;
-use lakekeep_sandbox::{Console, Launcher, Outcome, SandboxError, Stdio};
+use lakekeep_sandbox::{Console, Launcher, Outcome, SandboxError, Stdio, host};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 
 use crate::args::RunArgs;
 use crate::report::{self, Ended, Messages};
-use crate::request::{RequestError, request};
+use crate::request::{RequestError, check};
 use crate::terminal::{self, Raw};
 
 /// lakekeep itself failed or refused (env(1)).
@@ -96,14 +96,18 @@ fn attempt(arguments: &RunArgs) -> Result<Outcome, RunError> {
         true => Some(terminal::size().ok_or(RunError::NoTerminal)?),
         false => None,
     };
-    let request = request(&arguments.sandbox, window)?;
+    let checked = check(&arguments.sandbox, window)?;
     // Before anything is made: a missing file must not cost a sandbox.
     let input = input(&arguments.stdin)?;
     if let Some(path) = &arguments.receipt {
         report::check_receipt_place(path).map_err(|error| receipt_error(path, error))?;
     }
-    let launcher = Launcher::start(&request.host)?;
-    let sandbox = launcher.create(request.plan)?;
+    let host = host::probe().map_err(RequestError::from)?;
+    // Gets ready on another processor while this one plans; it makes nothing before it is
+    // asked, so that a plan that is refused has made nothing.
+    let launcher = Launcher::start(&host)?;
+    let plan = checked.plan(&host)?;
+    let sandbox = launcher.create(plan)?;
     let outcome = if arguments.sandbox.tty {
         let console = terminal_console()?;
         let task = sandbox.spawn(Stdio::Terminal)?;

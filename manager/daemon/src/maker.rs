@@ -9,7 +9,7 @@ use lakekeep_plan::{Command, HostFacts, ImageFacts, Inputs, MountFacts, Plan};
 use lakekeep_policy::Policy;
 use lakekeep_protocol::task::{MAX_SECRETS, SECRETS_DIRECTORY};
 use lakekeep_sandbox::look;
-use lakekeep_seccomp::{Arch, Profile, Refusal, compile};
+use lakekeep_seccomp::{Arch, Refusal, builtin_program};
 
 use crate::fault::Fault;
 use crate::sandbox::lock;
@@ -181,15 +181,14 @@ pub fn without_environment(plan: &Plan) -> Plan {
 
 /// The file service is our own program: the widest filter, which lets it be executed.
 fn file_filter(host: &HostFacts) -> Result<Vec<u8>, Fault> {
-    let failed = |error: &(dyn std::error::Error + 'static)| {
-        Fault::internal("compile the file service's filter", error)
-    };
-    let profile = Profile::builtin("general").map_err(|error| failed(&error))?;
+    let what = "take the file service's filter";
     let arch = match host.arch.as_str() {
         "aarch64" => Arch::Aarch64,
         _ => Arch::X86_64,
     };
-    let program = compile(&profile, arch, Refusal::Errno).map_err(|error| failed(&error))?;
+    let program = builtin_program("general", arch, Refusal::Errno)
+        .map_err(|error| Fault::internal(what, &error))?
+        .ok_or_else(|| Fault::internal(what, &rustix::io::Errno::NOENT))?;
     Ok(program.to_bytes())
 }
 

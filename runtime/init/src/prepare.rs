@@ -47,7 +47,8 @@ pub struct Prepared {
 /// A covered path of /proc.
 #[derive(Debug)]
 pub enum Mask {
-    Empty(CString),
+    EmptyFile(CString),
+    EmptyDirectory(CString),
     ReadOnly(CString),
     Replaced { path: CString, with: CString },
 }
@@ -154,22 +155,22 @@ fn masks(view: &ProcView) -> Result<Vec<Mask>, Errno> {
     }
     for entry in std::fs::read_dir("/proc").map_err(errno)? {
         let entry = entry.map_err(errno)?;
+        let kind = entry.file_type().map_err(errno)?;
         // Links lead to what a process sees of itself.
-        let link = entry.file_type().map_err(errno)?.is_symlink();
         let Some(name) = entry
             .file_name()
             .to_str()
-            .filter(|_| !link)
+            .filter(|_| !kind.is_symlink())
             .map(str::to_owned)
         else {
             continue;
         };
-        masks.extend(mask(&name, view)?);
+        masks.extend(mask(&name, kind.is_dir(), view)?);
     }
     Ok(masks)
 }
 
-fn mask(name: &str, view: &ProcView) -> Result<Option<Mask>, Errno> {
+fn mask(name: &str, directory: bool, view: &ProcView) -> Result<Option<Mask>, Errno> {
     let process = name.bytes().all(|byte| byte.is_ascii_digit());
     if process || view.shown.iter().any(|shown| shown == name) {
         return Ok(None);
@@ -183,7 +184,8 @@ fn mask(name: &str, view: &ProcView) -> Result<Option<Mask>, Errno> {
             path,
             with: c_string(with)?,
         })),
-        None => Ok(Some(Mask::Empty(path))),
+        None if directory => Ok(Some(Mask::EmptyDirectory(path))),
+        None => Ok(Some(Mask::EmptyFile(path))),
     }
 }
 

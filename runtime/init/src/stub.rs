@@ -12,7 +12,7 @@ use lakekeep_protocol::task::TaskStep;
 use lakekeep_sys::mount::{self, Restrict};
 use lakekeep_sys::process::{self, Cloned, ExitGuard, Namespaces};
 use lakekeep_sys::{Errno, seal, signal};
-use rustix::fs::{CWD, FileType};
+use rustix::fs::CWD;
 
 use crate::command;
 use crate::prepare::{Mask, Prepared, SCRATCH_MOUNT};
@@ -89,36 +89,32 @@ fn mount_proc(prepared: &Prepared) -> Result<(), Errno> {
     mount::attach_at(&proc, c"/proc")
 }
 
-/// Covers one path; one that this kernel does not have needs no cover.
+/// Covers one path; one that this kernel does not have needs no cover. A cover that is
+/// not there is an error.
 fn cover(mask: &Mask) -> Result<(), Errno> {
-    let restrict = Restrict::READ_ONLY
-        .with(Restrict::NO_SUID)
-        .with(Restrict::NO_DEVICES)
-        .with(Restrict::NO_EXEC);
-    let result = match mask {
-        Mask::ReadOnly(path) => tree(path).and_then(|tree| {
-            mount::restrict(&tree, restrict, None)?;
-            mount::attach_at(&tree, path)
-        }),
-        Mask::Replaced { path, with } => rustix::fs::stat(path.as_c_str())
-            .and_then(|_| tree(with))
-            .and_then(|tree| mount::attach_at(&tree, path)),
-        Mask::Empty(path) => empty(path, restrict),
+    let (path, with) = match mask {
+        Mask::ReadOnly(path) => (path, path.as_c_str()),
+        Mask::Replaced { path, with } => (path, with.as_c_str()),
+        // What is there already, and not a new file system each time: a task pays for
+        // each of some forty covers.
+        Mask::EmptyDirectory(path) => (path, EMPTY),
+        Mask::EmptyFile(path) => (path, c"/dev/null"),
     };
-    match result {
+    let tree = match (mask, tree(with)) {
+        (Mask::ReadOnly(_), Err(Errno::NOENT)) => return Ok(()),
+        (_, tree) => tree?,
+    };
+    if matches!(mask, Mask::ReadOnly(_)) {
+        let restrict = Restrict::READ_ONLY
+            .with(Restrict::NO_SUID)
+            .with(Restrict::NO_DEVICES)
+            .with(Restrict::NO_EXEC);
+        mount::restrict(&tree, restrict, None)?;
+    }
+    match mount::attach_at(&tree, path) {
         Err(Errno::NOENT) => Ok(()),
         other => other,
     }
-}
-
-fn empty(path: &CStr, restrict: Restrict) -> Result<(), Errno> {
-    let stat = rustix::fs::stat(path)?;
-    let cover = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-        mount::new_detached(c"tmpfs", &[(c"size", c"4k"), (c"mode", c"0555")], restrict)?
-    } else {
-        tree(c"/dev/null")?
-    };
-    mount::attach_at(&cover, path)
 }
 
 fn tree(path: &CStr) -> Result<OwnedFd, Errno> {

@@ -37,8 +37,10 @@ const USED_LASTING: [Controller; 5] = [
 /// Where every distribution mounts the hierarchies.
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
-/// Before the name of a hierarchy's usual mount point: libcontainer knows none by
-/// such a name.
+/// Where the used version 1 hierarchies are put, in this launcher's own mount table.
+const ASIDE: &str = "/sys/fs";
+
+/// Before the name of a hierarchy's usual mount point.
 const USED_PREFIX: &str = "lakekeep-";
 
 /// How long the last processes of a group may take to die.
@@ -49,6 +51,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Groups {
     hierarchy: Hierarchy,
     used: &'static [Controller],
+    /// The version 1 hierarchies are set aside: libcontainer joins nothing.
+    aside: bool,
 }
 
 /// This launcher's own group, locked: what tells the living from the dead.
@@ -69,10 +73,15 @@ impl Groups {
         let hierarchy = Hierarchy::detect()?;
         let used: &[Controller] = if lasting { &USED_LASTING } else { &USED };
         if privileged {
-            hide_unused(&hierarchy, used)?;
+            let aside = set_aside(&hierarchy, used)?;
             return Ok(Self {
-                hierarchy: Hierarchy::detect()?,
+                hierarchy: if aside {
+                    Hierarchy::detect()?
+                } else {
+                    hierarchy
+                },
                 used,
+                aside,
             });
         } else if hierarchy.mode() != Mode::V2 {
             // libcontainer treats a version 2 tree that it may not write as
@@ -80,20 +89,46 @@ impl Groups {
             // is nothing to write, show it a version 2 tree.
             show_unified()?;
         }
-        Ok(Self { hierarchy, used })
+        Ok(Self {
+            hierarchy,
+            used,
+            aside: false,
+        })
     }
 
     /// The cgroup of sandbox `id` of launcher `launcher`, as OCI wants it: an
     /// absolute path, for an empty one means the caller's own group.
     ///
-    /// Where this caller can make none, it is the launcher's own name at the top: a path
-    /// that nobody makes or removes while libcontainer finds out that it may not.
+    /// Where the hierarchies are set aside it is the launcher's own group, into which
+    /// nothing can be moved ([`Groups::bar`]). Where this caller can make none, it is the
+    /// launcher's own name at the top: a path that nobody makes or removes while
+    /// libcontainer finds out that it may not.
     pub fn path(&self, launcher: &str, id: &str) -> PathBuf {
         let path = Path::new("/").join(self.hierarchy.parent());
         match self.makes_groups() {
+            true if self.aside => path.join("lakekeep").join(launcher),
             true => path.join("lakekeep").join(launcher).join(id),
             false => path.join(launcher).join(id),
         }
+    }
+
+    /// Where the hierarchies are set aside: makes the launcher's group on the version 2
+    /// tree, and covers the file by which libcontainer would move each init into it,
+    /// which waits for an RCU grace period and limits nothing.
+    fn bar(&self, launcher: &str) -> Result<(), StartError> {
+        if !self.aside {
+            return Ok(());
+        }
+        let group = Path::new(CGROUP_ROOT).join("lakekeep").join(launcher);
+        let object = group.display().to_string();
+        let made = DirBuilder::new().recursive(true).mode(0o711).create(&group);
+        made.map_err(|error| Error::io("mkdir", &object, &error))?;
+        let procs = group.join("cgroup.procs");
+        let object = procs.display().to_string();
+        let place = mount::host_place(&procs).context("open", &object)?;
+        let cover =
+            mount::clone_tree(CWD, Path::new("/dev/null")).context("open_tree", "/dev/null")?;
+        Ok(mount::attach(&cover, &place).context("move_mount", object)?)
     }
 
     /// Makes the group of a sandbox with its limits; it is removed when this is
@@ -132,6 +167,7 @@ impl Groups {
         let made = DirBuilder::new().recursive(true).mode(0o711).create(&path);
         match made.and_then(|()| File::open(&path)) {
             Ok(lock) if lock::try_lock(&lock).context("flock", &object)? && path.exists() => {
+                self.bar(launcher)?;
                 Ok(Some(Claim { _lock: Some(lock) }))
             }
             Ok(_) => Ok(None),
@@ -185,6 +221,11 @@ impl Groups {
         self.hierarchy.prune()
     }
 
+    /// Removes the folder of all launchers where there is none.
+    pub fn prune(&self) -> Result<(), CgroupError> {
+        self.hierarchy.prune()
+    }
+
     /// Ends and removes everything of a launcher.
     pub fn sweep(&self, launcher: &str) -> Result<(), CgroupError> {
         // A name that no launcher of ours makes has no group of ours, and where
@@ -224,11 +265,11 @@ impl SandboxGroup {
         entrances.unwrap_or_else(|| Ok(Vec::new()))
     }
 
-    /// Whether the kernel lists the process in the group: without root,
-    /// libcontainer only logs that it could not put it there.
+    /// Whether the kernel lists the process in the group, in every hierarchy where it was
+    /// made: without root, libcontainer only logs that it could not put it there.
     pub fn holds(&self, pid: Pid) -> Result<bool, CgroupError> {
         match &self.0 {
-            Some(group) => Ok(group.procs()?.contains(&pid)),
+            Some(group) => group.holds(pid),
             None => Ok(true),
         }
     }
@@ -306,12 +347,12 @@ fn bounded(limit: Option<Limit>) -> Option<u64> {
     }
 }
 
-/// Hides the version 1 hierarchies from libcontainer, which would join every one
-/// that it finds, each an RCU grace period long; the init enters the used ones
-/// itself ([`Group::entrances`]). libcontainer goes by the names of the mount
-/// points: the used ones return under others. All go at once, for every unmount
-/// waits for the kernel's readers.
-fn hide_unused(hierarchy: &Hierarchy, wanted: &[Controller]) -> Result<(), StartError> {
+/// Shows libcontainer a version 2 tree in place of the version 1 hierarchies. It would
+/// join every one of those that it finds, each an RCU grace period long, and reads the
+/// mount table once for each controller that exists anywhere; the init enters the used
+/// ones itself ([`Group::entrances`]), and they return under other names. Whether
+/// something was to be moved.
+fn set_aside(hierarchy: &Hierarchy, wanted: &[Controller]) -> Result<bool, StartError> {
     let place = Path::new(CGROUP_ROOT);
     let used = |point: &Path| {
         let held = |controller: &Controller| {
@@ -326,43 +367,53 @@ fn hide_unused(hierarchy: &Hierarchy, wanted: &[Controller]) -> Result<(), Start
         .iter()
         .filter(|mount| mount.version == Version::V1);
     let points: Vec<&Path> = old.map(|mount| mount.point.as_path()).collect();
-    if points.is_empty() || !points.iter().all(|point| point.parent() == Some(place)) {
-        return Ok(());
+    let all_old = wanted.iter().all(|controller| {
+        let mount = hierarchy.mount_of(*controller);
+        mount.is_none_or(|mount| mount.version == Version::V1)
+    });
+    // Elsewhere, or divided between the versions: left to libcontainer as it is.
+    if points.is_empty() || !all_old || points.iter().any(|point| point.parent() != Some(place)) {
+        return Ok(false);
     }
     let mut kept = Vec::new();
     for point in points.into_iter().filter(|point| used(point)) {
         let object = point.display().to_string();
-        kept.push((
-            point,
-            mount::clone_tree(CWD, point).context("open_tree", object)?,
-        ));
+        let tree = mount::clone_tree(CWD, point).context("open_tree", object)?;
+        kept.push((point.file_name().unwrap_or_default(), tree));
     }
+    // All at once, for every unmount waits for the kernel's readers.
     mount::detach(c"/sys/fs/cgroup").context("umount", CGROUP_ROOT)?;
-    let restrict = Restrict::NO_SUID
-        .with(Restrict::NO_DEVICES)
-        .with(Restrict::NO_EXEC);
     let options = [(c"size", c"64k"), (c"mode", c"0755")];
-    let root =
-        mount::new_detached(c"tmpfs", &options, restrict).context("mount tmpfs", CGROUP_ROOT)?;
-    mount::attach_at(&root, c"/sys/fs/cgroup").context("move_mount", CGROUP_ROOT)?;
-    for (point, tree) in kept {
-        let mut name = OsString::from(USED_PREFIX);
-        name.push(point.file_name().unwrap_or_default());
-        let point = place.join(name);
-        let object = point.display().to_string();
-        rustix::fs::mkdir(&point, FileMode::from_raw_mode(0o755)).context("mkdir", &object)?;
-        let place = mount::host_place(&point).context("open", &object)?;
-        mount::attach(&tree, &place).context("move_mount", object)?;
+    let ground = mount::new_detached(c"tmpfs", &options, restricted());
+    let ground = ground.context("mount tmpfs", ASIDE)?;
+    mount::attach_at(&ground, c"/sys/fs").context("move_mount", ASIDE)?;
+    let unified = mount::new_detached(c"cgroup2", &[], restricted());
+    place_at(&unified.context("mount cgroup2", CGROUP_ROOT)?, place)?;
+    for (name, tree) in kept {
+        let mut aside = OsString::from(USED_PREFIX);
+        aside.push(name);
+        place_at(&tree, &Path::new(ASIDE).join(aside))?;
     }
-    Ok(())
+    Ok(true)
+}
+
+/// Makes the directory `point` and mounts `tree` there.
+fn place_at(tree: &OwnedFd, point: &Path) -> Result<(), StartError> {
+    let object = point.display().to_string();
+    rustix::fs::mkdir(point, FileMode::from_raw_mode(0o755)).context("mkdir", &object)?;
+    let place = mount::host_place(point).context("open", &object)?;
+    Ok(mount::attach(tree, &place).context("move_mount", object)?)
+}
+
+fn restricted() -> Restrict {
+    Restrict::NO_SUID
+        .with(Restrict::NO_DEVICES)
+        .with(Restrict::NO_EXEC)
 }
 
 fn show_unified() -> Result<(), StartError> {
     userns::unshare_cgroup().context("unshare", "cgroup namespace")?;
-    let restrict = Restrict::NO_SUID
-        .with(Restrict::NO_DEVICES)
-        .with(Restrict::NO_EXEC);
-    let tree = mount::new_detached(c"cgroup2", &[], restrict).context("mount", "cgroup2")?;
+    let tree = mount::new_detached(c"cgroup2", &[], restricted()).context("mount", "cgroup2")?;
     mount::attach_at(&tree, c"/sys/fs/cgroup").context("move_mount", "/sys/fs/cgroup")?;
     Ok(())
 }

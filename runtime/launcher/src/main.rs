@@ -27,6 +27,7 @@ mod strays;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
+use lakekeep_sys::Errno;
 use lakekeep_sys::error::Context;
 use lakekeep_sys::mount::{self, Restrict};
 use lakekeep_sys::net;
@@ -109,7 +110,11 @@ fn start() -> Result<ExitCode, StartError> {
             // A server that has not got them must not wait for them.
             drop(give);
             let ended = watch(&pidfd)?;
-            sent?;
+            match sent {
+                // It needed none, for nobody asked it for a sandbox.
+                Err(error) if error.errno == Errno::PIPE => {}
+                other => other?,
+            }
             Ok(ended)
         }
     }
@@ -158,8 +163,10 @@ fn watch(server: &OwnedFd) -> Result<ExitCode, StartError> {
 /// 2. a mount table of its own: from here on no mount reaches the host; and in
 ///    it the /proc of its own pid namespace;
 /// 3. only the cgroup hierarchies that limits are set in;
-/// 4. a state folder of its own, locked, after sweeping those of dead ones;
-/// 5. what the watcher has made meanwhile.
+/// 4. the manager's first word: it starts this process while it still plans, and a plan
+///    that is refused must have made nothing;
+/// 5. a state folder of its own, locked, after sweeping those of dead ones;
+/// 6. what the watcher has made meanwhile.
 fn serve(
     post: &Post,
     take: OwnedFd,
@@ -173,6 +180,10 @@ fn serve(
     mount_own_proc()?;
     let lasting = matches!(post, Post::Listener(_));
     let groups = cgroups::Groups::prepare(privileged, lasting)?;
+    if !post.speaks().context("poll", "manager")? {
+        state::sweep_all(&arguments.state, &groups, privileged)?;
+        return Ok(());
+    }
     let state = state::State::open(&arguments.state, &groups, privileged)?;
     let provisions = Provisions::receive(&take)?;
     drop(take);

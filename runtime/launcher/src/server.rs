@@ -15,7 +15,7 @@ use lakekeep_protocol::{Channel, LauncherReply, LauncherRequest, ProtocolError};
 use lakekeep_sys::error::Context;
 use lakekeep_sys::process;
 use rustix::io::Errno;
-use rustix::net::SocketFlags;
+use rustix::net::{RecvFlags, SocketFlags};
 use rustix::process::Pid;
 
 use crate::cgroups::Groups;
@@ -42,6 +42,24 @@ pub enum Post {
     Manager(Manager),
     /// The next manager connects here.
     Listener(OwnedFd),
+}
+
+impl Post {
+    /// Waits until there is something to do: a manager's first request, or, for a
+    /// service, nothing but to be ready. `false` when the manager has gone without a word.
+    pub fn speaks(&self) -> Result<bool, Errno> {
+        let Self::Manager(manager) = self else {
+            return Ok(true);
+        };
+        loop {
+            // Looked at and left there, its descriptors too.
+            match rustix::net::recv(manager, &mut [0], RecvFlags::PEEK) {
+                Err(Errno::INTR) => {}
+                Err(Errno::CONNRESET) => return Ok(false),
+                other => return other.map(|(length, _)| length > 0),
+            }
+        }
+    }
 }
 
 /// A launcher at work. Dropped, it destroys every sandbox before its state.

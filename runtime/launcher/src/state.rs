@@ -137,6 +137,17 @@ impl Drop for State {
     }
 }
 
+/// Removes what dead launchers left, and makes nothing.
+pub fn sweep_all(root: &Path, groups: &Groups, privileged: bool) -> Result<(), StartError> {
+    let launchers = root.join("launchers");
+    if privileged && !launchers.is_dir() {
+        return groups.sweep_dead();
+    }
+    sweep(&launchers, "", groups)?;
+    groups.sweep_dead()?;
+    Ok(groups.prune()?)
+}
+
 fn name() -> Result<String, Error> {
     let mut bytes = [0u8; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())

@@ -1,7 +1,7 @@
 //! Why no plan can be made of a policy on this host.
 
 use lakekeep_policy::Layer;
-use lakekeep_seccomp::{CompileError, ProfileError};
+use lakekeep_seccomp::{ProfileError, ProgramError};
 
 /// A policy that this host, or this image, cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +93,7 @@ pub enum PlanError {
     Profile(#[from] ProfileError),
     /// The seccomp profile cannot be compiled.
     #[error("seccomp filter")]
-    Compile(#[from] CompileError),
+    Filter(#[from] ProgramError),
     /// No filter exists for this machine.
     #[error("no seccomp tables for {arch}; x86_64 and aarch64 are supported")]
     Architecture {

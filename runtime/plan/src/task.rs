@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use lakekeep_policy::{MountMode, Policy, Preset};
 use lakekeep_protocol::task::{LandlockRules, ResourceKind, Scratch, TaskSpec};
-use lakekeep_seccomp::{Action, Arch, Profile, Program, Refusal, SeccompData, compile};
+use lakekeep_seccomp::{
+    Action, Arch, ProfileError, Program, Refusal, SeccompData, builtin_program,
+};
 
 use crate::error::PlanError;
 use crate::host::HostFacts;
@@ -30,7 +32,7 @@ pub struct Filter {
     pub missing: Option<Vec<i32>>,
 }
 
-/// Compiles the policy's profile for `host`.
+/// The program of the policy's profile for `host`.
 pub fn filter(policy: &Policy, host: &HostFacts, explain: bool) -> Result<Filter, PlanError> {
     let arch = match host.arch.as_str() {
         "x86_64" => Arch::X86_64,
@@ -41,8 +43,15 @@ pub fn filter(policy: &Policy, host: &HostFacts, explain: bool) -> Result<Filter
             });
         }
     };
-    let profile = Profile::builtin(policy.seccomp_profile())?;
-    let answering = compile(&profile, arch, Refusal::Errno)?;
+    let program = |refusal| {
+        let name = policy.seccomp_profile();
+        let none = || ProfileError::UnknownProfile {
+            name: name.to_owned(),
+        };
+        let program = builtin_program(name, arch, refusal)?;
+        Ok::<_, PlanError>(program.ok_or_else(none)?)
+    };
+    let answering = program(Refusal::Errno)?;
     if !explain {
         return Ok(Filter {
             program: answering,
@@ -53,7 +62,7 @@ pub fn filter(policy: &Policy, host: &HostFacts, explain: bool) -> Result<Filter
         answering.evaluate(&SeccompData::call(arch, *number, [0; 6])) == Action::Errno(ENOSYS)
     };
     Ok(Filter {
-        program: compile(&profile, arch, Refusal::Notify)?,
+        program: program(Refusal::Notify)?,
         missing: Some((0..=LAST_NUMBER).filter(absent).collect()),
     })
 }

@@ -90,6 +90,20 @@ impl Group {
         Ok(all)
     }
 
+    /// Whether a process is in this group itself, in every hierarchy where the group was
+    /// made: in one that it is not in, no limit holds for it.
+    ///
+    /// # Errors
+    /// If a list that exists cannot be read.
+    pub fn holds(&self, pid: Pid) -> Result<bool, CgroupError> {
+        for dir in self.dirs.iter().filter(|dir| dir.exists()) {
+            if !tree::procs(&dir.path)?.contains(&pid) {
+                return Ok(false);
+            }
+        }
+        Ok(self.exists())
+    }
+
     /// The version 2 directory, for `CLONE_INTO_CGROUP`; `None` if there is none.
     ///
     /// # Errors
