@@ -41,8 +41,10 @@ tests() {
 
 step "packages"
 packages
-step "build (what a user builds: target/release/lakekeep and lakekeep-launcher)"
-cargo build --release --locked
+# Everything in one go, with the features that all of it asks for together: what the
+# tests run, target/release/lakekeep among it, is then compiled once.
+step "build"
+cargo build --release --workspace --all-targets --locked
 step "format"
 cargo fmt --all --check
 step "layering"
