@@ -7,6 +7,9 @@ use lakekeep_profiles::{Ceilings, CeilingsDoc, PersonalProfile};
 use lakekeep_sandbox::chain;
 use serde::Deserialize;
 
+use crate::metrics::MetricsDoc;
+use crate::trace::TelemetryDoc;
+
 /// What a configuration file holds.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -25,8 +28,10 @@ pub struct ConfigDoc {
     pub name: Option<String>,
     /// The API over TCP.
     pub tcp: Option<TcpDoc>,
-    /// The metrics' endpoint, over HTTP on a loopback address.
-    pub metrics: Option<std::net::SocketAddr>,
+    /// The metrics' endpoint; none when left out.
+    pub metrics: Option<MetricsDoc>,
+    /// Logs and traces.
+    pub telemetry: TelemetryDoc,
     /// Who is believed to be whom.
     pub auth: AuthDoc,
     /// Whom they are mapped to.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use lakekeep_api::Reason;
 use lakekeep_identity::{
@@ -20,6 +20,7 @@ use lakekeep_store::state::Store;
 
 use crate::admission::{Admissions, Permits};
 use crate::fault::Fault;
+use crate::metrics::Metrics;
 use crate::sandbox::Sandbox;
 use crate::who::{Authentication, Caller};
 
@@ -50,6 +51,8 @@ pub struct Gate {
     pub admissions: Admissions,
     /// What live sandboxes count.
     pub permits: Permits,
+    /// Numbers for whoever runs this.
+    pub metrics: Arc<Metrics>,
 }
 
 /// The present.
@@ -315,10 +318,14 @@ impl Gate {
             Fault::internal("write the audit log; what is not noted is not done", error)
         };
         let (done, written) = tokio::sync::oneshot::channel();
+        let began = Instant::now();
         self.audit
             .submit(event, move |answer| drop(done.send(answer)))
             .map_err(|error| failed(&error))?;
-        match written.await {
+        let written = written.await;
+        let failed_to = !matches!(written, Ok(Ok(_)));
+        self.metrics.audit.appended(began.elapsed(), failed_to);
+        match written {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(failed(&error)),
             Err(_) => Err(Fault::new(Reason::Internal, "the audit log has stopped")),

@@ -12,6 +12,7 @@
 //! | `registry`, `sandbox`, `task`, `spool` | what lives: sandboxes, tasks, their output |
 //! | `maker` | the plan of each task |
 //! | `launchers` | the connections to the launchers |
+//! | `metrics`, `calls`, `trace` | numbers, logs and spans for whoever runs it |
 //! | `sandboxes`, `accounts`, `streams`, `transfer`, `stats`, `events` | the interface `lakekeep.v1` |
 //!
 //! Nothing here is believed that a sandbox says: frames are bounded, output is bytes,
@@ -19,6 +20,7 @@
 
 mod accounts;
 mod admission;
+mod calls;
 pub mod config;
 mod events;
 mod fault;
@@ -29,6 +31,7 @@ mod launchers;
 mod make;
 mod maker;
 mod meta;
+mod metrics;
 mod ready;
 mod registry;
 mod sandbox;
@@ -38,6 +41,7 @@ mod spool;
 mod stats;
 mod streams;
 mod task;
+mod trace;
 mod transfer;
 mod who;
 mod wire;

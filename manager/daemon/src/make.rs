@@ -20,6 +20,7 @@ use crate::admission::{self, Ask};
 use crate::fault::Fault;
 use crate::gate::{Gate, now};
 use crate::meta::{Identity, Kind, Meta};
+use crate::metrics::{self, Stage};
 use crate::registry::{Registry, Wanted};
 use crate::sandbox::{Phase, Sandbox, Volume, lock};
 use crate::who::Caller;
@@ -73,12 +74,15 @@ impl Making {
         if let Some(made) = self.made_before(caller, &request.request_id) {
             return Ok(made);
         }
-        let prepared = self.prepare(caller, request).await?;
+        let metrics = &self.gate.metrics;
+        let prepared = self.prepare(caller, request);
+        let prepared = metrics.stage(Stage::Resolve, prepared).await?;
         if reuse && let Some(found) = self.equal(&prepared.wanted.meta) {
+            metrics.sandboxes.claimed(true);
             return Ok(found);
         }
-        let admissions = &self.gate.admissions;
-        let permit = admissions.admit(prepared.ask, prepared.deadline).await?;
+        let admitted = self.gate.admissions.admit(prepared.ask, prepared.deadline);
+        let permit = metrics.stage(Stage::Admission, admitted).await?;
         let made = self.registry.create(prepared.wanted).await;
         let sandbox = match made {
             Ok(sandbox) => sandbox,
@@ -91,9 +95,19 @@ impl Making {
         };
         self.gate.permits.hold(sandbox.id(), permit);
         self.attend_end(&sandbox);
+        self.count(&sandbox.meta, reuse);
         let event = Event::allowed(now(), caller.user(), "create_sandbox");
         self.gate.note(caller, about(event, &sandbox.meta)).await?;
         Ok(sandbox)
+    }
+
+    fn count(&self, meta: &Meta, claim: bool) {
+        let metrics = &self.gate.metrics;
+        let profile = metrics.profile(&self.gate.profiles.current(), &meta.profile);
+        metrics.sandboxes.created(metrics::kind(meta.kind), profile);
+        if claim {
+            metrics.sandboxes.claimed(false);
+        }
     }
 
     /// Counts a sandbox that was taken over, and attends its end.

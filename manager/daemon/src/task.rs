@@ -17,6 +17,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, watch as state};
 
+use crate::metrics::Output;
 use crate::ready::watch;
 use crate::spool::{Budget, Filled, Spool};
 
@@ -248,8 +249,13 @@ impl Task {
     ///
     /// # Errors
     /// Of the spools: the task can then not go on.
-    pub async fn carry(&self, sources: Sources, over_limit: &Notify) -> std::io::Result<()> {
-        let budget = Budget::new(self.record.plan.output);
+    pub async fn carry(
+        &self,
+        sources: Sources,
+        over_limit: &Notify,
+        spooled: &Output,
+    ) -> std::io::Result<()> {
+        let budget = Budget::new(self.record.plan.output, spooled.clone());
         let fill = async |spool: &Spool, source| {
             let filled = spool.fill(source, &budget, self.over.subscribe()).await?;
             if filled == Filled::OverLimit {

@@ -27,6 +27,7 @@ use crate::fault::Fault;
 use crate::launchers::Launcher;
 use crate::maker::Maker;
 use crate::meta::Meta;
+use crate::metrics::{self, Metrics};
 use crate::task::{Ended, Task};
 
 pub use volumes::Volume;
@@ -61,6 +62,7 @@ pub struct Sandbox {
     /// What its cgroups had counted when the last task was judged.
     judged: Mutex<GroupUsageFacts>,
     events: Events,
+    metrics: Arc<Metrics>,
 }
 
 /// What a sandbox is doing.
@@ -104,6 +106,7 @@ pub struct Parts {
     pub held: Held,
     pub folder: PathBuf,
     pub events: Events,
+    pub metrics: Arc<Metrics>,
 }
 
 impl Sandbox {
@@ -139,6 +142,7 @@ impl Sandbox {
             noted: watch::Sender::new(0),
             judged: Mutex::new(GroupUsageFacts::default()),
             events: parts.events,
+            metrics: parts.metrics,
         });
         tokio::spawn(Arc::clone(&sandbox).listen(voice));
         Ok(sandbox)
@@ -221,7 +225,10 @@ impl Sandbox {
     /// Of the launcher.
     pub async fn usage(&self) -> Result<GroupUsageFacts, Fault> {
         let id = self.meta.id.clone();
-        Ok(self.launcher.ask(move |service| service.usage(&id)).await?)
+        Ok(self
+            .launcher
+            .ask("usage", move |service| service.usage(&id))
+            .await?)
     }
 
     /// The limits that it was made with.
@@ -248,7 +255,7 @@ impl Sandbox {
         let id = self.meta.id.clone();
         let done = self
             .launcher
-            .ask(move |service| service.freeze(&id, frozen));
+            .ask("freeze", move |service| service.freeze(&id, frozen));
         done.await?;
         let (phase, what) = match frozen {
             true => (Phase::Frozen, What::Frozen),
@@ -275,7 +282,7 @@ impl Sandbox {
         }
         let id = self.meta.id.clone();
         self.launcher
-            .ask(move |service| service.destroy(&id))
+            .ask("destroy", move |service| service.destroy(&id))
             .await?;
         Ok(())
     }
@@ -296,6 +303,7 @@ impl Sandbox {
             }
             lock(&self.asked).clear();
             lock(&self.placing).clear();
+            self.metrics.sandboxes.ended(metrics::verdict(verdict.kind));
             self.events.tell(&self.meta, 0, What::Ended, &explanation);
         }
         first
@@ -306,13 +314,20 @@ impl Sandbox {
             return;
         }
         let text = serde_json::json!({ "sandbox": self.meta.id, "verdict": verdict });
-        task.end(Ended {
+        let ended = Ended {
             exit_code: verdict.exit_code,
             outcome: text.to_string(),
             verdict: text["verdict"].to_string(),
             receipt: String::new(),
             at: SystemTime::now(),
-        });
+        };
+        self.end_task(task, ended, verdict);
+    }
+
+    /// The outcome of a task is known.
+    fn end_task(&self, task: &Task, ended: Ended, verdict: &Verdict) {
+        self.metrics.tasks.ended(metrics::verdict(verdict.kind));
+        task.end(ended);
     }
 
     fn check_running(&self) -> Result<(), Fault> {
@@ -349,9 +364,9 @@ impl Sandbox {
         let copied = rustix::io::fcntl_dupfd_cloexec(self.init.as_fd(), 3);
         let copy = copied.map_err(|errno| Fault::internal("dup", &errno))?;
         let id = self.meta.id.clone();
-        let done = self
-            .launcher
-            .ask(move |service| service.keep(&id, INIT_SLOT, &[copy.as_fd()]));
+        let done = self.launcher.ask("keep", move |service| {
+            service.keep(&id, INIT_SLOT, &[copy.as_fd()])
+        });
         Ok(done.await?)
     }
 
@@ -360,7 +375,9 @@ impl Sandbox {
             return;
         }
         let id = self.meta.id.clone();
-        let done = self.launcher.ask(move |service| service.forget(&id, &slot));
+        let done = self
+            .launcher
+            .ask("forget", move |service| service.forget(&id, &slot));
         if done.await.is_err() {
             // The sandbox is gone, and what was kept for it.
         }

@@ -100,7 +100,7 @@ impl Sandbox {
                     What::Exited,
                     &outcome.verdict.explanation,
                 );
-                task.end(ended(&outcome));
+                self.end_task(&task, ended(&outcome), &outcome.verdict);
             }
             Err(fault) => {
                 let verdict = Verdict::of_sandbox(VerdictKind::Lost, fault.to_string(), "");

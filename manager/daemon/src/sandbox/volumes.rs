@@ -62,7 +62,7 @@ impl Sandbox {
         let id = self.meta.id.clone();
         let tree = self
             .launcher
-            .ask(move |service| service.volume(&id, step))
+            .ask("volume", move |service| service.volume(&id, step))
             .await?;
         let (answer, placed) = oneshot::channel();
         lock(&self.placing).push_back(answer);
