@@ -36,6 +36,7 @@ pub enum Cause {
 pub struct ClientError {
     cause: Cause,
     message: String,
+    remedy: Option<String>,
     retry_after: Option<Duration>,
 }
 
@@ -44,6 +45,7 @@ impl ClientError {
         Self {
             cause,
             message: message.into(),
+            remedy: None,
             retry_after: None,
         }
     }
@@ -67,6 +69,12 @@ impl ClientError {
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// What to do, where the manager says it apart; it is in the message too.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&str> {
+        self.remedy.as_deref()
     }
 
     /// Trying again after so long may help.
@@ -104,6 +112,7 @@ impl From<Status> for ClientError {
         Self {
             cause,
             message,
+            remedy: Reason::remedy_of(&status),
             retry_after: delay(&status),
         }
     }
@@ -143,25 +152,8 @@ pub(crate) fn story(error: &(dyn Error + 'static)) -> String {
 }
 
 fn reason_of(word: &str) -> Option<Reason> {
-    const ALL: [Reason; 16] = [
-        Reason::BadRequest,
-        Reason::BadPolicy,
-        Reason::Unauthenticated,
-        Reason::Denied,
-        Reason::NoIdentity,
-        Reason::NotFound,
-        Reason::Conflict,
-        Reason::QuotaExceeded,
-        Reason::DeadlineInQueue,
-        Reason::QueueFull,
-        Reason::Ended,
-        Reason::Frozen,
-        Reason::OutputGone,
-        Reason::NotEnforced,
-        Reason::Unavailable,
-        Reason::Internal,
-    ];
-    ALL.into_iter().find(|reason| reason.name() == word)
+    let mut all = Reason::ALL.iter().copied();
+    all.find(|reason| reason.name() == word)
 }
 
 #[cfg(test)]
@@ -170,10 +162,12 @@ mod tests {
 
     #[test]
     fn the_managers_reason_message_and_hint_are_kept() {
-        let status = Reason::QuotaExceeded.status("quota: 3 of 3", Some(Duration::from_secs(2)));
+        let text = "quota: 3 of 3; end one";
+        let status = Reason::QuotaExceeded.status(text, Some(Duration::from_secs(2)));
         let error = ClientError::from(status);
         assert_eq!(error.reason(), Some(Reason::QuotaExceeded));
-        assert_eq!(error.message(), "quota: 3 of 3");
+        assert_eq!(error.message(), text);
+        assert_eq!(error.remedy(), Some("end one"));
         assert_eq!(error.retry_after(), Some(Duration::from_secs(2)));
         assert!(!error.is_transient());
     }

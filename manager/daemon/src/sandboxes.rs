@@ -290,11 +290,16 @@ impl Service {
     ) -> Result<Streamed<v1::Event>, Fault> {
         let caller = self.caller(&request).await?;
         let asked = request.into_inner();
-        let followed = self.registry.events().follow(asked.after);
+        let from = match (asked.after, asked.from_oldest) {
+            (0, false) => events::From::Now,
+            (0, true) => events::From::Oldest,
+            (number, _) => events::From::After(number),
+        };
+        let followed = self.registry.events().follow(from);
         let (kept, live) = followed.ok_or_else(|| {
             Fault::new(
                 Reason::OutputGone,
-                "after: events since then are kept no more; list the sandboxes and follow from 0",
+                "after: events since then are kept no more; list the sandboxes and follow from the oldest",
             )
         })?;
         let service = self.clone();
@@ -308,7 +313,8 @@ impl Service {
             fits && (own || listed())
         };
         let live = tokio_stream::wrappers::BroadcastStream::new(live);
-        let live = live.map_while(Result::ok);
+        let wanted = if asked.no_follow { 0 } else { usize::MAX };
+        let live = live.map_while(Result::ok).take(wanted);
         let all = tokio_stream::iter(kept).chain(live).filter(mine);
         Ok(Box::pin(all.map(|event| Ok(told(&event)))))
     }
