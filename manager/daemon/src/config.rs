@@ -7,6 +7,7 @@ use lakekeep_profiles::{Ceilings, CeilingsDoc, PersonalProfile};
 use lakekeep_sandbox::chain;
 use serde::Deserialize;
 
+use crate::history::HistoryDoc;
 use crate::metrics::MetricsDoc;
 use crate::trace::TelemetryDoc;
 
@@ -30,6 +31,8 @@ pub struct ConfigDoc {
     pub tcp: Option<TcpDoc>,
     /// The metrics' endpoint; none when left out.
     pub metrics: Option<MetricsDoc>,
+    /// What is remembered of ended sandboxes.
+    pub history: HistoryDoc,
     /// Logs and traces.
     pub telemetry: TelemetryDoc,
     /// Who is believed to be whom.

@@ -12,8 +12,9 @@
 //! | `registry`, `sandbox`, `task`, `spool` | what lives: sandboxes, tasks, their output |
 //! | `maker` | the plan of each task |
 //! | `launchers` | the connections to the launchers |
+//! | `history`, `past` | what became of sandboxes, written down and found again |
 //! | `metrics`, `calls`, `trace` | numbers, logs and spans for whoever runs it |
-//! | `sandboxes`, `accounts`, `streams`, `transfer`, `stats`, `events` | the interface `lakekeep.v1` |
+//! | `sandboxes`, `told`, `accounts`, `streams`, `transfer`, `stats`, `events` | the interface `lakekeep.v1` |
 //!
 //! Nothing here is believed that a sandbox says: frames are bounded, output is bytes,
 //! paths inside are opened inside.
@@ -27,11 +28,13 @@ mod fault;
 mod files;
 mod gate;
 mod given;
+mod history;
 mod launchers;
 mod make;
 mod maker;
 mod meta;
 mod metrics;
+mod past;
 mod ready;
 mod registry;
 mod sandbox;
@@ -41,6 +44,7 @@ mod spool;
 mod stats;
 mod streams;
 mod task;
+mod told;
 mod trace;
 mod transfer;
 mod who;

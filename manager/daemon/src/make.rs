@@ -171,6 +171,9 @@ impl Making {
     fn attend_end(&self, sandbox: &Arc<Sandbox>) {
         let (gate, sandbox) = (Arc::clone(&self.gate), Arc::clone(sandbox));
         tokio::spawn(async move {
+            if let Ok(receipt) = sandbox.receipt() {
+                sandbox.history().enforced(sandbox.id(), &receipt);
+            }
             let mut phase = sandbox.follow();
             let ended = phase.wait_for(|phase| matches!(phase, Phase::Ended(..)));
             let verdict = match ended.await.as_deref() {

@@ -14,11 +14,13 @@ use lakekeep_sandbox::{Kind as VerdictKind, Verdict};
 
 use crate::events::{Events, What};
 use crate::fault::Fault;
+use crate::history::{History, Orphan};
 use crate::launchers::{Launcher, Launchers};
 use crate::maker::{Ingredients, Maker, Request, without_environment};
 use crate::meta::{Kind, Meta};
 use crate::metrics::{Metrics, Snapshot, Stage, kind};
 use crate::sandbox::{Parts, Phase, Sandbox, lock};
+use crate::task::{Files, Record};
 
 /// How long an ended sandbox and its output can still be asked for.
 const REMEMBERED: Duration = Duration::from_secs(600);
@@ -39,6 +41,7 @@ pub struct Registry {
     sandboxes: Mutex<BTreeMap<String, Arc<Sandbox>>>,
     events: Events,
     metrics: Arc<Metrics>,
+    history: History,
 }
 
 /// A sandbox to be made.
@@ -70,7 +73,7 @@ impl Registry {
         host: HostFacts,
         launchers: Launchers,
         folder: PathBuf,
-        (events, metrics): (Events, Arc<Metrics>),
+        (events, metrics, history): (Events, Arc<Metrics>, History),
     ) -> std::io::Result<Self> {
         use std::os::unix::fs::DirBuilderExt;
         std::fs::DirBuilder::new()
@@ -84,6 +87,7 @@ impl Registry {
             sandboxes: Mutex::new(BTreeMap::new()),
             events,
             metrics,
+            history,
         })
     }
 
@@ -142,6 +146,7 @@ impl Registry {
                     folder: folder.clone(),
                     events: self.events.clone(),
                     metrics: Arc::clone(&self.metrics),
+                    history: self.history.clone(),
                 };
                 self.admit(made).await
             }
@@ -151,6 +156,8 @@ impl Registry {
             remove_folder(&folder);
         }
         let sandbox = made?;
+        let preset = sandbox.maker.policy().preset();
+        self.history.made(&sandbox.meta, preset.as_str());
         self.events.tell(&sandbox.meta, 0, What::Created, "");
         Ok(sandbox)
     }
@@ -218,7 +225,6 @@ impl Registry {
                 }
             }
         }
-        self.forget_folders();
         let (adopted, strange) = (result.adopted.len(), result.strange.len());
         self.metrics.sandboxes.adopted(adopted, strange);
         result
@@ -256,6 +262,7 @@ impl Registry {
                 folder,
                 events: self.events.clone(),
                 metrics: Arc::clone(&self.metrics),
+                history: self.history.clone(),
             })
             .await?;
         sandbox.recall_volumes();
@@ -276,18 +283,26 @@ impl Registry {
         Ok(())
     }
 
-    /// Removes the folders of sandboxes that are not there any more.
-    fn forget_folders(&self) {
+    /// Removes the folders of sandboxes that are not there any more, and gives what they
+    /// told of them.
+    pub fn take_orphans(&self) -> Vec<Orphan> {
         let Ok(entries) = std::fs::read_dir(&self.folder) else {
-            return;
+            return Vec::new();
         };
         let known = lock(&self.sandboxes);
+        let mut orphans = Vec::new();
         for entry in entries.flatten() {
-            let name = entry.file_name();
-            if name.to_str().is_none_or(|name| !known.contains_key(name)) {
-                remove_folder(&entry.path());
+            let (name, path) = (entry.file_name(), entry.path());
+            if name.to_str().is_some_and(|name| known.contains_key(name)) {
+                continue;
             }
+            if let Ok((meta, _)) = read_record(&path) {
+                let tasks = records(&path);
+                orphans.push(Orphan { meta, tasks });
+            }
+            remove_folder(&path);
         }
+        orphans
     }
 
     /// Ends what is idle or old, and forgets what ended long ago.
@@ -420,6 +435,20 @@ fn read_record(folder: &Path) -> std::io::Result<(Meta, Plan)> {
     Ok(serde_json::from_slice(&std::fs::read(
         folder.join(RECORD),
     )?)?)
+}
+
+/// The tasks that are written down in a sandbox's folder.
+fn records(folder: &Path) -> Vec<(u32, Record)> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        name.strip_suffix(".task")?.parse().ok()
+    });
+    let read = numbers.filter_map(|number| {
+        let record = Files::new(folder, number).read_record();
+        Some((number, record.ok()?))
+    });
+    read.collect()
 }
 
 fn remove_folder(folder: &Path) {

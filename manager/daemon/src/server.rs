@@ -31,6 +31,7 @@ use crate::calls::Counting;
 use crate::config::{Config, ConfigError, TcpDoc};
 use crate::events::Events;
 use crate::gate::{Gate, now};
+use crate::history::History;
 use crate::launchers::Launchers;
 use crate::make::Making;
 use crate::metrics::{Endpoint, Metrics, MetricsDoc};
@@ -138,17 +139,25 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
     let metrics = Arc::new(Metrics::counting(&runtime));
     let launchers = Launchers::start(sockets.collect(), &metrics.launchers)
         .map_err(|error| ManagerError::start("start the launchers' threads")(&error))?;
-    let heard = (Events::new(), Arc::clone(&metrics));
+    let state = config.doc.state();
+    let store = Store::open(&state.join("state.db"));
+    let store = Arc::new(store.map_err(|e| ManagerError::start("open the database")(&e))?);
+    let kept = config.doc.history;
+    let history = History::start(Arc::clone(&store), kept, metrics.history.clone())
+        .map_err(|error| ManagerError::start("start the history's thread")(&error))?;
+    let heard = (Events::new(), Arc::clone(&metrics), history.clone());
     let registry = Registry::new(host, launchers, runtime.join("sandboxes"), heard)
         .map_err(|error| ManagerError::start("make the sandboxes' folder")(&error))?;
     let registry = Arc::new(registry);
-    let state = config.doc.state();
     let tcp = config.doc.tcp.clone();
     let mtls = config.auth.mtls().map(|mtls| mtls.ca_file().to_path_buf());
     let numbers = config.doc.metrics.clone();
-    let (gate, _watcher) = gate(config, &state, metrics)?;
+    let (gate, _watcher) = gate(config, &state, (store, metrics))?;
     let making = Making::new(Arc::clone(&gate), Arc::clone(&registry));
     adopt(&gate, &registry, &making).await?;
+    history
+        .reconcile(&registry.all(), registry.take_orphans())
+        .map_err(|error| ManagerError::start("bring the history up to date")(&error))?;
     let services = Services {
         sandboxes: sandboxes::Service {
             gate: Arc::clone(&gate),
@@ -177,6 +186,7 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
     for server in servers {
         server.abort();
     }
+    history.flush().await;
     let event = Event::allowed(now(), "lakekeep", "manager.stop");
     gate.write(event)
         .await
@@ -187,11 +197,9 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
 fn gate(
     config: Config,
     state: &Path,
-    metrics: Arc<Metrics>,
+    (store, metrics): (Arc<Store>, Arc<Metrics>),
 ) -> Result<(Arc<Gate>, ProfileWatcher), ManagerError> {
     let error = ManagerError::start;
-    let store = Store::open(&state.join("state.db"));
-    let store = Arc::new(store.map_err(|e| error("open the database")(&e))?);
     let vault = Vault::open(Arc::clone(&store), &state.join("secrets.key"));
     let options = Options {
         key: Some(state.join("audit.key")),

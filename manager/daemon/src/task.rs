@@ -19,6 +19,7 @@ use tokio::sync::{Notify, watch as state};
 
 use crate::metrics::Output;
 use crate::ready::watch;
+use crate::sandbox::Asked;
 use crate::spool::{Budget, Filled, Spool};
 
 /// A started task.
@@ -64,6 +65,9 @@ pub struct Record {
     pub linger: Duration,
     /// The engine's name for its query.
     pub query: String,
+    /// The word under which its caller may ask for it again.
+    #[serde(default)]
+    pub asked: Option<Asked>,
 }
 
 /// The end of a task.

@@ -60,6 +60,7 @@ pub struct Metrics {
     pub history: History,
     process: process::Process,
     registry: Registry,
+    #[cfg(test)]
     names: Vec<String>,
     /// Profiles that have a label of their own.
     profiles: Mutex<BTreeSet<String>>,
@@ -113,6 +114,7 @@ impl Metrics {
             history: History::new(&mut book),
             process: process::Process::new(&mut book),
             registry: book.registry,
+            #[cfg(test)]
             names: book.names,
             profiles: Mutex::default(),
             writing: Mutex::default(),
@@ -127,7 +129,8 @@ impl Metrics {
     }
 
     /// Every family's name, with its unit.
-    pub fn names(&self) -> &[String] {
+    #[cfg(test)]
+    fn names(&self) -> &[String] {
         &self.names
     }
 

@@ -1,6 +1,7 @@
 //! A live sandbox: its init's voice, its tasks, its end.
 
 mod start;
+mod starts;
 mod voice;
 mod volumes;
 
@@ -18,18 +19,22 @@ use lakekeep_protocol::facts::{GroupUsageFacts, TaskFacts};
 use lakekeep_protocol::launch::Created;
 use lakekeep_protocol::task::TaskFailure;
 use lakekeep_sandbox::service::{self, Held, INIT_SLOT, Init};
-use lakekeep_sandbox::{Outcome, Verdict};
+use lakekeep_sandbox::{Kind as VerdictKind, Outcome, Verdict};
 use tokio::io::Interest;
 use tokio::sync::{oneshot, watch};
 
 use crate::events::{Events, What};
 use crate::fault::Fault;
+use crate::history::History;
 use crate::launchers::Launcher;
 use crate::maker::Maker;
 use crate::meta::Meta;
 use crate::metrics::{self, Metrics};
 use crate::task::{Ended, Task};
 
+use starts::Starts;
+
+pub use starts::{Asked, Claim};
 pub use volumes::Volume;
 
 const SIGKILL: i32 = 9;
@@ -53,6 +58,8 @@ pub struct Sandbox {
     next: AtomicU32,
     /// Tasks that the init was asked for and has not answered.
     asked: Mutex<HashMap<u32, oneshot::Sender<Started>>>,
+    /// Starts that may be asked for again.
+    starts: Starts,
     /// Volumes that the init was asked to place, in that order.
     placing: Mutex<VecDeque<oneshot::Sender<i32>>>,
     phase: watch::Sender<Phase>,
@@ -63,6 +70,7 @@ pub struct Sandbox {
     judged: Mutex<GroupUsageFacts>,
     events: Events,
     metrics: Arc<Metrics>,
+    history: History,
 }
 
 /// What a sandbox is doing.
@@ -94,6 +102,8 @@ pub struct Manner {
     pub query: String,
     /// It has no input.
     pub no_input: bool,
+    /// The word under which its caller may ask for it again.
+    pub asked: Option<Asked>,
 }
 
 /// What of a sandbox a manager holds when it has made it, or taken it over.
@@ -107,6 +117,7 @@ pub struct Parts {
     pub folder: PathBuf,
     pub events: Events,
     pub metrics: Arc<Metrics>,
+    pub history: History,
 }
 
 impl Sandbox {
@@ -137,12 +148,14 @@ impl Sandbox {
             tasks: Mutex::new(BTreeMap::new()),
             next: AtomicU32::new(1),
             asked: Mutex::new(HashMap::new()),
+            starts: Starts::default(),
             placing: Mutex::new(VecDeque::new()),
             phase: watch::Sender::new(Phase::Running),
             noted: watch::Sender::new(0),
             judged: Mutex::new(GroupUsageFacts::default()),
             events: parts.events,
             metrics: parts.metrics,
+            history: parts.history,
         });
         tokio::spawn(Arc::clone(&sandbox).listen(voice));
         Ok(sandbox)
@@ -166,6 +179,11 @@ impl Sandbox {
     /// Where its records and spools are.
     pub fn folder(&self) -> &PathBuf {
         &self.folder
+    }
+
+    /// Where its story is written down.
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// Its init's process id; `None` once it ended.
@@ -304,6 +322,8 @@ impl Sandbox {
             lock(&self.asked).clear();
             lock(&self.placing).clear();
             self.metrics.sandboxes.ended(metrics::verdict(verdict.kind));
+            let used = self.last_used();
+            self.history.ended(self.id(), &verdict, used);
             self.events.tell(&self.meta, 0, What::Ended, &explanation);
         }
         first
@@ -327,6 +347,8 @@ impl Sandbox {
     /// The outcome of a task is known.
     fn end_task(&self, task: &Task, ended: Ended, verdict: &Verdict) {
         self.metrics.tasks.ended(metrics::verdict(verdict.kind));
+        let lost = verdict.kind == VerdictKind::Lost;
+        self.history.task(self.id(), task, &ended, lost);
         task.end(ended);
     }
 

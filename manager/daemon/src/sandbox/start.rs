@@ -14,7 +14,7 @@ use lakekeep_sandbox::service;
 use rustix::pipe::PipeFlags;
 use tokio::sync::{Notify, oneshot};
 
-use super::{Manner, SIGKILL, Sandbox, Started, ended, lock};
+use super::{Claim, Manner, SIGKILL, Sandbox, Started, ended, lock};
 use crate::events::What;
 use crate::fault::Fault;
 use crate::maker::{Request, without_environment};
@@ -31,6 +31,21 @@ impl Sandbox {
     /// `Ended` and `Frozen`; of the plan; of the init. A command that cannot be executed
     /// is no error: its task has ended.
     pub async fn exec(
+        self: &Arc<Self>,
+        request: &Request,
+        manner: &Manner,
+    ) -> Result<Arc<Task>, Fault> {
+        match self.starts.claim(manner.asked.clone())? {
+            Claim::Before(number) => self.task(number),
+            Claim::New(starting) => {
+                let task = self.exec_new(request, manner).await?;
+                starting.done(task.number);
+                Ok(task)
+            }
+        }
+    }
+
+    async fn exec_new(
         self: &Arc<Self>,
         request: &Request,
         manner: &Manner,
@@ -65,6 +80,7 @@ impl Sandbox {
             detached: manner.detached,
             linger: manner.linger,
             query: manner.query.clone(),
+            asked: manner.asked.clone(),
         };
         let noted = self.note(record, controller, ours, &files);
         let noted = metrics.stage(Stage::TaskNote, noted).await;
@@ -112,6 +128,9 @@ impl Sandbox {
         let files = Files::new(&self.folder, number);
         let record = files.read_record();
         let record = record.map_err(|error| Fault::internal("read a task's record", &error))?;
+        if let Some(asked) = &record.asked {
+            self.starts.restore(asked, number);
+        }
         let (id, slot) = (self.meta.id.clone(), slot(number));
         let kept = self
             .launcher
@@ -294,6 +313,7 @@ impl Sandbox {
             detached: true,
             linger: Duration::ZERO,
             query: String::new(),
+            asked: None,
         };
         let null =
             || -> std::io::Result<OwnedFd> { Ok(rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?.0) };
