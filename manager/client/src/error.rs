@@ -86,10 +86,12 @@ impl ClientError {
     /// Whether the same request can succeed once the manager is there again.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(
-            self.cause,
-            Cause::Unreachable | Cause::Lost | Cause::Manager(Reason::Unavailable)
-        )
+        match self.cause {
+            Cause::Unreachable | Cause::Lost | Cause::Manager(Reason::Unavailable) => true,
+            // The same request is being answered: soon its answer can be had.
+            Cause::Manager(Reason::Conflict) => self.retry_after.is_some(),
+            _ => false,
+        }
     }
 }
 
@@ -182,5 +184,8 @@ mod tests {
         let internal = ClientError::from(Reason::Internal.status("x", None));
         assert!(!internal.is_transient());
         assert!(ClientError::from(Reason::Unavailable.status("x", None)).is_transient());
+        let conflict = |after| ClientError::from(Reason::Conflict.status("x", after));
+        assert!(conflict(Some(Duration::from_millis(200))).is_transient());
+        assert!(!conflict(None).is_transient());
     }
 }
