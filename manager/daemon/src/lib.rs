@@ -9,6 +9,7 @@
 //! | `server` | start, adoption, service, end |
 //! | `who`, `gate` | authentication; identity, profile, authorization, audit |
 //! | `make`, `admission`, `given` | a sandbox for a caller: policy, quota, trust key; a task's secrets |
+//! | `quotas` | bounds of volumes on their disks |
 //! | `registry`, `sandbox`, `task`, `spool` | what lives: sandboxes, tasks, their output |
 //! | `maker` | the plan of each task |
 //! | `launchers` | the connections to the launchers |
@@ -35,6 +36,7 @@ mod maker;
 mod meta;
 mod metrics;
 mod past;
+mod quotas;
 mod ready;
 mod registry;
 mod sandbox;

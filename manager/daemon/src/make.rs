@@ -9,8 +9,8 @@ use lakekeep_api::v1::{CreateRequest, Kind as WireKind};
 use lakekeep_identity::{Identity as Mapped, IdentityKind};
 use lakekeep_policy::{MountDoc, MountMode, Policy, PolicyDoc, Preset, TrustKey, TrustKeyParts};
 use lakekeep_profiles::{
-    Action, Asker, Lifetimes, Profile, Refusal, Resolved, Resource, VolumeOwner, resolve,
-    resolve_lifetimes,
+    Action, Asker, Lifetimes, Profile, Refusal, Resolved, Resource, VolumeGrant, VolumeOwner,
+    resolve, resolve_lifetimes,
 };
 use lakekeep_sandbox::chain;
 use lakekeep_store::audit::Event;
@@ -21,6 +21,7 @@ use crate::fault::Fault;
 use crate::gate::{Gate, now};
 use crate::meta::{Identity, Kind, Meta};
 use crate::metrics::{self, Stage};
+use crate::quotas;
 use crate::registry::{Registry, Wanted};
 use crate::sandbox::{Phase, Sandbox, Volume, lock};
 use crate::who::Caller;
@@ -45,6 +46,8 @@ pub struct Making {
 /// A request, resolved: nothing has been made.
 struct Prepared {
     wanted: Wanted,
+    /// Its volumes, for their quotas.
+    volumes: Vec<VolumeGrant>,
     ask: Ask,
     deadline: Option<Duration>,
 }
@@ -76,13 +79,15 @@ impl Making {
         }
         let metrics = &self.gate.metrics;
         let prepared = self.prepare(caller, request);
-        let prepared = metrics.stage(Stage::Resolve, prepared).await?;
+        let mut prepared = metrics.stage(Stage::Resolve, prepared).await?;
         if reuse && let Some(found) = self.equal(&prepared.wanted.meta) {
             metrics.sandboxes.claimed(true);
             return Ok(found);
         }
         let admitted = self.gate.admissions.admit(prepared.ask, prepared.deadline);
         let permit = metrics.stage(Stage::Admission, admitted).await?;
+        let bounded = quotas::bound(self.registry.launchers(), &prepared.volumes);
+        prepared.wanted.meta.quotas = bounded.await;
         let made = self.registry.create(prepared.wanted).await;
         let sandbox = match made {
             Ok(sandbox) => sandbox,
@@ -156,6 +161,8 @@ impl Making {
         let grant = resolved.volumes.iter().find(|grant| grant.name == name);
         let grant = grant.ok_or_else(|| Fault::new(Reason::NotFound, "the volume is not yours"))?;
         let read_only = grant.mode == MountMode::ReadOnly;
+        let bounded = quotas::bound(self.registry.launchers(), std::slice::from_ref(grant));
+        let quota = bounded.await.pop();
         sandbox
             .attach_volume(Volume {
                 source: grant.source.display().to_string(),
@@ -164,6 +171,7 @@ impl Making {
                 // A function may bring libraries; it may not run what it wrote.
                 executable: read_only || sandbox.maker.policy().preset() != Preset::Udf,
                 disk: owners.of(grant.owner),
+                quota,
             })
             .await
     }
@@ -280,6 +288,7 @@ impl Making {
             volumes,
             owners: on_disk,
             interpreter: None,
+            quotas: Vec::new(),
             request: request.request_id,
             secrets,
         };
@@ -289,6 +298,7 @@ impl Making {
                 policy,
                 later,
             },
+            volumes: resolved.volumes,
             ask,
             deadline: wire::duration(request.deadline.as_ref()),
         })

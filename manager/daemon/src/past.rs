@@ -151,6 +151,7 @@ impl Past {
             volumes: row.volumes,
             owners: Vec::new(),
             interpreter: None,
+            quotas: Vec::new(),
             request: String::new(),
             secrets: String::new(),
         };

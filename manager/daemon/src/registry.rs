@@ -112,6 +112,11 @@ impl Registry {
         now
     }
 
+    /// The launchers.
+    pub fn launchers(&self) -> &Launchers {
+        &self.launchers
+    }
+
     /// Where events are told.
     pub fn events(&self) -> &Events {
         &self.events

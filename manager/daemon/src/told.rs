@@ -138,7 +138,11 @@ impl Service {
             return Ok(v1::ReceiptResponse { receipt });
         }
         let receipt = match task.as_ref().filter(|task| task.ended().is_none()) {
-            Some(task) => task.receipt(sandbox.created())?,
+            Some(task) => {
+                let mut receipt = task.receipt(sandbox.created())?;
+                sandbox.tell_quotas(&mut receipt);
+                receipt
+            }
             None => sandbox.receipt()?,
         };
         let ended = task.and_then(|task| task.ended());
@@ -193,6 +197,7 @@ pub fn shown(caller: &Caller, mut sandbox: v1::Sandbox) -> v1::Sandbox {
         tasks.for_each(|task| task.program.clear());
         sandbox.labels.clear();
         sandbox.trust_key.clear();
+        sandbox.quotas.clear();
     }
     sandbox
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use lakekeep_api::v1;
 
-use crate::meta::{Kind, Meta};
+use crate::meta::{Kind, Meta, VolumeQuota};
 use crate::sandbox::{Phase, Sandbox};
 use crate::task::Task;
 
@@ -38,9 +38,20 @@ pub fn sandbox(sandbox: &Sandbox) -> v1::Sandbox {
         tasks: sandbox.tasks().iter().map(|one| task(one)).collect(),
         verdict,
         pid: sandbox.pid().unwrap_or(0),
+        quotas: sandbox.quotas().into_iter().map(quota).collect(),
         ..v1::Sandbox::default()
     };
     of_meta(meta, now)
+}
+
+fn quota(quota: VolumeQuota) -> v1::VolumeQuota {
+    v1::VolumeQuota {
+        volume: quota.volume,
+        bytes: quota.bytes,
+        used: quota.used,
+        enforced: quota.missing.is_none(),
+        missing: quota.missing.unwrap_or_default(),
+    }
 }
 
 /// What does not change of a sandbox, over what does.

@@ -28,7 +28,7 @@ use crate::fault::Fault;
 use crate::history::History;
 use crate::launchers::Launcher;
 use crate::maker::Maker;
-use crate::meta::Meta;
+use crate::meta::{Meta, VolumeQuota};
 use crate::metrics::{self, Metrics};
 use crate::task::{Ended, Task};
 
@@ -62,6 +62,8 @@ pub struct Sandbox {
     starts: Starts,
     /// Volumes that the init was asked to place, in that order.
     placing: Mutex<VecDeque<oneshot::Sender<i32>>>,
+    /// Quotas of volumes that were attached since it was made.
+    bounded: Mutex<Vec<VolumeQuota>>,
     phase: watch::Sender<Phase>,
     /// The last task that was noted.
     noted: watch::Sender<u32>,
@@ -150,6 +152,7 @@ impl Sandbox {
             asked: Mutex::new(HashMap::new()),
             starts: Starts::default(),
             placing: Mutex::new(VecDeque::new()),
+            bounded: Mutex::default(),
             phase: watch::Sender::new(Phase::Running),
             noted: watch::Sender::new(0),
             judged: Mutex::new(GroupUsageFacts::default()),
@@ -259,7 +262,9 @@ impl Sandbox {
     /// # Errors
     /// When this process's own namespaces cannot be read.
     pub fn receipt(&self) -> Result<lakekeep_sandbox::Receipt, Fault> {
-        Ok(service::receipt_of(&self.plan, &self.created, None)?)
+        let mut receipt = service::receipt_of(&self.plan, &self.created, None)?;
+        self.tell_quotas(&mut receipt);
+        Ok(receipt)
     }
 
     /// Stops all its processes where they are, or lets them go on.

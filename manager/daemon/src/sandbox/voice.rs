@@ -156,6 +156,8 @@ impl Sandbox {
             interference: task.interference(),
             wall: task.record.started.elapsed().unwrap_or_default(),
         };
-        Ok(service::outcome(&end)?)
+        let mut outcome = service::outcome(&end)?;
+        self.tell_quotas(&mut outcome.receipt);
+        Ok(outcome)
     }
 }
