@@ -65,11 +65,22 @@ def test_a_gap_is_a_lost_connection_and_no_output() -> None:
     assert state.open()[1].attach.stdout_offset == 0
 
 
-def test_a_start_without_an_answer_is_not_repeated() -> None:
+def test_a_start_without_a_word_of_its_own_is_not_repeated() -> None:
     state = session()
     state.open()
     with pytest.raises(errors.Unreachable):
         state.lost(LOST, 0.0, 0.0)
+
+
+def test_a_start_with_a_word_of_its_own_is_asked_for_again() -> None:
+    state = Session("s", pb.ExecStart(sandbox="s", request_id="w"))
+    first = state.open()[1].start
+    assert state.lost(LOST, 0.0, 0.0) >= 0.0
+    assert state.open()[1].start == first
+    answering = errors.Conflict("being answered", code="ABORTED", retry_after=0.1)
+    assert state.lost(answering, 0.0, 0.0) >= 0.1
+    with pytest.raises(errors.Conflict):
+        state.lost(errors.Conflict("another command", code="ABORTED"), 0.0, 0.0)
 
 
 def test_a_refusal_ends_it() -> None:

@@ -328,13 +328,17 @@ pub struct EventsArgs {
     #[command(flatten)]
     pub via: Via,
 
-    /// Go on with what happens from now on.
+    /// Go on with what happens from now on; without it, print what is kept and end.
     #[arg(long, short = 'f')]
     pub follow: bool,
 
+    /// With --follow: first those that are kept.
+    #[arg(long, requires = "follow", conflicts_with = "after")]
+    pub oldest: bool,
+
     /// Begin after the event of this number (--json shows them), as far as events are
     /// kept.
-    #[arg(long, value_name = "NUMBER", required_unless_present = "follow")]
+    #[arg(long, value_name = "NUMBER")]
     pub after: Option<u64>,
 
     /// Those of others too, in profiles where you may see them.

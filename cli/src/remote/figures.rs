@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use lakekeep_client::{Client, Reason, v1};
 
@@ -11,10 +11,6 @@ use super::tell::{self, moment, stamp};
 use super::{Answer, print};
 use crate::args::remote::{EventsArgs, StatsArgs, TopArgs};
 use crate::report::Messages;
-
-/// Without --follow: when nothing has come for so long, all that was kept is told. The
-/// interface does not say where what was kept ends.
-const QUIET: Duration = Duration::from_millis(300);
 
 /// `lakekeep stats`
 pub async fn stats(client: Client, arguments: StatsArgs) -> Answer {
@@ -167,28 +163,27 @@ pub async fn events(client: Client, arguments: EventsArgs) -> Answer {
         sandbox: arguments.sandbox.unwrap_or_default(),
         after: arguments.after.unwrap_or(0),
         all_users: arguments.all_users,
+        from_oldest: arguments.oldest || !arguments.follow,
+        no_follow: !arguments.follow,
     };
     let messages = Messages {
         json: arguments.via.json,
     };
     let mut events = client.events(request.clone()).await?;
     loop {
-        let event = match arguments.follow {
-            true => events.next().await,
-            false => match tokio::time::timeout(QUIET, events.next()).await {
-                Ok(event) => event,
-                Err(_) => return Ok(ExitCode::SUCCESS),
-            },
-        };
-        match event {
-            Ok(event) => print(&match arguments.via.json {
+        match events.next().await {
+            Ok(None) => return Ok(ExitCode::SUCCESS),
+            Ok(Some(event)) => print(&match arguments.via.json {
                 true => format!("{}\n", tell::event(&event)),
                 false => line(&event),
             })?,
             // The manager is another than before, or we were away for too long.
             Err(error) if arguments.follow && error.reason() == Some(Reason::OutputGone) => {
-                messages.say("warning", "some events were missed; these are the next");
-                request.after = 0;
+                messages.say(
+                    "warning",
+                    "some events were missed; these are the oldest that are kept",
+                );
+                (request.after, request.from_oldest) = (0, true);
                 events = client.events(request.clone()).await?;
             }
             Err(error) => return Err(error.into()),

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use lakekeep_client::{Client, ClientError, Create, v1};
 
 use super::error::RemoteError;
-use super::show::{self, Cell, Colour, age};
+use super::show::{self, Cell, Colour, age, clean, size};
 use super::tell::{self, moment, stamp};
 use super::{Answer, parse, print};
 use crate::args::remote::{CreateArgs, Kind, PsArgs, SandboxesArgs, SignalArgs, Via, VolumeArgs};
@@ -176,6 +176,7 @@ fn about(sandbox: &v1::Sandbox) -> String {
         ("kind", tell::kind(sandbox.kind()).to_owned()),
         ("image", sandbox.image.clone()),
         ("volumes", sandbox.volumes.join(", ")),
+        ("quotas", quotas(sandbox)),
         ("labels", labels.join(", ")),
         ("pid", pid),
         ("created", stamp(sandbox.created.as_ref())),
@@ -191,6 +192,18 @@ fn about(sandbox: &v1::Sandbox) -> String {
         ("policy", sandbox.policy_digest.clone()),
         ("trust key", sandbox.trust_key.clone()),
     ])
+}
+
+/// Each volume's quota, and why one is not enforced.
+fn quotas(sandbox: &v1::Sandbox) -> String {
+    let words = sandbox.quotas.iter().map(|quota| {
+        let (volume, bytes) = (&quota.volume, size(quota.bytes));
+        match quota.enforced {
+            true => format!("{volume} {bytes}"),
+            false => format!("{volume} {bytes} (not enforced: {})", clean(&quota.missing)),
+        }
+    });
+    words.collect::<Vec<_>>().join(", ")
 }
 
 fn tasks(sandbox: &v1::Sandbox, now: SystemTime) -> String {

@@ -73,12 +73,24 @@ pub fn sandbox(sandbox: &v1::Sandbox) -> Value {
         "image": sandbox.image,
         "labels": sorted(&sandbox.labels),
         "volumes": sandbox.volumes,
+        "quotas": sandbox.quotas.iter().map(quota).collect::<Vec<_>>(),
         "pid": sandbox.pid,
         "created": stamped(sandbox.created.as_ref()),
         "ended": stamped(sandbox.ended.as_ref()),
         "last_used": stamped(sandbox.last_used.as_ref()),
         "verdict": verdict(&sandbox.verdict),
         "tasks": sandbox.tasks.iter().map(task).collect::<Vec<_>>(),
+    })
+}
+
+fn quota(quota: &v1::VolumeQuota) -> Value {
+    let missing = (!quota.enforced).then_some(quota.missing.as_str());
+    json!({
+        "volume": quota.volume,
+        "bytes": quota.bytes,
+        "used": quota.used,
+        "enforced": quota.enforced,
+        "missing": missing,
     })
 }
 

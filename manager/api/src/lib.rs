@@ -5,7 +5,7 @@
 
 mod reason;
 
-pub use reason::Reason;
+pub use reason::{REMEDY, Reason};
 
 /// The messages and services of `lakekeep.v1`.
 #[allow(

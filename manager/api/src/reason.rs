@@ -9,6 +9,12 @@ use tonic_types::{ErrorDetails, StatusExt};
 /// `google.rpc.ErrorInfo.domain` of every error of ours.
 pub const DOMAIN: &str = "lakekeep";
 
+/// Where `google.rpc.ErrorInfo.metadata` has the remedy.
+pub const REMEDY: &str = "remedy";
+
+/// Longest remedy that stands apart, bytes: the details go in a header.
+const LONGEST_REMEDY: usize = 300;
+
 /// The `reason` of an error, with the gRPC code that it goes with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -48,6 +54,26 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every reason.
+    pub const ALL: &'static [Self] = &[
+        Self::BadRequest,
+        Self::BadPolicy,
+        Self::Unauthenticated,
+        Self::Denied,
+        Self::NoIdentity,
+        Self::NotFound,
+        Self::Conflict,
+        Self::QuotaExceeded,
+        Self::DeadlineInQueue,
+        Self::QueueFull,
+        Self::Ended,
+        Self::Frozen,
+        Self::OutputGone,
+        Self::NotEnforced,
+        Self::Unavailable,
+        Self::Internal,
+    ];
+
     /// The word on the wire.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -89,11 +115,38 @@ impl Reason {
         }
     }
 
-    /// The status for this reason; `retry`: when trying again can help.
+    /// What helps where a message names nothing better.
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::BadRequest => "correct the field that the message names",
+            Self::BadPolicy => "correct the policy at the place that the message names",
+            Self::Unauthenticated => "show a token, a certificate or an account that is configured",
+            Self::Denied => "ask the profile's owner, or an administrator",
+            Self::NoIdentity => "ask an administrator for an identity rule",
+            Self::NotFound => "check the name; `lakekeep ps -a` lists sandboxes",
+            Self::Conflict => "read the present state, and ask again",
+            Self::QuotaExceeded => "end something, or wait for a place with a deadline",
+            Self::DeadlineInQueue => "wait longer, or end something",
+            Self::QueueFull => "try again later",
+            Self::Ended => "make another sandbox",
+            Self::Frozen => "thaw the sandbox first",
+            Self::OutputGone => "begin again at what is kept",
+            Self::NotEnforced => "`lakekeep doctor` says what this host lacks",
+            Self::Unavailable => "try again",
+            Self::Internal => "an administrator finds more in the manager's log",
+        }
+    }
+
+    /// The status for this reason; `retry`: when trying again can help. What stands after
+    /// the message's last semicolon is its remedy.
     #[must_use]
     pub fn status(self, message: &str, retry: Option<Duration>) -> Status {
         let mut details = ErrorDetails::new();
-        details.set_error_info(self.name(), DOMAIN, HashMap::<String, String>::new());
+        let said = message.rsplit_once("; ").map(|(_, remedy)| remedy);
+        let plain = |remedy: &&str| remedy.len() <= LONGEST_REMEDY && !remedy.contains('\n');
+        let remedy = said.filter(plain).unwrap_or_else(|| self.remedy());
+        let metadata = HashMap::from([(REMEDY.to_owned(), remedy.to_owned())]);
+        details.set_error_info(self.name(), DOMAIN, metadata);
         if let Some(after) = retry {
             details.set_retry_info(Some(after));
         }
@@ -105,6 +158,16 @@ impl Reason {
     pub fn of(status: &Status) -> Option<String> {
         let info = status.get_error_details().error_info()?.clone();
         (info.domain == DOMAIN).then_some(info.reason)
+    }
+}
+
+impl Reason {
+    /// The remedy that a status carries, where it is one of ours.
+    #[must_use]
+    pub fn remedy_of(status: &Status) -> Option<String> {
+        let info = status.get_error_details().error_info()?.clone();
+        let ours = info.domain == DOMAIN;
+        info.metadata.get(REMEDY).filter(|_| ours).cloned()
     }
 }
 
@@ -120,6 +183,19 @@ mod tests {
         let details = status.get_error_details();
         let after = details.retry_info().and_then(|retry| retry.retry_delay);
         assert_eq!(after, Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn every_status_tells_a_remedy() {
+        let status = Reason::Ended.status("sandbox x has ended (why; so); make another", None);
+        let remedy = Reason::remedy_of(&status);
+        assert_eq!(remedy.as_deref(), Some("make another"));
+        for reason in Reason::ALL {
+            let lines = reason.status("first; line\nsecond", None);
+            let remedy = Reason::remedy_of(&lines).unwrap();
+            assert_eq!(remedy, reason.remedy());
+        }
+        assert_eq!(Reason::remedy_of(&Status::internal("x; y")), None);
     }
 
     #[test]

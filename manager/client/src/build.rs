@@ -108,7 +108,7 @@ impl Create {
     /// The message, which can be sent more than once.
     pub(crate) fn into_request(mut self) -> v1::CreateRequest {
         if self.request.request_id.is_empty() {
-            self.request.request_id = format!("{:016x}{:016x}", chance(), chance());
+            self.request.request_id = word();
         }
         self.request
     }
@@ -212,6 +212,14 @@ impl Command {
         self
     }
 
+    /// The same word twice, of one caller in one sandbox, starts one task. A random one
+    /// where nothing is said.
+    #[must_use]
+    pub fn request_id(mut self, word: impl Into<String>) -> Self {
+        self.start.request_id = word.into();
+        self
+    }
+
     /// Its standard input is empty.
     #[must_use]
     pub fn no_stdin(mut self) -> Self {
@@ -223,8 +231,16 @@ impl Command {
         if self.start.linger.is_none() {
             self.start.linger = wire(self.reconnect_for);
         }
+        if self.start.request_id.is_empty() {
+            self.start.request_id = word();
+        }
         self.start
     }
+}
+
+/// A word that no other request has.
+fn word() -> String {
+    format!("{:016x}{:016x}", chance(), chance())
 }
 
 /// A task whose streams are to be taken up.

@@ -144,11 +144,12 @@ impl Client {
         answered(self.sandboxes().claim(request).await)
     }
 
-    /// Starts a command, and waits until it runs.
+    /// Starts a command, and waits until it runs. When the connection is lost meanwhile,
+    /// asks again: the same request starts one task.
     ///
     /// # Errors
-    /// As the manager says. After `Lost` nobody knows whether it was started; it is not
-    /// started twice.
+    /// As the manager says, or when it stays away: nobody knows then whether it was
+    /// started.
     pub async fn exec(&self, command: Command) -> Result<Session, ClientError> {
         session::start(self.clone(), command).await
     }

@@ -36,6 +36,7 @@ pub enum Cause {
 pub struct ClientError {
     cause: Cause,
     message: String,
+    remedy: Option<String>,
     retry_after: Option<Duration>,
 }
 
@@ -44,6 +45,7 @@ impl ClientError {
         Self {
             cause,
             message: message.into(),
+            remedy: None,
             retry_after: None,
         }
     }
@@ -69,6 +71,12 @@ impl ClientError {
         &self.message
     }
 
+    /// What to do, where the manager says it apart; it is in the message too.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&str> {
+        self.remedy.as_deref()
+    }
+
     /// Trying again after so long may help.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
@@ -78,10 +86,12 @@ impl ClientError {
     /// Whether the same request can succeed once the manager is there again.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(
-            self.cause,
-            Cause::Unreachable | Cause::Lost | Cause::Manager(Reason::Unavailable)
-        )
+        match self.cause {
+            Cause::Unreachable | Cause::Lost | Cause::Manager(Reason::Unavailable) => true,
+            // The same request is being answered: soon its answer can be had.
+            Cause::Manager(Reason::Conflict) => self.retry_after.is_some(),
+            _ => false,
+        }
     }
 }
 
@@ -104,6 +114,7 @@ impl From<Status> for ClientError {
         Self {
             cause,
             message,
+            remedy: Reason::remedy_of(&status),
             retry_after: delay(&status),
         }
     }
@@ -143,25 +154,8 @@ pub(crate) fn story(error: &(dyn Error + 'static)) -> String {
 }
 
 fn reason_of(word: &str) -> Option<Reason> {
-    const ALL: [Reason; 16] = [
-        Reason::BadRequest,
-        Reason::BadPolicy,
-        Reason::Unauthenticated,
-        Reason::Denied,
-        Reason::NoIdentity,
-        Reason::NotFound,
-        Reason::Conflict,
-        Reason::QuotaExceeded,
-        Reason::DeadlineInQueue,
-        Reason::QueueFull,
-        Reason::Ended,
-        Reason::Frozen,
-        Reason::OutputGone,
-        Reason::NotEnforced,
-        Reason::Unavailable,
-        Reason::Internal,
-    ];
-    ALL.into_iter().find(|reason| reason.name() == word)
+    let mut all = Reason::ALL.iter().copied();
+    all.find(|reason| reason.name() == word)
 }
 
 #[cfg(test)]
@@ -170,10 +164,12 @@ mod tests {
 
     #[test]
     fn the_managers_reason_message_and_hint_are_kept() {
-        let status = Reason::QuotaExceeded.status("quota: 3 of 3", Some(Duration::from_secs(2)));
+        let text = "quota: 3 of 3; end one";
+        let status = Reason::QuotaExceeded.status(text, Some(Duration::from_secs(2)));
         let error = ClientError::from(status);
         assert_eq!(error.reason(), Some(Reason::QuotaExceeded));
-        assert_eq!(error.message(), "quota: 3 of 3");
+        assert_eq!(error.message(), text);
+        assert_eq!(error.remedy(), Some("end one"));
         assert_eq!(error.retry_after(), Some(Duration::from_secs(2)));
         assert!(!error.is_transient());
     }
@@ -188,5 +184,8 @@ mod tests {
         let internal = ClientError::from(Reason::Internal.status("x", None));
         assert!(!internal.is_transient());
         assert!(ClientError::from(Reason::Unavailable.status("x", None)).is_transient());
+        let conflict = |after| ClientError::from(Reason::Conflict.status("x", after));
+        assert!(conflict(Some(Duration::from_millis(200))).is_transient());
+        assert!(!conflict(None).is_transient());
     }
 }

@@ -24,28 +24,30 @@ pub struct Events {
 }
 
 impl Events {
-    /// The next event. There is no last one.
+    /// The next event; `None` after the last of those that are kept, where no more were
+    /// asked for.
     ///
     /// # Errors
     /// As the manager says, or when it stays away: `OutputGone` when events were missed,
     /// because it was restarted or keeps them no more. Follow anew then.
-    pub async fn next(&mut self) -> Result<Event, ClientError> {
+    pub async fn next(&mut self) -> Result<Option<Event>, ClientError> {
         loop {
             match self.receive().await {
-                Ok(event) => {
+                Ok(Some(event)) => {
                     self.request.after = event.number;
                     self.backoff.progressed();
-                    return Ok(event);
+                    return Ok(Some(event));
                 }
-                Err(error) => {
+                Ok(None) if self.request.no_follow => return Ok(None),
+                other => {
                     self.stream = None;
-                    pause(&mut self.backoff, error).await?;
+                    pause(&mut self.backoff, other.err().unwrap_or_else(ended)).await?;
                 }
             }
         }
     }
 
-    async fn receive(&mut self) -> Result<Event, ClientError> {
+    async fn receive(&mut self) -> Result<Option<Event>, ClientError> {
         let stream = match &mut self.stream {
             Some(stream) => stream,
             None => {
@@ -54,7 +56,7 @@ impl Events {
                 self.stream.insert(stream)
             }
         };
-        stream.message().await?.ok_or_else(ended)
+        Ok(stream.message().await?)
     }
 }
 
@@ -123,7 +125,7 @@ fn ended() -> ClientError {
 }
 
 /// Waits before the next attempt, as long as one may help.
-async fn pause(backoff: &mut Backoff, error: ClientError) -> Result<(), ClientError> {
+pub(crate) async fn pause(backoff: &mut Backoff, error: ClientError) -> Result<(), ClientError> {
     if !error.is_transient() {
         return Err(error);
     }
@@ -137,7 +139,8 @@ async fn pause(backoff: &mut Backoff, error: ClientError) -> Result<(), ClientEr
 }
 
 impl Client {
-    /// What happens to sandboxes from now on, or after the event of number `after`.
+    /// What happens to sandboxes: from now on, after the event of number `after`, or from
+    /// the oldest that is kept.
     ///
     /// # Errors
     /// As the manager says.

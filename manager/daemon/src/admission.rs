@@ -13,6 +13,7 @@ use lakekeep_profiles::{
 use tokio::sync::oneshot;
 
 use crate::fault::Fault;
+use crate::metrics::Metrics;
 use crate::sandbox::lock;
 
 /// When to try again, where nothing better is known.
@@ -35,6 +36,7 @@ pub struct Ask {
 #[derive(Debug, Clone)]
 pub struct Admissions {
     books: Arc<Books>,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Debug)]
@@ -65,7 +67,7 @@ pub struct Permit {
 
 impl Admissions {
     /// Nothing is used yet.
-    pub fn new(bounds: QueueBounds) -> Self {
+    pub fn new(bounds: QueueBounds, metrics: Arc<Metrics>) -> Self {
         let state = State {
             usage: Usage::default(),
             queue: AdmissionQueue::new(bounds),
@@ -76,7 +78,13 @@ impl Admissions {
         };
         Self {
             books: Arc::new(books),
+            metrics,
         }
+    }
+
+    /// How many requests wait.
+    pub fn waiting(&self) -> usize {
+        lock(&self.books.state).queue.len()
     }
 
     /// Counts what exists already, whatever the quotas say.
@@ -121,7 +129,10 @@ impl Admissions {
         };
         if let Some(((ticket, place), patience)) = waiting {
             self.books.pump();
-            self.books.wait(ticket, place, patience).await?;
+            let began = Instant::now();
+            let place = self.books.wait(ticket, place, patience).await;
+            self.metrics.queue.waited(place.is_ok(), began.elapsed());
+            place?;
         }
         Ok(Permit {
             books: Arc::clone(&self.books),

@@ -7,6 +7,10 @@ use lakekeep_profiles::{Ceilings, CeilingsDoc, PersonalProfile};
 use lakekeep_sandbox::chain;
 use serde::Deserialize;
 
+use crate::history::HistoryDoc;
+use crate::metrics::MetricsDoc;
+use crate::trace::TelemetryDoc;
+
 /// What a configuration file holds.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -25,8 +29,12 @@ pub struct ConfigDoc {
     pub name: Option<String>,
     /// The API over TCP.
     pub tcp: Option<TcpDoc>,
-    /// The metrics' endpoint, over HTTP on a loopback address.
-    pub metrics: Option<std::net::SocketAddr>,
+    /// The metrics' endpoint; none when left out.
+    pub metrics: Option<MetricsDoc>,
+    /// What is remembered of ended sandboxes.
+    pub history: HistoryDoc,
+    /// Logs and traces.
+    pub telemetry: TelemetryDoc,
     /// Who is believed to be whom.
     pub auth: AuthDoc,
     /// Whom they are mapped to.

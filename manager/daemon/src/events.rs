@@ -70,6 +70,17 @@ pub struct Event {
 /// Events that are kept, and those to come.
 pub type Followed = (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>);
 
+/// From where on events are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// Those to come.
+    Now,
+    /// Those after this number.
+    After(u64),
+    /// All that are kept.
+    Oldest,
+}
+
 /// Where events are told and heard.
 #[derive(Debug, Clone)]
 pub struct Events {
@@ -120,19 +131,20 @@ impl Events {
         drop(self.shared.sender.send(event));
     }
 
-    /// Those after `after` that are still kept, and what comes then; `None` when some
-    /// between are kept no more.
-    pub fn follow(&self, after: u64) -> Option<Followed> {
+    /// Those that are wanted and still kept, and what comes then; `None` when some between
+    /// are kept no more.
+    pub fn follow(&self, from: From) -> Option<Followed> {
         let kept = lock(&self.shared.kept);
         let oldest = kept
             .front()
             .map_or(self.shared.base + 1, |first| first.number);
-        if after > 0 && after + 1 < oldest {
-            return None;
-        }
-        let later = kept
-            .iter()
-            .filter(|event| after > 0 && event.number > after);
+        let after = match from {
+            From::Now => u64::MAX,
+            From::After(number) if number.saturating_add(1) < oldest => return None,
+            From::After(number) => number,
+            From::Oldest => 0,
+        };
+        let later = kept.iter().filter(|event| event.number > after);
         Some((later.cloned().collect(), self.shared.sender.subscribe()))
     }
 }
@@ -140,5 +152,46 @@ impl Events {
 impl Default for Events {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(number: u64) -> Arc<Event> {
+        Arc::new(Event {
+            number,
+            time: SystemTime::now(),
+            what: What::Created,
+            sandbox: number.to_string(),
+            task: 0,
+            owner: "alice".to_owned(),
+            profile: "p".to_owned(),
+            detail: String::new(),
+        })
+    }
+
+    fn numbers(events: &Events, from: From) -> Option<Vec<u64>> {
+        let (kept, _) = events.follow(from)?;
+        Some(kept.iter().map(|event| event.number).collect())
+    }
+
+    #[test]
+    fn what_is_kept_is_told_from_where_it_is_wanted() {
+        let events = Events::new();
+        let base = events.shared.base;
+        assert_eq!(numbers(&events, From::Oldest), Some(vec![]));
+        lock(&events.shared.kept).extend((base + 5..base + 8).map(event));
+        let all = vec![base + 5, base + 6, base + 7];
+        assert_eq!(numbers(&events, From::Oldest), Some(all.clone()));
+        assert_eq!(numbers(&events, From::After(base + 4)), Some(all));
+        assert_eq!(
+            numbers(&events, From::After(base + 6)),
+            Some(vec![base + 7])
+        );
+        assert_eq!(numbers(&events, From::After(base + 3)), None);
+        assert_eq!(numbers(&events, From::Now), Some(vec![]));
+        assert_eq!(numbers(&events, From::After(u64::MAX)), Some(vec![]));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use lakekeep_api::Reason;
 use lakekeep_identity::{
@@ -20,7 +20,8 @@ use lakekeep_store::state::Store;
 
 use crate::admission::{Admissions, Permits};
 use crate::fault::Fault;
-use crate::sandbox::Sandbox;
+use crate::meta::Meta;
+use crate::metrics::Metrics;
 use crate::who::{Authentication, Caller};
 
 /// Everything that decides.
@@ -50,6 +51,8 @@ pub struct Gate {
     pub admissions: Admissions,
     /// What live sandboxes count.
     pub permits: Permits,
+    /// Numbers for whoever runs this.
+    pub metrics: Arc<Metrics>,
 }
 
 /// The present.
@@ -247,28 +250,28 @@ impl Gate {
         &self,
         caller: &Caller,
         action: Action,
-        sandbox: &Sandbox,
+        sandbox: &Meta,
     ) -> Result<(), Fault> {
         let set = self.profiles.current();
-        let Some(stored) = set.get(&sandbox.meta.profile) else {
+        let Some(stored) = set.get(&sandbox.profile) else {
             return self.check_orphan(caller, action, sandbox).await;
         };
         let resource = Resource::Sandbox {
             profile: stored.profile(),
-            user: &sandbox.meta.owner,
-            id: sandbox.id(),
+            user: &sandbox.owner,
+            id: &sandbox.id,
         };
         let seen = self.decide(caller, Action::Inspect, resource).allowed;
         if seen || action == Action::Inspect {
             let checked = self.check(caller, action, resource).await;
             return match seen {
                 true => checked,
-                false => checked.map_err(|_| hidden(sandbox.id())),
+                false => checked.map_err(|_| hidden(&sandbox.id)),
             };
         }
         let event = Event::denied(now(), caller.user(), action.as_str(), "not to be seen");
         self.note(caller, about(event, resource)).await?;
-        Err(hidden(sandbox.id()))
+        Err(hidden(&sandbox.id))
     }
 
     /// The profile was deleted: what is left of it is its user's and administrators'.
@@ -276,16 +279,16 @@ impl Gate {
         &self,
         caller: &Caller,
         action: Action,
-        sandbox: &Sandbox,
+        sandbox: &Meta,
     ) -> Result<(), Fault> {
-        let own = caller.user() == sandbox.meta.owner && caller.bound_to.is_none();
+        let own = caller.user() == sandbox.owner && caller.bound_to.is_none();
         let ends = matches!(action, Action::Kill | Action::Inspect);
         if own || (caller.subject.administrator && ends) {
             return Ok(());
         }
         let event = Event::denied(now(), caller.user(), action.as_str(), "its profile is gone");
-        self.note(caller, event.with_sandbox(sandbox.id())).await?;
-        Err(hidden(sandbox.id()))
+        self.note(caller, event.with_sandbox(&sandbox.id)).await?;
+        Err(hidden(&sandbox.id))
     }
 
     /// Notes an event, and returns when it is on the disk.
@@ -315,10 +318,14 @@ impl Gate {
             Fault::internal("write the audit log; what is not noted is not done", error)
         };
         let (done, written) = tokio::sync::oneshot::channel();
+        let began = Instant::now();
         self.audit
             .submit(event, move |answer| drop(done.send(answer)))
             .map_err(|error| failed(&error))?;
-        match written.await {
+        let written = written.await;
+        let failed_to = !matches!(written, Ok(Ok(_)));
+        self.metrics.audit.appended(began.elapsed(), failed_to);
+        match written {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(failed(&error)),
             Err(_) => Err(Fault::new(Reason::Internal, "the audit log has stopped")),

@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::time::Instant;
 
 use lakekeep_sandbox::SandboxError;
 use lakekeep_sandbox::service::Service;
 use tokio::sync::oneshot;
+
+use crate::metrics;
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
@@ -18,6 +21,7 @@ pub struct Launcher {
     jobs: mpsc::Sender<Job>,
     /// Requests that wait or are being answered.
     pending: AtomicUsize,
+    counts: metrics::Launchers,
 }
 
 /// All of them.
@@ -31,6 +35,7 @@ pub struct Launchers {
 struct Connection {
     path: PathBuf,
     service: Option<Service>,
+    counts: metrics::Launchers,
 }
 
 impl Connection {
@@ -42,7 +47,11 @@ impl Connection {
     ) -> Result<T, SandboxError> {
         let service = match self.service.take() {
             Some(service) => service,
-            None => Service::connect(&self.path)?,
+            None => {
+                let service = Service::connect(&self.path)?;
+                self.counts.connected();
+                service
+            }
         };
         let answer = work(&service);
         let lost = matches!(
@@ -52,19 +61,21 @@ impl Connection {
                 | SandboxError::OutOfTurn { .. }
                 | SandboxError::Protocol(_))
         );
-        if !lost {
-            self.service = Some(service);
+        match lost {
+            false => self.service = Some(service),
+            true => self.counts.lost(),
         }
         answer
     }
 }
 
 impl Launcher {
-    fn start(index: usize, path: PathBuf) -> std::io::Result<Self> {
+    fn start(index: usize, path: PathBuf, counts: metrics::Launchers) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel::<Job>();
         let mut connection = Connection {
             path,
             service: None,
+            counts: counts.clone(),
         };
         std::thread::Builder::new()
             .name(format!("launcher-{index}"))
@@ -76,16 +87,18 @@ impl Launcher {
         Ok(Self {
             jobs,
             pending: AtomicUsize::new(0),
+            counts,
         })
     }
 
-    /// Asks the launcher something, and waits for the answer without holding a thread
-    /// of the runtime.
+    /// Asks the launcher something, `request` in a word, and waits for the answer without
+    /// holding a thread of the runtime.
     ///
     /// # Errors
     /// Of the request; `LauncherEnded` when this manager is about to end.
     pub async fn ask<T: Send + 'static>(
         &self,
+        request: &'static str,
         work: impl FnOnce(&Service) -> Result<T, SandboxError> + Send + 'static,
     ) -> Result<T, SandboxError> {
         let ended = || SandboxError::LauncherEnded {
@@ -96,12 +109,14 @@ impl Launcher {
             // Whoever asked may have gone meanwhile; the work was done all the same.
             drop(answer.send(connection.ask(work)));
         });
+        let began = Instant::now();
         self.pending.fetch_add(1, Ordering::Relaxed);
         let result = match self.jobs.send(job) {
             Ok(()) => waiting.await.unwrap_or_else(|_| Err(ended())),
             Err(_) => Err(ended()),
         };
         self.pending.fetch_sub(1, Ordering::Relaxed);
+        self.counts.asked(request, began.elapsed(), result.is_err());
         result
     }
 }
@@ -111,9 +126,10 @@ impl Launchers {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start(sockets: Vec<PathBuf>) -> std::io::Result<Self> {
+    pub fn start(sockets: Vec<PathBuf>, counts: &metrics::Launchers) -> std::io::Result<Self> {
         let all = sockets.into_iter().enumerate();
-        let all = all.map(|(index, path)| Launcher::start(index, path).map(Arc::new));
+        let all =
+            all.map(|(index, path)| Launcher::start(index, path, counts.clone()).map(Arc::new));
         Ok(Self {
             all: all.collect::<Result<_, _>>()?,
         })

@@ -9,26 +9,34 @@
 //! | `server` | start, adoption, service, end |
 //! | `who`, `gate` | authentication; identity, profile, authorization, audit |
 //! | `make`, `admission`, `given` | a sandbox for a caller: policy, quota, trust key; a task's secrets |
+//! | `quotas` | bounds of volumes on their disks |
 //! | `registry`, `sandbox`, `task`, `spool` | what lives: sandboxes, tasks, their output |
 //! | `maker` | the plan of each task |
 //! | `launchers` | the connections to the launchers |
-//! | `sandboxes`, `accounts`, `streams`, `transfer`, `stats`, `events` | the interface `lakekeep.v1` |
+//! | `history`, `past` | what became of sandboxes, written down and found again |
+//! | `metrics`, `calls`, `trace` | numbers, logs and spans for whoever runs it |
+//! | `sandboxes`, `told`, `accounts`, `streams`, `transfer`, `stats`, `events` | the interface `lakekeep.v1` |
 //!
 //! Nothing here is believed that a sandbox says: frames are bounded, output is bytes,
 //! paths inside are opened inside.
 
 mod accounts;
 mod admission;
+mod calls;
 pub mod config;
 mod events;
 mod fault;
 mod files;
 mod gate;
 mod given;
+mod history;
 mod launchers;
 mod make;
 mod maker;
 mod meta;
+mod metrics;
+mod past;
+mod quotas;
 mod ready;
 mod registry;
 mod sandbox;
@@ -38,6 +46,8 @@ mod spool;
 mod stats;
 mod streams;
 mod task;
+mod told;
+mod trace;
 mod transfer;
 mod who;
 mod wire;

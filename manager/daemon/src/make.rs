@@ -9,8 +9,8 @@ use lakekeep_api::v1::{CreateRequest, Kind as WireKind};
 use lakekeep_identity::{Identity as Mapped, IdentityKind};
 use lakekeep_policy::{MountDoc, MountMode, Policy, PolicyDoc, Preset, TrustKey, TrustKeyParts};
 use lakekeep_profiles::{
-    Action, Asker, Lifetimes, Profile, Refusal, Resolved, Resource, VolumeOwner, resolve,
-    resolve_lifetimes,
+    Action, Asker, Lifetimes, Profile, Refusal, Resolved, Resource, VolumeGrant, VolumeOwner,
+    resolve, resolve_lifetimes,
 };
 use lakekeep_sandbox::chain;
 use lakekeep_store::audit::Event;
@@ -20,6 +20,8 @@ use crate::admission::{self, Ask};
 use crate::fault::Fault;
 use crate::gate::{Gate, now};
 use crate::meta::{Identity, Kind, Meta};
+use crate::metrics::{self, Stage};
+use crate::quotas;
 use crate::registry::{Registry, Wanted};
 use crate::sandbox::{Phase, Sandbox, Volume, lock};
 use crate::who::Caller;
@@ -44,6 +46,8 @@ pub struct Making {
 /// A request, resolved: nothing has been made.
 struct Prepared {
     wanted: Wanted,
+    /// Its volumes, for their quotas.
+    volumes: Vec<VolumeGrant>,
     ask: Ask,
     deadline: Option<Duration>,
 }
@@ -73,12 +77,17 @@ impl Making {
         if let Some(made) = self.made_before(caller, &request.request_id) {
             return Ok(made);
         }
-        let prepared = self.prepare(caller, request).await?;
+        let metrics = &self.gate.metrics;
+        let prepared = self.prepare(caller, request);
+        let mut prepared = metrics.stage(Stage::Resolve, prepared).await?;
         if reuse && let Some(found) = self.equal(&prepared.wanted.meta) {
+            metrics.sandboxes.claimed(true);
             return Ok(found);
         }
-        let admissions = &self.gate.admissions;
-        let permit = admissions.admit(prepared.ask, prepared.deadline).await?;
+        let admitted = self.gate.admissions.admit(prepared.ask, prepared.deadline);
+        let permit = metrics.stage(Stage::Admission, admitted).await?;
+        let bounded = quotas::bound(self.registry.launchers(), &prepared.volumes);
+        prepared.wanted.meta.quotas = bounded.await;
         let made = self.registry.create(prepared.wanted).await;
         let sandbox = match made {
             Ok(sandbox) => sandbox,
@@ -91,9 +100,19 @@ impl Making {
         };
         self.gate.permits.hold(sandbox.id(), permit);
         self.attend_end(&sandbox);
+        self.count(&sandbox.meta, reuse);
         let event = Event::allowed(now(), caller.user(), "create_sandbox");
         self.gate.note(caller, about(event, &sandbox.meta)).await?;
         Ok(sandbox)
+    }
+
+    fn count(&self, meta: &Meta, claim: bool) {
+        let metrics = &self.gate.metrics;
+        let profile = metrics.profile(&self.gate.profiles.current(), &meta.profile);
+        metrics.sandboxes.created(metrics::kind(meta.kind), profile);
+        if claim {
+            metrics.sandboxes.claimed(false);
+        }
     }
 
     /// Counts a sandbox that was taken over, and attends its end.
@@ -142,6 +161,8 @@ impl Making {
         let grant = resolved.volumes.iter().find(|grant| grant.name == name);
         let grant = grant.ok_or_else(|| Fault::new(Reason::NotFound, "the volume is not yours"))?;
         let read_only = grant.mode == MountMode::ReadOnly;
+        let bounded = quotas::bound(self.registry.launchers(), std::slice::from_ref(grant));
+        let quota = bounded.await.pop();
         sandbox
             .attach_volume(Volume {
                 source: grant.source.display().to_string(),
@@ -150,6 +171,7 @@ impl Making {
                 // A function may bring libraries; it may not run what it wrote.
                 executable: read_only || sandbox.maker.policy().preset() != Preset::Udf,
                 disk: owners.of(grant.owner),
+                quota,
             })
             .await
     }
@@ -157,6 +179,9 @@ impl Making {
     fn attend_end(&self, sandbox: &Arc<Sandbox>) {
         let (gate, sandbox) = (Arc::clone(&self.gate), Arc::clone(sandbox));
         tokio::spawn(async move {
+            if let Ok(receipt) = sandbox.receipt() {
+                sandbox.history().enforced(sandbox.id(), &receipt);
+            }
             let mut phase = sandbox.follow();
             let ended = phase.wait_for(|phase| matches!(phase, Phase::Ended(..)));
             let verdict = match ended.await.as_deref() {
@@ -263,6 +288,7 @@ impl Making {
             volumes,
             owners: on_disk,
             interpreter: None,
+            quotas: Vec::new(),
             request: request.request_id,
             secrets,
         };
@@ -272,6 +298,7 @@ impl Making {
                 policy,
                 later,
             },
+            volumes: resolved.volumes,
             ask,
             deadline: wire::duration(request.deadline.as_ref()),
         })

@@ -59,6 +59,9 @@ pub struct Meta {
     pub interpreter: Option<PathBuf>,
     /// Which request made it, in its owner's words.
     pub request: String,
+    /// Its volumes' quotas, and what became of each.
+    #[serde(default)]
+    pub quotas: Vec<VolumeQuota>,
     /// Digest of the names and versions of the secrets that its tasks may ask for.
     pub secrets: String,
 }
@@ -74,6 +77,30 @@ pub struct Identity {
     pub gid: u32,
     /// Its names for engines.
     pub variables: BTreeMap<String, String>,
+}
+
+/// The quota of a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeQuota {
+    /// The volume's name.
+    pub volume: String,
+    /// Most bytes on its disk.
+    pub bytes: u64,
+    /// Bytes in use when it was set, where its file system counts.
+    pub used: u64,
+    /// Why it is not enforced, and what to do; `None`: it is.
+    pub missing: Option<String>,
+}
+
+impl VolumeQuota {
+    /// What a receipt says of one that is not enforced.
+    pub fn warning(&self) -> Option<String> {
+        let why = self.missing.as_ref()?;
+        let (volume, bytes) = (&self.volume, self.bytes);
+        Some(format!(
+            "volume {volume}: its quota of {bytes} bytes is not enforced: {why}"
+        ))
+    }
 }
 
 impl Meta {

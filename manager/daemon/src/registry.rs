@@ -14,10 +14,13 @@ use lakekeep_sandbox::{Kind as VerdictKind, Verdict};
 
 use crate::events::{Events, What};
 use crate::fault::Fault;
+use crate::history::{History, Orphan};
 use crate::launchers::{Launcher, Launchers};
 use crate::maker::{Ingredients, Maker, Request, without_environment};
 use crate::meta::{Kind, Meta};
+use crate::metrics::{Metrics, Snapshot, Stage, kind};
 use crate::sandbox::{Parts, Phase, Sandbox, lock};
+use crate::task::{Files, Record};
 
 /// How long an ended sandbox and its output can still be asked for.
 const REMEMBERED: Duration = Duration::from_secs(600);
@@ -37,6 +40,8 @@ pub struct Registry {
     folder: PathBuf,
     sandboxes: Mutex<BTreeMap<String, Arc<Sandbox>>>,
     events: Events,
+    metrics: Arc<Metrics>,
+    history: History,
 }
 
 /// A sandbox to be made.
@@ -68,7 +73,7 @@ impl Registry {
         host: HostFacts,
         launchers: Launchers,
         folder: PathBuf,
-        events: Events,
+        (events, metrics, history): (Events, Arc<Metrics>, History),
     ) -> std::io::Result<Self> {
         use std::os::unix::fs::DirBuilderExt;
         std::fs::DirBuilder::new()
@@ -81,7 +86,35 @@ impl Registry {
             folder,
             sandboxes: Mutex::new(BTreeMap::new()),
             events,
+            metrics,
+            history,
         })
+    }
+
+    /// What lives now, by what `label` makes of a profile's name.
+    pub fn look(&self, label: impl Fn(&str) -> String) -> Snapshot {
+        let mut now = Snapshot::default();
+        for sandbox in self.all() {
+            let state = match sandbox.phase() {
+                Phase::Running => "running",
+                Phase::Frozen => "frozen",
+                Phase::Ended(..) => {
+                    now.ended += 1;
+                    continue;
+                }
+            };
+            let of = (kind(sandbox.meta.kind), label(&sandbox.meta.profile), state);
+            *now.sandboxes.entry(of).or_default() += 1;
+            let runs = |task: &Arc<crate::task::Task>| task.ended().is_none();
+            let tasks = sandbox.tasks().into_iter().filter(runs).count();
+            now.tasks += i64::try_from(tasks).unwrap_or(0);
+        }
+        now
+    }
+
+    /// The launchers.
+    pub fn launchers(&self) -> &Launchers {
+        &self.launchers
     }
 
     /// Where events are told.
@@ -97,26 +130,16 @@ impl Registry {
         let mut meta = wanted.meta;
         meta.id = identifier()?;
         meta.created = SystemTime::now();
-        let maker = Maker::new(Ingredients {
-            id: meta.id.clone(),
-            policy: wanted.policy,
-            host: Arc::clone(&self.host),
-            interpreter: meta.interpreter.clone(),
-            owners: meta.owners.clone(),
-            lasting: meta.kind != Kind::Udf,
-        })?;
-        let mut plan = maker.plan(&Request {
-            arguments: vec![b"true".to_vec()],
-            ..Request::default()
-        })?;
-        make_places(&mut plan, &wanted.later);
+        let planned = async { self.plan(&meta, wanted.policy, &wanted.later) };
+        let (maker, plan) = self.metrics.stage(Stage::Plan, planned).await?;
         let launcher = self.launchers.idlest();
         let launcher = launcher.ok_or_else(|| Fault::new(Reason::Unavailable, "no launcher"))?;
         let folder = self.folder.join(&meta.id);
         write_record(&folder, &meta, &plan)
             .map_err(|error| Fault::internal("write a sandbox's record", &error))?;
         let asked = plan.clone();
-        let held = launcher.ask(move |service| service.create(&asked)).await;
+        let held = launcher.ask("create", move |service| service.create(&asked));
+        let held = self.metrics.stage(Stage::LauncherCreate, held).await;
         let made = match held {
             Ok(held) => {
                 let made = Parts {
@@ -127,6 +150,8 @@ impl Registry {
                     held,
                     folder: folder.clone(),
                     events: self.events.clone(),
+                    metrics: Arc::clone(&self.metrics),
+                    history: self.history.clone(),
                 };
                 self.admit(made).await
             }
@@ -136,13 +161,34 @@ impl Registry {
             remove_folder(&folder);
         }
         let sandbox = made?;
+        let preset = sandbox.maker.policy().preset();
+        self.history.made(&sandbox.meta, preset.as_str());
         self.events.tell(&sandbox.meta, 0, What::Created, "");
         Ok(sandbox)
     }
 
+    /// The maker of its plans, and its own.
+    fn plan(&self, meta: &Meta, policy: Policy, later: &[String]) -> Result<(Maker, Plan), Fault> {
+        let maker = Maker::new(Ingredients {
+            id: meta.id.clone(),
+            policy,
+            host: Arc::clone(&self.host),
+            interpreter: meta.interpreter.clone(),
+            owners: meta.owners.clone(),
+            lasting: meta.kind != Kind::Udf,
+        })?;
+        let mut plan = maker.plan(&Request {
+            arguments: vec![b"true".to_vec()],
+            ..Request::default()
+        })?;
+        make_places(&mut plan, later);
+        Ok((maker, plan))
+    }
+
     async fn admit(&self, parts: Parts) -> Result<Arc<Sandbox>, Fault> {
         let sandbox = Sandbox::start(parts)?;
-        sandbox.keep_init().await?;
+        let kept = sandbox.keep_init();
+        self.metrics.stage(Stage::KeepInit, kept).await?;
         lock(&self.sandboxes).insert(sandbox.id().to_owned(), Arc::clone(&sandbox));
         Ok(sandbox)
     }
@@ -167,14 +213,15 @@ impl Registry {
     pub async fn adopt_all(&self) -> Adopted {
         let mut result = Adopted::default();
         for launcher in self.launchers.all() {
-            let held = launcher.ask(|service| service.list()).await;
+            let held = launcher.ask("list", |service| service.list()).await;
             for sandbox in held.unwrap_or_default() {
                 let id = sandbox.id.clone();
                 match self.adopt(launcher, sandbox).await {
                     Ok(()) => result.adopted.push(id),
                     Err(_) => {
                         let strange = id.clone();
-                        let done = launcher.ask(move |service| service.destroy(&strange));
+                        let done =
+                            launcher.ask("destroy", move |service| service.destroy(&strange));
                         if done.await.is_err() {
                             // It ended meanwhile.
                         }
@@ -183,7 +230,8 @@ impl Registry {
                 }
             }
         }
-        self.forget_folders();
+        let (adopted, strange) = (result.adopted.len(), result.strange.len());
+        self.metrics.sandboxes.adopted(adopted, strange);
         result
     }
 
@@ -203,7 +251,7 @@ impl Registry {
         let id = found.id.clone();
         let nonce = nonce()?;
         let (held, running, ends) = launcher
-            .ask(move |service| {
+            .ask("adopt", move |service| {
                 let held = service.adopt(&id)?;
                 let (running, ends) = service::take_over(&held.init, nonce)?;
                 Ok((held, running, ends))
@@ -218,6 +266,8 @@ impl Registry {
                 held,
                 folder,
                 events: self.events.clone(),
+                metrics: Arc::clone(&self.metrics),
+                history: self.history.clone(),
             })
             .await?;
         sandbox.recall_volumes();
@@ -238,18 +288,26 @@ impl Registry {
         Ok(())
     }
 
-    /// Removes the folders of sandboxes that are not there any more.
-    fn forget_folders(&self) {
+    /// Removes the folders of sandboxes that are not there any more, and gives what they
+    /// told of them.
+    pub fn take_orphans(&self) -> Vec<Orphan> {
         let Ok(entries) = std::fs::read_dir(&self.folder) else {
-            return;
+            return Vec::new();
         };
         let known = lock(&self.sandboxes);
+        let mut orphans = Vec::new();
         for entry in entries.flatten() {
-            let name = entry.file_name();
-            if name.to_str().is_none_or(|name| !known.contains_key(name)) {
-                remove_folder(&entry.path());
+            let (name, path) = (entry.file_name(), entry.path());
+            if name.to_str().is_some_and(|name| known.contains_key(name)) {
+                continue;
             }
+            if let Ok((meta, _)) = read_record(&path) {
+                let tasks = records(&path);
+                orphans.push(Orphan { meta, tasks });
+            }
+            remove_folder(&path);
         }
+        orphans
     }
 
     /// Ends what is idle or old, and forgets what ended long ago.
@@ -382,6 +440,20 @@ fn read_record(folder: &Path) -> std::io::Result<(Meta, Plan)> {
     Ok(serde_json::from_slice(&std::fs::read(
         folder.join(RECORD),
     )?)?)
+}
+
+/// The tasks that are written down in a sandbox's folder.
+fn records(folder: &Path) -> Vec<(u32, Record)> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        name.strip_suffix(".task")?.parse().ok()
+    });
+    let read = numbers.filter_map(|number| {
+        let record = Files::new(folder, number).read_record();
+        Some((number, record.ok()?))
+    });
+    read.collect()
 }
 
 fn remove_folder(folder: &Path) {

@@ -10,12 +10,13 @@ use lakekeep_api::v1::sandboxes_server::Sandboxes;
 use lakekeep_api::v1::{
     self, AttachStart, CreateRequest, ExecEvent, ExecRequest, ExecStart, SandboxRef, TaskRef,
 };
-use lakekeep_profiles::{Action, Resource};
+use lakekeep_profiles::Action;
 use lakekeep_sandbox::{Kind as VerdictKind, Verdict};
 use lakekeep_store::audit::Event;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument;
 
 use crate::events;
 use crate::fault::Fault;
@@ -23,8 +24,9 @@ use crate::gate::{Gate, now};
 use crate::make::{Making, about};
 use crate::maker;
 use crate::registry::Registry;
-use crate::sandbox::{Manner, Phase, Sandbox};
+use crate::sandbox::{Asked, Manner, Sandbox};
 use crate::streams::{self, From};
+use crate::told::shown;
 use crate::who::Caller;
 use crate::{stats, wire};
 
@@ -33,9 +35,6 @@ const LINGER: Duration = Duration::from_secs(10);
 
 /// The longest that a caller may ask for.
 const LONGEST_LINGER: Duration = Duration::from_secs(3600);
-
-/// Most sandboxes on one page, and how many where none is said.
-const PAGE: usize = 500;
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -48,22 +47,32 @@ pub struct Service {
 }
 
 impl Service {
-    async fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Fault> {
+    pub async fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Fault> {
         self.gate.authentication.caller(request).await
     }
 
     /// A sandbox to which the caller may do something.
-    async fn find(&self, caller: &Caller, id: &str, action: Action) -> Result<Arc<Sandbox>, Fault> {
+    pub async fn find(
+        &self,
+        caller: &Caller,
+        id: &str,
+        action: Action,
+    ) -> Result<Arc<Sandbox>, Fault> {
         let sandbox = match self.registry.get(id) {
             Ok(sandbox) => sandbox,
             Err(fault) => {
+                if let Some(past) = self.find_past(caller, id, action).await? {
+                    return Err(past.over());
+                }
                 let shown: String = id.chars().take(64).collect();
                 let event = Event::denied(now(), caller.user(), action.as_str(), "no such sandbox");
                 self.gate.note(caller, event.with_sandbox(&shown)).await?;
                 return Err(fault);
             }
         };
-        self.gate.check_sandbox(caller, action, &sandbox).await?;
+        self.gate
+            .check_sandbox(caller, action, &sandbox.meta)
+            .await?;
         Ok(sandbox)
     }
 
@@ -85,21 +94,28 @@ impl Service {
     ) -> Result<(Arc<Sandbox>, Arc<crate::task::Task>), Fault> {
         let sandbox = self.find(caller, &start.sandbox, Action::Exec).await?;
         let query = start.query_id.clone();
-        let (request, manner) = self.asked(&sandbox, start)?;
+        let words = (start.arguments.as_slice(), start.working_directory.as_str());
+        let asked = Asked::new(caller.user(), &start.request_id, words)?;
+        let (request, manner) = self.asked(&sandbox, start, asked)?;
         let program = request.arguments.first().cloned().unwrap_or_default();
         let event = Event::allowed(now(), caller.user(), "exec")
             .with_extra("program", &String::from_utf8_lossy(&program))
             .with_query(&query);
         // Noted before it runs: what is not noted is not done.
         self.gate.note(caller, about(event, &sandbox.meta)).await?;
-        let task = sandbox.exec(&request, &manner).await?;
-        Ok((sandbox, task))
+        // To its end, also when the caller goes meanwhile: it may ask for it again.
+        let started = Arc::clone(&sandbox);
+        let started = async move { started.exec(&request, &manner).await };
+        let task = tokio::spawn(started.in_current_span()).await;
+        let task = task.map_err(|error| Fault::internal("start a task", &error))?;
+        Ok((sandbox, task?))
     }
 
     fn asked(
         &self,
         sandbox: &Sandbox,
         start: ExecStart,
+        asked: Option<Asked>,
     ) -> Result<(maker::Request, Manner), Fault> {
         if start.arguments.is_empty() {
             return Err(Fault::new(Reason::BadRequest, "arguments: name a program"));
@@ -129,6 +145,7 @@ impl Service {
             linger: linger.min(LONGEST_LINGER),
             query: start.query_id,
             no_input: start.no_stdin,
+            asked,
         };
         Ok((request, manner))
     }
@@ -213,88 +230,22 @@ impl Service {
         Ok(wire::sandbox(&sandbox))
     }
 
-    /// Whether a caller may see that a sandbox is there.
-    fn lists(&self, caller: &Caller, sandbox: &Sandbox) -> bool {
-        let set = self.gate.profiles.current();
-        if caller
-            .bound_to
-            .as_ref()
-            .is_some_and(|bound| *bound != sandbox.meta.profile)
-        {
-            return false;
-        }
-        match set.get(&sandbox.meta.profile) {
-            Some(stored) => {
-                let resource = Resource::Profile(stored.profile());
-                let decision = self
-                    .gate
-                    .authorizer
-                    .decide(&caller.subject, Action::List, resource);
-                decision.allowed || sandbox.meta.owner == caller.user()
-            }
-            None => sandbox.meta.owner == caller.user() || caller.subject.administrator,
-        }
-    }
-
-    async fn listed(&self, request: Request<v1::ListRequest>) -> Result<v1::ListResponse, Fault> {
-        let caller = self.caller(&request).await?;
-        let asked = request.into_inner();
-        let page = match usize::try_from(asked.page_size).unwrap_or(PAGE) {
-            0 => PAGE,
-            some => some.min(PAGE),
-        };
-        let wanted = |sandbox: &Arc<Sandbox>| {
-            let meta = &sandbox.meta;
-            let ended = matches!(sandbox.phase(), Phase::Ended(..));
-            (asked.profile.is_empty() || meta.profile == asked.profile)
-                && (asked.ended || !ended)
-                && (asked.all_users || meta.owner == caller.user())
-                && asked
-                    .labels
-                    .iter()
-                    .all(|(name, value)| meta.labels.get(name) == Some(value))
-                && meta.id > asked.page_token
-                && self.lists(&caller, sandbox)
-        };
-        let all = self.registry.all().into_iter().filter(wanted);
-        let mut found: Vec<Arc<Sandbox>> = all.take(page + 1).collect();
-        let more = found.len() > page;
-        found.truncate(page);
-        let last = found
-            .last()
-            .filter(|_| more)
-            .map(|last| last.meta.id.clone());
-        Ok(v1::ListResponse {
-            sandboxes: found
-                .iter()
-                .map(|sandbox| self.shown(&caller, sandbox))
-                .collect(),
-            next_page_token: last.unwrap_or_default(),
-        })
-    }
-
-    /// A sandbox as a caller may see it: what others run is theirs to know.
-    fn shown(&self, caller: &Caller, sandbox: &Sandbox) -> v1::Sandbox {
-        let mut shown = wire::sandbox(sandbox);
-        if sandbox.meta.owner != caller.user() {
-            shown.tasks.iter_mut().for_each(|task| task.program.clear());
-            shown.labels.clear();
-            shown.trust_key.clear();
-        }
-        shown
-    }
-
     async fn told(
         &self,
         request: Request<v1::EventsRequest>,
     ) -> Result<Streamed<v1::Event>, Fault> {
         let caller = self.caller(&request).await?;
         let asked = request.into_inner();
-        let followed = self.registry.events().follow(asked.after);
+        let from = match (asked.after, asked.from_oldest) {
+            (0, false) => events::From::Now,
+            (0, true) => events::From::Oldest,
+            (number, _) => events::From::After(number),
+        };
+        let followed = self.registry.events().follow(from);
         let (kept, live) = followed.ok_or_else(|| {
             Fault::new(
                 Reason::OutputGone,
-                "after: events since then are kept no more; list the sandboxes and follow from 0",
+                "after: events since then are kept no more; list the sandboxes and follow from the oldest",
             )
         })?;
         let service = self.clone();
@@ -303,48 +254,15 @@ impl Service {
             let own = event.owner == caller.user();
             let listed = || {
                 let found = service.registry.get(&event.sandbox);
-                asked.all_users && found.is_ok_and(|sandbox| service.lists(&caller, &sandbox))
+                asked.all_users && found.is_ok_and(|sandbox| service.lists(&caller, &sandbox.meta))
             };
             fits && (own || listed())
         };
         let live = tokio_stream::wrappers::BroadcastStream::new(live);
-        let live = live.map_while(Result::ok);
+        let wanted = if asked.no_follow { 0 } else { usize::MAX };
+        let live = live.map_while(Result::ok).take(wanted);
         let all = tokio_stream::iter(kept).chain(live).filter(mine);
         Ok(Box::pin(all.map(|event| Ok(told(&event)))))
-    }
-
-    async fn receipt_of(&self, request: Request<TaskRef>) -> Result<v1::ReceiptResponse, Fault> {
-        let caller = self.caller(&request).await?;
-        let asked = request.into_inner();
-        let sandbox = self
-            .find(&caller, &asked.sandbox, Action::ReadReceipt)
-            .await?;
-        let task = sandbox.task(asked.task).ok();
-        let receipt = match task.as_ref().filter(|task| task.ended().is_none()) {
-            Some(task) => task.receipt(sandbox.created())?,
-            None => sandbox.receipt()?,
-        };
-        let ended = task.and_then(|task| task.ended());
-        let text = match ended {
-            Some(ended) => ended.receipt.clone(),
-            None => serde_json::to_string(&receipt)
-                .map_err(|error| Fault::internal("write the receipt", &error))?,
-        };
-        Ok(v1::ReceiptResponse { receipt: text })
-    }
-
-    async fn verdict_of(&self, request: Request<TaskRef>) -> Result<v1::VerdictResponse, Fault> {
-        let caller = self.caller(&request).await?;
-        let asked = request.into_inner();
-        let sandbox = self.find(&caller, &asked.sandbox, Action::Inspect).await?;
-        let task = sandbox.task(asked.task)?;
-        let ended = task.ended().ok_or_else(|| {
-            Fault::new(Reason::NotFound, format!("task {} still runs", task.number))
-        })?;
-        Ok(v1::VerdictResponse {
-            verdict: ended.verdict.clone(),
-            exit_code: ended.exit_code,
-        })
     }
 
     async fn signaled(&self, request: Request<v1::SignalRequest>) -> Result<(), Fault> {
@@ -494,8 +412,11 @@ impl Sandboxes for Service {
     async fn get(&self, request: Request<SandboxRef>) -> Result<Response<v1::Sandbox>, Status> {
         let caller = self.caller(&request).await?;
         let id = request.into_inner().sandbox;
+        if let Some(past) = self.find_past(&caller, &id, Action::Inspect).await? {
+            return answer(Ok(shown(&caller, past.shown())));
+        }
         let sandbox = self.find(&caller, &id, Action::Inspect).await?;
-        answer(Ok(self.shown(&caller, &sandbox)))
+        answer(Ok(shown(&caller, wire::sandbox(&sandbox))))
     }
 
     async fn list(

@@ -24,14 +24,19 @@ use tokio::sync::watch;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::service::Routes;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tower_layer::{Identity as Unchanged, Stack};
 
 use crate::admission::{Admissions, Permits};
+use crate::calls::Counting;
 use crate::config::{Config, ConfigError, TcpDoc};
 use crate::events::Events;
 use crate::gate::{Gate, now};
+use crate::history::History;
 use crate::launchers::Launchers;
 use crate::make::Making;
+use crate::metrics::{Endpoint, Metrics, MetricsDoc};
 use crate::registry::Registry;
+use crate::trace::Telemetry;
 use crate::who::{Authentication, Revoked};
 use crate::{accounts, sandboxes};
 
@@ -112,8 +117,17 @@ fn raise_open_files() {
 }
 
 async fn serve(config: Config, inherited: Inherited) -> Result<(), ManagerError> {
+    let name = config.doc.name.clone().unwrap_or_else(host_name);
+    let telemetry = Telemetry::start(&config.doc.telemetry, &name)
+        .map_err(|error| ManagerError::start("start logs and traces")(error.as_ref()))?;
+    let served = serve_told(config, inherited).await;
+    telemetry.end().await;
+    served
+}
+
+async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerError> {
     for warning in config.warnings() {
-        eprintln!("lakekeep: warning: {warning}");
+        tracing::warn!("{warning}");
     }
     let facts = lakekeep_sys::memfd::read_sealed(&inherited.facts, 1 << 20)
         .map_err(|error| ManagerError::start("read the host's facts")(&error))?;
@@ -122,17 +136,28 @@ async fn serve(config: Config, inherited: Inherited) -> Result<(), ManagerError>
     let runtime = config.doc.runtime();
     let sockets = (0..config.doc.launchers())
         .map(|index| runtime.join("launchers").join(format!("{index}.sock")));
-    let launchers = Launchers::start(sockets.collect())
+    let metrics = Arc::new(Metrics::counting(&runtime));
+    let launchers = Launchers::start(sockets.collect(), &metrics.launchers)
         .map_err(|error| ManagerError::start("start the launchers' threads")(&error))?;
-    let registry = Registry::new(host, launchers, runtime.join("sandboxes"), Events::new())
+    let state = config.doc.state();
+    let store = Store::open(&state.join("state.db"));
+    let store = Arc::new(store.map_err(|e| ManagerError::start("open the database")(&e))?);
+    let kept = config.doc.history;
+    let history = History::start(Arc::clone(&store), kept, metrics.history.clone())
+        .map_err(|error| ManagerError::start("start the history's thread")(&error))?;
+    let heard = (Events::new(), Arc::clone(&metrics), history.clone());
+    let registry = Registry::new(host, launchers, runtime.join("sandboxes"), heard)
         .map_err(|error| ManagerError::start("make the sandboxes' folder")(&error))?;
     let registry = Arc::new(registry);
-    let state = config.doc.state();
     let tcp = config.doc.tcp.clone();
     let mtls = config.auth.mtls().map(|mtls| mtls.ca_file().to_path_buf());
-    let (gate, _watcher) = gate(config, &state)?;
+    let numbers = config.doc.metrics.clone();
+    let (gate, _watcher) = gate(config, &state, (store, metrics))?;
     let making = Making::new(Arc::clone(&gate), Arc::clone(&registry));
     adopt(&gate, &registry, &making).await?;
+    history
+        .reconcile(&registry.all(), registry.take_orphans())
+        .map_err(|error| ManagerError::start("bring the history up to date")(&error))?;
     let services = Services {
         sandboxes: sandboxes::Service {
             gate: Arc::clone(&gate),
@@ -146,6 +171,9 @@ async fn serve(config: Config, inherited: Inherited) -> Result<(), ManagerError>
     };
     let (stop, stopping) = watch::channel(false);
     let mut servers = vec![unix(services.clone(), inherited.api, stopping.clone())?];
+    if let Some(place) = numbers {
+        servers.push(tell_numbers(&place, &gate, &registry).await?);
+    }
     if let Some(tcp) = tcp {
         servers.push(over_tcp(services, &tcp, mtls.as_deref(), stopping).await?);
     }
@@ -158,6 +186,7 @@ async fn serve(config: Config, inherited: Inherited) -> Result<(), ManagerError>
     for server in servers {
         server.abort();
     }
+    history.flush().await;
     let event = Event::allowed(now(), "lakekeep", "manager.stop");
     gate.write(event)
         .await
@@ -165,10 +194,12 @@ async fn serve(config: Config, inherited: Inherited) -> Result<(), ManagerError>
 }
 
 /// Opens what is remembered and what decides.
-fn gate(config: Config, state: &Path) -> Result<(Arc<Gate>, ProfileWatcher), ManagerError> {
+fn gate(
+    config: Config,
+    state: &Path,
+    (store, metrics): (Arc<Store>, Arc<Metrics>),
+) -> Result<(Arc<Gate>, ProfileWatcher), ManagerError> {
     let error = ManagerError::start;
-    let store = Store::open(&state.join("state.db"));
-    let store = Arc::new(store.map_err(|e| error("open the database")(&e))?);
     let vault = Vault::open(Arc::clone(&store), &state.join("secrets.key"));
     let options = Options {
         key: Some(state.join("audit.key")),
@@ -179,10 +210,8 @@ fn gate(config: Config, state: &Path) -> Result<(Arc<Gate>, ProfileWatcher), Man
     let opened = opened.map_err(|e| error("open the audit log")(&e))?;
     if let Some(torn) = &opened.torn {
         let kept = torn.kept_as.display();
-        eprintln!(
-            "lakekeep: the audit log ended in {} torn bytes, kept as {kept}",
-            torn.bytes
-        );
+        let bytes = torn.bytes;
+        tracing::warn!("the audit log ended in {bytes} torn bytes, kept as {kept}");
     }
     let name = config.doc.name.clone().unwrap_or_else(host_name);
     let key = DelegationKey::load_or_create(&state.join("delegation.key"), &name);
@@ -213,8 +242,9 @@ fn gate(config: Config, state: &Path) -> Result<(Arc<Gate>, ProfileWatcher), Man
         policies,
         audit: opened.log,
         audit_folder,
-        admissions: Admissions::new(QueueBounds::default()),
+        admissions: Admissions::new(QueueBounds::default(), Arc::clone(&metrics)),
         permits: Permits::default(),
+        metrics,
     };
     let gate = Arc::new(gate);
     let watcher = ProfileWatcher::start(Arc::clone(&gate.profiles), QUIET, report);
@@ -259,7 +289,7 @@ fn reload(gate: &Gate) {
     if let Some(folder) = &gate.policies
         && let Err(errors) = gate.authorizer.reload(folder)
     {
-        eprintln!("lakekeep: policies: the old ones stay:\n{}", lines(&errors));
+        tracing::error!("policies: the old ones stay:\n{}", lines(&errors));
     }
 }
 
@@ -267,8 +297,8 @@ fn reload(gate: &Gate) {
 fn report(reloaded: Result<Diff, Vec<LoadError>>) {
     match reloaded {
         Ok(diff) if diff.is_empty() => {}
-        Ok(diff) => eprintln!("lakekeep: profiles: {diff}"),
-        Err(errors) => eprintln!("lakekeep: profiles: the old ones stay:\n{}", lines(&errors)),
+        Ok(diff) => tracing::info!("profiles: {diff}"),
+        Err(errors) => tracing::error!("profiles: the old ones stay:\n{}", lines(&errors)),
     }
 }
 
@@ -306,6 +336,10 @@ struct Services {
 }
 
 impl Services {
+    fn counting(&self) -> Counting {
+        Counting::new(Arc::clone(&self.accounts.gate.metrics))
+    }
+
     async fn routes(self) -> Result<Routes, ManagerError> {
         let failed = |error: &(dyn std::error::Error + 'static)| {
             ManagerError::start("describe the interface")(error)
@@ -338,8 +372,29 @@ impl Services {
     }
 }
 
-fn builder() -> Server {
+/// Answers whoever asks for numbers.
+async fn tell_numbers(
+    place: &MetricsDoc,
+    gate: &Arc<Gate>,
+    registry: &Arc<Registry>,
+) -> Result<Serving, ManagerError> {
+    let (gate, registry) = (Arc::clone(gate), Arc::clone(registry));
+    let metrics = Arc::clone(&gate.metrics);
+    let endpoint = Endpoint::new(metrics, move || {
+        let set = gate.profiles.current();
+        let mut now = registry.look(|profile| gate.metrics.profile(&set, profile));
+        now.queued = i64::try_from(gate.admissions.waiting()).unwrap_or(i64::MAX);
+        now
+    });
+    endpoint
+        .start(place)
+        .await
+        .map_err(|error| ManagerError::start("listen for who asks for metrics")(&error))
+}
+
+fn builder(counting: Counting) -> Server<Stack<Counting, Unchanged>> {
     Server::builder()
+        .layer(counting)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .max_concurrent_streams(Some(STREAMS))
@@ -359,18 +414,18 @@ fn unix(
         .and_then(|()| UnixListener::from_std(listener))
         .map_err(|error| ManagerError::start("listen on the API's socket")(&error))?;
     Ok(tokio::spawn(async move {
+        let counting = services.counting();
         let Ok(routes) = services.routes().await else {
             return;
         };
-        let served = builder().add_routes(routes).serve_with_incoming_shutdown(
-            UnixListenerStream::new(listener),
-            async move {
+        let served = builder(counting)
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
                 // The sender lives until the manager ends.
                 drop(stopping.wait_for(|stop| *stop).await);
-            },
-        );
+            });
         if let Err(error) = served.await {
-            eprintln!("lakekeep: the API's socket: {}", chain(&error));
+            tracing::error!("the API's socket: {}", chain(&error));
         }
     }))
 }
@@ -390,7 +445,9 @@ async fn over_tcp(
             .client_ca_root(Certificate::from_pem(read(path)?))
             .client_auth_optional(true);
     }
-    let mut server = builder().tls_config(tls).map_err(|error| failed(&error))?;
+    let mut server = builder(services.counting())
+        .tls_config(tls)
+        .map_err(|error| failed(&error))?;
     let listener = TcpListener::bind(tcp.listen).await;
     let listener = listener.map_err(|error| failed(&error))?;
     let routes = services.routes().await?;
@@ -402,7 +459,7 @@ async fn over_tcp(
             },
         );
         if let Err(error) = served.await {
-            eprintln!("lakekeep: TCP: {}", chain(&error));
+            tracing::error!("TCP: {}", chain(&error));
         }
     }))
 }
@@ -446,6 +503,6 @@ fn notify(state: &str) {
     let sent =
         UnixDatagram::unbound().and_then(|socket| socket.send_to_addr(state.as_bytes(), &address?));
     if let Err(error) = sent {
-        eprintln!("lakekeep: systemd does not hear us: {error}");
+        tracing::warn!("systemd does not hear us: {error}");
     }
 }

@@ -19,6 +19,8 @@ use rustix::pipe::SpliceFlags;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
+use crate::metrics::Output;
+
 /// Moved at once, bytes: a pipe's usual capacity.
 const PIECE: usize = 64 << 10;
 
@@ -40,12 +42,18 @@ pub struct Progress {
 
 /// What a task may still print, all its streams together, bytes.
 #[derive(Debug)]
-pub struct Budget(AtomicU64);
+pub struct Budget {
+    left: AtomicU64,
+    spooled: Output,
+}
 
 impl Budget {
     /// So much may be printed.
-    pub fn new(bytes: u64) -> Self {
-        Self(AtomicU64::new(bytes))
+    pub fn new(bytes: u64, spooled: Output) -> Self {
+        Self {
+            left: AtomicU64::new(bytes),
+            spooled,
+        }
     }
 
     /// Takes up to `wanted` of it.
@@ -53,13 +61,18 @@ impl Budget {
         let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
         let order = Ordering::Relaxed;
         let take = |left: u64| Some(left - left.min(wanted));
-        let left = self.0.fetch_update(order, order, take).unwrap_or(0);
+        let left = self.left.fetch_update(order, order, take).unwrap_or(0);
         usize::try_from(left.min(wanted)).unwrap_or(0)
     }
 
     fn give_back(&self, bytes: usize) {
         let bytes = u64::try_from(bytes).unwrap_or(0);
-        self.0.fetch_add(bytes, Ordering::Relaxed);
+        self.left.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Some of what was taken was printed.
+    fn spend(&self, bytes: usize) {
+        self.spooled.spooled(u64::try_from(bytes).unwrap_or(0));
     }
 }
 
@@ -133,7 +146,9 @@ impl Spool {
                 0 => self.rest(source.get_ref())?,
                 piece => self.take(source.get_ref(), piece),
             };
-            budget.give_back(piece - moved.unwrap_or(0).min(piece));
+            let printed = moved.unwrap_or(0).min(piece);
+            budget.give_back(piece - printed);
+            budget.spend(printed);
             match moved {
                 Ok(0) | Err(Errno::IO) => return Ok(Filled::ToTheEnd),
                 Ok(_) if piece == 0 => return Ok(Filled::OverLimit),
@@ -226,6 +241,10 @@ async fn wait(source: &AsyncFd<OwnedFd>, over: &mut watch::Receiver<bool>) -> io
 mod tests {
     use super::*;
 
+    fn output() -> Output {
+        crate::metrics::Metrics::new().output
+    }
+
     fn pipe() -> (AsyncFd<OwnedFd>, File) {
         let (read, write) = rustix::pipe::pipe().unwrap();
         (
@@ -236,7 +255,7 @@ mod tests {
 
     async fn fill(spool: &Spool, source: &AsyncFd<OwnedFd>, limit: u64) -> Filled {
         let (_alive, over) = watch::channel(false);
-        let budget = Budget::new(limit);
+        let budget = Budget::new(limit, output());
         spool.fill(source, &budget, over).await.unwrap()
     }
 
@@ -249,7 +268,10 @@ mod tests {
         writer.write_all(b"last words").unwrap();
         let (ended, over) = watch::channel(false);
         ended.send_replace(true);
-        let filled = spool.fill(&source, &Budget::new(100), over).await.unwrap();
+        let filled = spool
+            .fill(&source, &Budget::new(100, output()), over)
+            .await
+            .unwrap();
         assert_eq!(filled, Filled::ToTheEnd);
         assert_eq!(spool.read(0, 100).unwrap(), b"last words");
     }

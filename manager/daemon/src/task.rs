@@ -17,7 +17,9 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, watch as state};
 
+use crate::metrics::Output;
 use crate::ready::watch;
+use crate::sandbox::Asked;
 use crate::spool::{Budget, Filled, Spool};
 
 /// A started task.
@@ -63,6 +65,9 @@ pub struct Record {
     pub linger: Duration,
     /// The engine's name for its query.
     pub query: String,
+    /// The word under which its caller may ask for it again.
+    #[serde(default)]
+    pub asked: Option<Asked>,
 }
 
 /// The end of a task.
@@ -248,8 +253,13 @@ impl Task {
     ///
     /// # Errors
     /// Of the spools: the task can then not go on.
-    pub async fn carry(&self, sources: Sources, over_limit: &Notify) -> std::io::Result<()> {
-        let budget = Budget::new(self.record.plan.output);
+    pub async fn carry(
+        &self,
+        sources: Sources,
+        over_limit: &Notify,
+        spooled: &Output,
+    ) -> std::io::Result<()> {
+        let budget = Budget::new(self.record.plan.output, spooled.clone());
         let fill = async |spool: &Spool, source| {
             let filled = spool.fill(source, &budget, self.over.subscribe()).await?;
             if filled == Filled::OverLimit {

@@ -236,6 +236,7 @@ async fn serve(
         linger: Duration::from_secs(30),
         query: String::new(),
         no_input,
+        asked: None,
     };
     sandbox.exec(&request, &manner).await
 }

@@ -88,6 +88,7 @@ impl Authentication {
         let (metadata, extensions) = (request.metadata(), request.extensions());
         let presenter = self.presenter(metadata, extensions).await?;
         let (principal, bound_to) = self.delegated(metadata, presenter)?;
+        crate::trace::join(metadata);
         let subject = Subject {
             user: principal.user().to_string(),
             groups: principal.groups().iter().map(ToString::to_string).collect(),

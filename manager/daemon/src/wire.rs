@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use lakekeep_api::v1;
 
-use crate::meta::Kind;
+use crate::meta::{Kind, Meta, VolumeQuota};
 use crate::sandbox::{Phase, Sandbox};
 use crate::task::Task;
 
@@ -31,24 +31,44 @@ pub fn sandbox(sandbox: &Sandbox) -> v1::Sandbox {
             serde_json::to_string(verdict).unwrap_or_default(),
         ),
     };
+    let now = v1::Sandbox {
+        state: state.into(),
+        ended,
+        last_used: timestamp(sandbox.last_used()),
+        tasks: sandbox.tasks().iter().map(|one| task(one)).collect(),
+        verdict,
+        pid: sandbox.pid().unwrap_or(0),
+        quotas: sandbox.quotas().into_iter().map(quota).collect(),
+        ..v1::Sandbox::default()
+    };
+    of_meta(meta, now)
+}
+
+fn quota(quota: VolumeQuota) -> v1::VolumeQuota {
+    v1::VolumeQuota {
+        volume: quota.volume,
+        bytes: quota.bytes,
+        used: quota.used,
+        enforced: quota.missing.is_none(),
+        missing: quota.missing.unwrap_or_default(),
+    }
+}
+
+/// What does not change of a sandbox, over what does.
+pub fn of_meta(meta: &Meta, now: v1::Sandbox) -> v1::Sandbox {
     v1::Sandbox {
         id: meta.id.clone(),
         owner: meta.owner.clone(),
         identity: meta.identity.name.clone(),
         profile: meta.profile.clone(),
-        state: state.into(),
         kind: kind(meta.kind).into(),
         trust_key: meta.trust_key.clone(),
         policy_digest: meta.policy_digest.clone(),
         image: meta.image.clone(),
         labels: meta.labels.clone().into_iter().collect(),
         created: timestamp(meta.created),
-        ended,
-        last_used: timestamp(sandbox.last_used()),
-        tasks: sandbox.tasks().iter().map(|one| task(one)).collect(),
-        verdict,
-        pid: sandbox.pid().unwrap_or(0),
         volumes: meta.volumes.clone(),
+        ..now
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod connection;
 mod error;
+mod history;
 mod ids;
 mod migrate;
 mod page;
@@ -21,6 +22,7 @@ mod vocabulary;
 
 pub use connection::Store;
 pub use error::StoreError;
+pub use history::{Past, PastFilter, PastTask, Record};
 pub use page::{LONGEST_PAGE, Page, PageOf};
 pub use prune::{Pruned, Retention};
 pub use reconcile::{Foreign, ForeignWhy, Found, Lost, LostWhy, Reconciled};

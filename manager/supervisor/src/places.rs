@@ -76,6 +76,8 @@ impl Places {
         let sockets = runtime.join("launchers");
         folder(&sockets, 0o700, settings.account)?;
         folder(&runtime.join("sandboxes"), 0o700, settings.account)?;
+        // For the socket that monitoring asks, if there is one: the group may enter.
+        folder(&runtime.join("metrics"), 0o750, settings.account)?;
         folder(&settings.state, 0o700, settings.account)?;
         let mut launchers = Vec::new();
         for index in 0..settings.launchers {

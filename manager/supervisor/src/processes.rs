@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use lakekeep_sys::signal::Signals;
 use lakekeep_sys::{memfd, socket};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal, kill_process};
+use serde::Serialize;
 
 use crate::error::SupervisorError;
 use crate::places::{Places, Settings};
@@ -32,6 +34,26 @@ pub struct Processes {
     lifeline: Option<OwnedFd>,
     launchers: Vec<Slot>,
     manager: Slot,
+    restarts: Restarts,
+}
+
+/// How often children were started again, for the manager's metrics.
+#[derive(Debug, Default, Clone, Copy, Serialize)]
+struct Restarts {
+    manager: u64,
+    launchers: u64,
+}
+
+/// The file of it in the runtime folder, which only the supervisor can write.
+const RESTARTS: &str = "restarts";
+
+impl Restarts {
+    /// Replaces the file; readers find a whole one.
+    fn write(self, runtime: &Path) -> std::io::Result<()> {
+        let next = runtime.join("restarts.next");
+        std::fs::write(&next, serde_json::to_vec(&self)?)?;
+        std::fs::rename(&next, runtime.join(RESTARTS))
+    }
 }
 
 /// A child's place.
@@ -57,10 +79,13 @@ impl Slot {
         self.child.is_none() && self.due.is_none_or(|due| due <= now)
     }
 
-    fn put(&mut self, child: Child, now: Instant) {
+    /// 1 where another was there before.
+    fn put(&mut self, child: Child, now: Instant) -> u64 {
+        let again = u64::from(self.started.is_some());
         self.child = Some(child);
         self.started = Some(now);
         self.due = None;
+        again
     }
 
     /// Notes its death, if it has died.
@@ -108,6 +133,7 @@ impl Processes {
             lifeline: None,
             launchers,
             manager: Slot::empty(),
+            restarts: Restarts::default(),
         }
     }
 
@@ -139,17 +165,25 @@ impl Processes {
             {
                 let child = self.start_launcher(index)?;
                 if let Some(slot) = self.launchers.get_mut(index) {
-                    slot.put(child, now);
+                    self.restarts.launchers += slot.put(child, now);
+                    self.count();
                 }
             }
         }
         if self.manager.is_due(now) {
             let child = self.start_manager()?;
-            self.manager.put(child, now);
+            self.restarts.manager += self.manager.put(child, now);
+            self.count();
         }
         let slots = self.launchers.iter().chain([&self.manager]);
         let next = slots.filter_map(|slot| slot.due).min();
         Ok(next.map(|due| due.saturating_duration_since(now)))
+    }
+
+    fn count(&self) {
+        if self.restarts.write(&self.settings.runtime).is_err() {
+            // A full disk: the number is told after the next restart.
+        }
     }
 
     fn start_launcher(&self, index: usize) -> Result<Child, SupervisorError> {

@@ -81,6 +81,11 @@ pub fn step(step: &RootfsStep) -> Result<(), Failed> {
     }
 }
 
+/// Checks the folder of a volume's quota.
+pub fn folder(path: &str) -> Result<(), Failed> {
+    absolute(path)
+}
+
 /// Absolute, not `/`, made of plain names alone.
 fn absolute(path: &str) -> Result<(), Failed> {
     let mut parts = Path::new(path).components();

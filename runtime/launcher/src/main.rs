@@ -17,6 +17,7 @@ mod executor;
 mod folder;
 mod ids;
 mod provisions;
+mod quota;
 mod rootfs;
 mod rootless;
 mod sandbox;

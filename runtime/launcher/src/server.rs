@@ -19,12 +19,12 @@ use rustix::net::{RecvFlags, SocketFlags};
 use rustix::process::Pid;
 
 use crate::cgroups::Groups;
-use crate::check;
 use crate::error::{Failed, StartError};
 use crate::ids::Leases;
 use crate::provisions::Provisions;
 use crate::sandbox::{Given, Sandbox, Workshop};
 use crate::state::State;
+use crate::{check, quota};
 
 /// Above stdin, stdout and stderr.
 const FIRST_OWN_FD: i32 = 3;
@@ -186,6 +186,11 @@ impl Server {
             LauncherRequest::Usage { id } => {
                 let usage = self.find(&id)?.usage()?;
                 Ok((LauncherReply::Usage(usage), Vec::new()))
+            }
+            LauncherRequest::Quota { folder, bytes } => {
+                check::folder(&folder)?;
+                let facts = quota::bound(&folder, bytes)?;
+                Ok((LauncherReply::Quota(facts), Vec::new()))
             }
             LauncherRequest::Freeze { id, frozen } => {
                 self.find(&id)?.freeze(frozen)?;

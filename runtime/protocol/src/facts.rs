@@ -150,3 +150,34 @@ pub struct GroupUsageFacts {
     /// Processes and threads now.
     pub pids: Option<u64>,
 }
+
+/// A volume's bound on its disk, as read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum QuotaFacts {
+    /// The file system enforces it.
+    Enforced {
+        /// The folder's project.
+        project: u32,
+        /// Bytes.
+        limit: u64,
+        /// Bytes in use.
+        used: u64,
+    },
+    /// It does not.
+    Missing(QuotaObstacle),
+}
+
+/// Why a volume's bound is not enforced. Nothing was changed then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum QuotaObstacle {
+    /// The file system knows no projects.
+    NoProjects,
+    /// It does not enforce limits of projects.
+    NotEnforcing,
+    /// The folder is of this project already, which is not for us to bound.
+    OtherProject(u32),
+    /// It holds files that are of no project; this would be its number.
+    HoldsFiles(u32),
+    /// The launcher may not.
+    Unprivileged,
+}

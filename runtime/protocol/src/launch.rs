@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::facts::{GroupUsageFacts, LimitFacts, ProcessFacts};
+use crate::facts::{GroupUsageFacts, LimitFacts, ProcessFacts, QuotaFacts};
 
 /// What a manager may ask of a launcher.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,6 +67,14 @@ pub enum LauncherRequest {
         /// Stop them.
         frozen: bool,
     },
+    /// Bound what a volume may use on its disk, and read the bound back. It outlives
+    /// every sandbox.
+    Quota {
+        /// A real directory of the host.
+        folder: String,
+        /// Most bytes of all files in it.
+        bytes: u64,
+    },
 }
 
 /// Most descriptors of one slot.
@@ -96,6 +104,8 @@ pub enum LauncherReply {
     Kept,
     /// What a sandbox uses.
     Usage(GroupUsageFacts),
+    /// What became of a volume's bound.
+    Quota(QuotaFacts),
     /// Nothing was done: every effect of the request has been undone.
     Failed(Failure),
 }
@@ -164,6 +174,8 @@ pub enum LaunchStep {
     Usage,
     /// Stopping or continuing its processes.
     Freeze,
+    /// The bound of a volume.
+    Quota,
 }
 
 /// Everything that a launcher needs to make one sandbox.

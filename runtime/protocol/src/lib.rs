@@ -17,6 +17,7 @@
 //! | [`LauncherRequest::Usage`] | manager → launcher | – | `Usage` or `Failed` | – |
 //! | [`LauncherRequest::Freeze`] | manager → launcher | – | `Done` or `Failed` | – |
 //! | [`LauncherRequest::Volume`] | manager → launcher | – | `Kept` or `Failed` | – |
+//! | [`LauncherRequest::Quota`] | manager → launcher | – | `Quota` or `Failed` | – |
 //! | [`LauncherReply::Kept`] | launcher → manager | copies of those kept; the tree | – | – |
 //! | [`LauncherReply::Created`] | launcher → manager | a pidfd of the init | – | – |
 //! | [`LauncherReply::Failed`] | launcher → manager | – | – | the request, all its effects undone |

@@ -167,6 +167,7 @@ fn launch_step(step: LaunchStep) -> &'static str {
         LaunchStep::Keep => "keeping descriptors for a later manager",
         LaunchStep::Usage => "reading what the sandbox uses",
         LaunchStep::Freeze => "freezing or thawing the sandbox",
+        LaunchStep::Quota => "bounding a volume on its disk",
     }
 }
 

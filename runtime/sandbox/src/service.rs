@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lakekeep_plan::Plan;
-use lakekeep_protocol::facts::{GroupUsageFacts, TaskFacts};
+use lakekeep_protocol::facts::{GroupUsageFacts, QuotaFacts, TaskFacts};
 use lakekeep_protocol::launch::{Created, HeldSandbox, RootfsStep};
 use lakekeep_protocol::task::{Exited, TaskFailure};
 use lakekeep_protocol::{Channel, InitReply, InitRequest, LauncherReply, LauncherRequest};
@@ -237,6 +237,18 @@ impl Service {
     pub fn usage(&self, id: &str) -> Result<GroupUsageFacts, SandboxError> {
         match self.answer(&LauncherRequest::Usage { id: id.to_owned() }, &[])? {
             (LauncherReply::Usage(usage), _) => Ok(usage),
+            _ => Err(out_of_turn()),
+        }
+    }
+
+    /// Bounds what a volume may use on its disk.
+    ///
+    /// # Errors
+    /// Of the launcher. A file system that cannot is no error.
+    pub fn quota(&self, folder: &str, bytes: u64) -> Result<QuotaFacts, SandboxError> {
+        let folder = folder.to_owned();
+        match self.answer(&LauncherRequest::Quota { folder, bytes }, &[])? {
+            (LauncherReply::Quota(facts), _) => Ok(facts),
             _ => Err(out_of_turn()),
         }
     }

@@ -18,6 +18,7 @@ pub mod mountinfo;
 pub mod net;
 pub mod process;
 pub mod pty;
+pub mod quota;
 pub mod readback;
 pub mod seal;
 pub mod seccomp;

@@ -44,6 +44,11 @@ pub fn wait<T>(what: &str, answer: impl Future<Output = T>) -> T {
     came.unwrap_or_else(|_| fail(format_args!("not within {time:?}: {what}")))
 }
 
+/// Does something beside the test, until the test's process ends.
+pub fn spawn(work: impl Future<Output = ()> + Send + 'static) {
+    runtime().spawn(work);
+}
+
 /// A connection that `account` made, as the kernel tells the manager.
 ///
 /// # Panics

@@ -12,6 +12,7 @@
 
 mod accounts;
 mod audit;
+mod collector;
 mod connect;
 mod issuer;
 mod setup;
@@ -30,6 +31,7 @@ use crate::{HostSnapshot, Place, Tracked, descendants, eventually, fail};
 
 pub use accounts::{ALICE, Account, BOB, CAROL, ENGINE, POOL, SERVICE, account};
 pub use audit::Refusals;
+pub use collector::Collector;
 pub use connect::{channel, connect};
 pub use issuer::Issuer;
 pub use setup::{Setup, shared_profile};

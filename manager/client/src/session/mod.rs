@@ -12,9 +12,11 @@ use lakekeep_api::v1::AttachStart;
 use lakekeep_api::v1::exec_request::Request as Out;
 use tokio::sync::mpsc;
 
+use crate::backoff::Backoff;
 use crate::build::{Attach, Command};
 use crate::client::Client;
 use crate::error::{Cause, ClientError};
+use crate::follow::pause;
 
 use driver::{Driver, Handles, Wire};
 use state::{State, request};
@@ -162,7 +164,15 @@ pub(crate) async fn start(client: Client, command: Command) -> Result<Session, C
         sandbox: start.sandbox.clone(),
         ..AttachStart::default()
     });
-    let wire = Wire::open(&client, request(Out::Start(start)), &mut state).await?;
+    // Asked again until there is an answer: the same request starts one task.
+    let mut backoff = Backoff::new(reconnect_for);
+    let wire = loop {
+        let first = request(Out::Start(start.clone()));
+        match Wire::open(&client, first, &mut state).await {
+            Ok(wire) => break wire,
+            Err(error) => pause(&mut backoff, error).await?,
+        }
+    };
     Ok(follow(Driver::new(client, state, reconnect_for), wire))
 }
 

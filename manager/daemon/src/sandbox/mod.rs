@@ -1,6 +1,7 @@
 //! A live sandbox: its init's voice, its tasks, its end.
 
 mod start;
+mod starts;
 mod voice;
 mod volumes;
 
@@ -18,17 +19,22 @@ use lakekeep_protocol::facts::{GroupUsageFacts, TaskFacts};
 use lakekeep_protocol::launch::Created;
 use lakekeep_protocol::task::TaskFailure;
 use lakekeep_sandbox::service::{self, Held, INIT_SLOT, Init};
-use lakekeep_sandbox::{Outcome, Verdict};
+use lakekeep_sandbox::{Kind as VerdictKind, Outcome, Verdict};
 use tokio::io::Interest;
 use tokio::sync::{oneshot, watch};
 
 use crate::events::{Events, What};
 use crate::fault::Fault;
+use crate::history::History;
 use crate::launchers::Launcher;
 use crate::maker::Maker;
-use crate::meta::Meta;
+use crate::meta::{Meta, VolumeQuota};
+use crate::metrics::{self, Metrics};
 use crate::task::{Ended, Task};
 
+use starts::Starts;
+
+pub use starts::{Asked, Claim};
 pub use volumes::Volume;
 
 const SIGKILL: i32 = 9;
@@ -52,8 +58,12 @@ pub struct Sandbox {
     next: AtomicU32,
     /// Tasks that the init was asked for and has not answered.
     asked: Mutex<HashMap<u32, oneshot::Sender<Started>>>,
+    /// Starts that may be asked for again.
+    starts: Starts,
     /// Volumes that the init was asked to place, in that order.
     placing: Mutex<VecDeque<oneshot::Sender<i32>>>,
+    /// Quotas of volumes that were attached since it was made.
+    bounded: Mutex<Vec<VolumeQuota>>,
     phase: watch::Sender<Phase>,
     /// The last task that was noted.
     noted: watch::Sender<u32>,
@@ -61,6 +71,8 @@ pub struct Sandbox {
     /// What its cgroups had counted when the last task was judged.
     judged: Mutex<GroupUsageFacts>,
     events: Events,
+    metrics: Arc<Metrics>,
+    history: History,
 }
 
 /// What a sandbox is doing.
@@ -92,6 +104,8 @@ pub struct Manner {
     pub query: String,
     /// It has no input.
     pub no_input: bool,
+    /// The word under which its caller may ask for it again.
+    pub asked: Option<Asked>,
 }
 
 /// What of a sandbox a manager holds when it has made it, or taken it over.
@@ -104,6 +118,8 @@ pub struct Parts {
     pub held: Held,
     pub folder: PathBuf,
     pub events: Events,
+    pub metrics: Arc<Metrics>,
+    pub history: History,
 }
 
 impl Sandbox {
@@ -134,11 +150,15 @@ impl Sandbox {
             tasks: Mutex::new(BTreeMap::new()),
             next: AtomicU32::new(1),
             asked: Mutex::new(HashMap::new()),
+            starts: Starts::default(),
             placing: Mutex::new(VecDeque::new()),
+            bounded: Mutex::default(),
             phase: watch::Sender::new(Phase::Running),
             noted: watch::Sender::new(0),
             judged: Mutex::new(GroupUsageFacts::default()),
             events: parts.events,
+            metrics: parts.metrics,
+            history: parts.history,
         });
         tokio::spawn(Arc::clone(&sandbox).listen(voice));
         Ok(sandbox)
@@ -162,6 +182,11 @@ impl Sandbox {
     /// Where its records and spools are.
     pub fn folder(&self) -> &PathBuf {
         &self.folder
+    }
+
+    /// Where its story is written down.
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// Its init's process id; `None` once it ended.
@@ -221,7 +246,10 @@ impl Sandbox {
     /// Of the launcher.
     pub async fn usage(&self) -> Result<GroupUsageFacts, Fault> {
         let id = self.meta.id.clone();
-        Ok(self.launcher.ask(move |service| service.usage(&id)).await?)
+        Ok(self
+            .launcher
+            .ask("usage", move |service| service.usage(&id))
+            .await?)
     }
 
     /// The limits that it was made with.
@@ -234,7 +262,9 @@ impl Sandbox {
     /// # Errors
     /// When this process's own namespaces cannot be read.
     pub fn receipt(&self) -> Result<lakekeep_sandbox::Receipt, Fault> {
-        Ok(service::receipt_of(&self.plan, &self.created, None)?)
+        let mut receipt = service::receipt_of(&self.plan, &self.created, None)?;
+        self.tell_quotas(&mut receipt);
+        Ok(receipt)
     }
 
     /// Stops all its processes where they are, or lets them go on.
@@ -248,7 +278,7 @@ impl Sandbox {
         let id = self.meta.id.clone();
         let done = self
             .launcher
-            .ask(move |service| service.freeze(&id, frozen));
+            .ask("freeze", move |service| service.freeze(&id, frozen));
         done.await?;
         let (phase, what) = match frozen {
             true => (Phase::Frozen, What::Frozen),
@@ -275,7 +305,7 @@ impl Sandbox {
         }
         let id = self.meta.id.clone();
         self.launcher
-            .ask(move |service| service.destroy(&id))
+            .ask("destroy", move |service| service.destroy(&id))
             .await?;
         Ok(())
     }
@@ -296,6 +326,9 @@ impl Sandbox {
             }
             lock(&self.asked).clear();
             lock(&self.placing).clear();
+            self.metrics.sandboxes.ended(metrics::verdict(verdict.kind));
+            let used = self.last_used();
+            self.history.ended(self.id(), &verdict, used);
             self.events.tell(&self.meta, 0, What::Ended, &explanation);
         }
         first
@@ -306,13 +339,22 @@ impl Sandbox {
             return;
         }
         let text = serde_json::json!({ "sandbox": self.meta.id, "verdict": verdict });
-        task.end(Ended {
+        let ended = Ended {
             exit_code: verdict.exit_code,
             outcome: text.to_string(),
             verdict: text["verdict"].to_string(),
             receipt: String::new(),
             at: SystemTime::now(),
-        });
+        };
+        self.end_task(task, ended, verdict);
+    }
+
+    /// The outcome of a task is known.
+    fn end_task(&self, task: &Task, ended: Ended, verdict: &Verdict) {
+        self.metrics.tasks.ended(metrics::verdict(verdict.kind));
+        let lost = verdict.kind == VerdictKind::Lost;
+        self.history.task(self.id(), task, &ended, lost);
+        task.end(ended);
     }
 
     fn check_running(&self) -> Result<(), Fault> {
@@ -349,9 +391,9 @@ impl Sandbox {
         let copied = rustix::io::fcntl_dupfd_cloexec(self.init.as_fd(), 3);
         let copy = copied.map_err(|errno| Fault::internal("dup", &errno))?;
         let id = self.meta.id.clone();
-        let done = self
-            .launcher
-            .ask(move |service| service.keep(&id, INIT_SLOT, &[copy.as_fd()]));
+        let done = self.launcher.ask("keep", move |service| {
+            service.keep(&id, INIT_SLOT, &[copy.as_fd()])
+        });
         Ok(done.await?)
     }
 
@@ -360,7 +402,9 @@ impl Sandbox {
             return;
         }
         let id = self.meta.id.clone();
-        let done = self.launcher.ask(move |service| service.forget(&id, &slot));
+        let done = self
+            .launcher
+            .ask("forget", move |service| service.forget(&id, &slot));
         if done.await.is_err() {
             // The sandbox is gone, and what was kept for it.
         }

@@ -14,10 +14,11 @@ use lakekeep_sandbox::service;
 use rustix::pipe::PipeFlags;
 use tokio::sync::{Notify, oneshot};
 
-use super::{Manner, SIGKILL, Sandbox, Started, ended, lock};
+use super::{Claim, Manner, SIGKILL, Sandbox, Started, ended, lock};
 use crate::events::What;
 use crate::fault::Fault;
 use crate::maker::{Request, without_environment};
+use crate::metrics::{self, Stage};
 use crate::task::{Files, Record, Sources, Streams, Task};
 
 /// How long an init may take to start a task.
@@ -34,16 +35,35 @@ impl Sandbox {
         request: &Request,
         manner: &Manner,
     ) -> Result<Arc<Task>, Fault> {
+        match self.starts.claim(manner.asked.clone())? {
+            Claim::Before(number) => self.task(number),
+            Claim::New(starting) => {
+                let task = self.exec_new(request, manner).await?;
+                starting.done(task.number);
+                Ok(task)
+            }
+        }
+    }
+
+    async fn exec_new(
+        self: &Arc<Self>,
+        request: &Request,
+        manner: &Manner,
+    ) -> Result<Arc<Task>, Fault> {
         self.check_running()?;
-        let plan = self.maker.plan(request)?;
+        let metrics = &self.metrics;
+        let plan = metrics.stage(Stage::TaskPlan, async { self.maker.plan(request) });
+        let plan = plan.await?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let files = Files::new(&self.folder, number);
         let (given, ours) = pipes(&plan, manner)?;
         if let Some(ours) = &ours {
             // Before the task is: a manager that dies next leaves no task deaf.
-            self.keep(number, ours).await?;
+            let kept = self.keep(number, ours);
+            metrics.stage(Stage::KeepStreams, kept).await?;
         }
-        let started = self.ask(number, &plan, given).await?;
+        let started = self.ask(number, &plan, given);
+        let started = metrics.stage(Stage::TaskStart, started).await?;
         *lock(&self.used) = SystemTime::now();
         let (facts, controller) = match started {
             Started::Running(facts, controller) => (*facts, controller),
@@ -60,8 +80,10 @@ impl Sandbox {
             detached: manner.detached,
             linger: manner.linger,
             query: manner.query.clone(),
+            asked: manner.asked.clone(),
         };
-        let noted = self.note(record, controller, ours, &files).await;
+        let noted = self.note(record, controller, ours, &files);
+        let noted = metrics.stage(Stage::TaskNote, noted).await;
         if noted.is_err() {
             // Nobody could hear it or end it.
             self.signal(number, SIGKILL)?;
@@ -106,15 +128,18 @@ impl Sandbox {
         let files = Files::new(&self.folder, number);
         let record = files.read_record();
         let record = record.map_err(|error| Fault::internal("read a task's record", &error))?;
+        if let Some(asked) = &record.asked {
+            self.starts.restore(asked, number);
+        }
         let (id, slot) = (self.meta.id.clone(), slot(number));
         let kept = self
             .launcher
-            .ask(move |service| service.retrieve(&id, &slot))
+            .ask("retrieve", move |service| service.retrieve(&id, &slot))
             .await?;
         let (id, slot) = (self.meta.id.clone(), input_slot(number));
         let input = self
             .launcher
-            .ask(move |service| service.retrieve(&id, &slot))
+            .ask("retrieve", move |service| service.retrieve(&id, &slot))
             .await;
         // None where it had ended.
         let input = input.ok().and_then(|mut kept| kept.pop());
@@ -133,6 +158,7 @@ impl Sandbox {
         let (task, sources) = made.map_err(|error| Fault::internal("open a spool", &error))?;
         lock(&self.tasks).insert(number, Arc::clone(&task));
         self.noted.send_replace(number);
+        self.metrics.tasks.started(metrics::kind(self.meta.kind));
         self.events
             .tell(&self.meta, number, What::Started, &task.program());
         let (this, attended) = (Arc::clone(self), Arc::clone(&task));
@@ -150,7 +176,8 @@ impl Sandbox {
         let over_limit = Arc::new(Notify::new());
         // Goes on whatever ends this: a spool is closed when nothing follows, not before.
         let (carrier, told) = (Arc::clone(task), Arc::clone(&over_limit));
-        let carried = tokio::spawn(async move { carrier.carry(sources, &told).await });
+        let spooled = self.metrics.output.clone();
+        let carried = tokio::spawn(async move { carrier.carry(sources, &told, &spooled).await });
         let output = async {
             tokio::select! {
                 biased;
@@ -253,7 +280,7 @@ impl Sandbox {
         let copies: Result<Vec<OwnedFd>, _> = descriptors.iter().map(copy).collect();
         let copies = copies.map_err(|errno| Fault::internal("dup", &errno))?;
         let id = self.meta.id.clone();
-        let done = self.launcher.ask(move |service| {
+        let done = self.launcher.ask("keep", move |service| {
             let descriptors: Vec<_> = copies.iter().map(AsFd::as_fd).collect();
             service.keep(&id, &slot, &descriptors)
         });
@@ -286,6 +313,7 @@ impl Sandbox {
             detached: true,
             linger: Duration::ZERO,
             query: String::new(),
+            asked: None,
         };
         let null =
             || -> std::io::Result<OwnedFd> { Ok(rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?.0) };
@@ -299,7 +327,7 @@ impl Sandbox {
         let (task, _) = made.map_err(|error| Fault::internal("open a spool", &error))?;
         task.stdout.close();
         task.stderr.close();
-        task.end(ended(&outcome));
+        self.end_task(&task, ended(&outcome), &outcome.verdict);
         lock(&self.tasks).insert(number, Arc::clone(&task));
         self.events.tell(
             &self.meta,

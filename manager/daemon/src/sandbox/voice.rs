@@ -100,7 +100,7 @@ impl Sandbox {
                     What::Exited,
                     &outcome.verdict.explanation,
                 );
-                task.end(ended(&outcome));
+                self.end_task(&task, ended(&outcome), &outcome.verdict);
             }
             Err(fault) => {
                 let verdict = Verdict::of_sandbox(VerdictKind::Lost, fault.to_string(), "");
@@ -156,6 +156,8 @@ impl Sandbox {
             interference: task.interference(),
             wall: task.record.started.elapsed().unwrap_or_default(),
         };
-        Ok(service::outcome(&end)?)
+        let mut outcome = service::outcome(&end)?;
+        self.tell_quotas(&mut outcome.receipt);
+        Ok(outcome)
     }
 }

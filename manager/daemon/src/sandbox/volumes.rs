@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::{Sandbox, lock};
 use crate::fault::Fault;
+use crate::meta::VolumeQuota;
 
 /// Where attached volumes are written down, in the sandbox's folder.
 const RECORD: &str = "volumes";
@@ -27,6 +28,9 @@ pub struct Volume {
     pub executable: bool,
     /// User and group on disk whose files it shows as the sandbox's user's.
     pub disk: (u32, u32),
+    /// Its quota, and what became of it.
+    #[serde(default)]
+    pub quota: Option<VolumeQuota>,
 }
 
 impl Sandbox {
@@ -62,7 +66,7 @@ impl Sandbox {
         let id = self.meta.id.clone();
         let tree = self
             .launcher
-            .ask(move |service| service.volume(&id, step))
+            .ask("volume", move |service| service.volume(&id, step))
             .await?;
         let (answer, placed) = oneshot::channel();
         lock(&self.placing).push_back(answer);
@@ -83,12 +87,26 @@ impl Sandbox {
             Err(_) => return Err(Fault::new(Reason::Ended, "the sandbox has ended")),
         }
         self.maker.attach(target, volume.read_only);
+        lock(&self.bounded).extend(volume.quota.clone());
         let mut all = self.attached();
         all.push(volume);
         let text = serde_json::to_vec(&all)
             .map_err(|error| Fault::internal("write down a volume", &error))?;
         crate::files::replace(&self.folder.join(RECORD), &text)
             .map_err(|error| Fault::internal("write down a volume", &error))
+    }
+
+    /// The quotas of all its volumes, also of those attached since.
+    pub fn quotas(&self) -> Vec<VolumeQuota> {
+        let attached = lock(&self.bounded).clone();
+        self.meta.quotas.iter().cloned().chain(attached).collect()
+    }
+
+    /// Says in a receipt what of its volumes' quotas is not enforced.
+    pub fn tell_quotas(&self, receipt: &mut lakekeep_sandbox::Receipt) {
+        let quotas = self.quotas();
+        let missing = quotas.iter().filter_map(VolumeQuota::warning);
+        receipt.warnings.extend(missing);
     }
 
     fn attached(&self) -> Vec<Volume> {
@@ -100,6 +118,7 @@ impl Sandbox {
     pub fn recall_volumes(&self) {
         for volume in self.attached() {
             self.maker.attach(volume.target, volume.read_only);
+            lock(&self.bounded).extend(volume.quota);
         }
     }
 }

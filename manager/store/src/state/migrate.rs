@@ -9,9 +9,10 @@ use super::error::{Sql, StoreError};
 
 /// Each brings the version before it to its own; the first makes an empty
 /// database one of version 1. A released one is never changed.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../migrations/0001.sql"),
     include_str!("../migrations/0002.sql"),
+    include_str!("../migrations/0003.sql"),
 ];
 
 /// `lkst`: what tells our databases from others (`PRAGMA application_id`).

@@ -258,7 +258,7 @@ impl Store {
     }
 }
 
-fn check(new: &NewSandbox) -> Result<(), StoreError> {
+pub(super) fn check(new: &NewSandbox) -> Result<(), StoreError> {
     for (what, text) in [
         ("the sandbox's id", &new.id),
         ("the owner", &new.owner),
@@ -292,7 +292,11 @@ fn check(new: &NewSandbox) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn insert(connection: &Connection, new: &NewSandbox, now: Timestamp) -> Result<(), StoreError> {
+pub(super) fn insert(
+    connection: &Connection,
+    new: &NewSandbox,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     const OPERATION: &str = "insert the sandbox";
     let (labels, parts) = (
         json::JsonText::of(&new.labels)?,
@@ -393,7 +397,7 @@ pub(super) fn all_live(connection: &Connection) -> Result<Vec<Sandbox>, StoreErr
     found.collect::<rusqlite::Result<_>>().sql(OPERATION)
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Sandbox> {
+pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Sandbox> {
     let number: i64 = row.get("number")?;
     let generation: i64 = row.get("launcher_generation")?;
     Ok(Sandbox {

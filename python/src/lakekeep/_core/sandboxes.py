@@ -259,7 +259,13 @@ def watch(sandboxes: Api, sandbox: str = "", *, interval: Time = 1.0) -> Stream[
 
 
 def events(
-    sandboxes: Api, *, sandbox: str = "", after: int = 0, all_users: bool = False
+    sandboxes: Api,
+    *,
+    sandbox: str = "",
+    after: int = 0,
+    all_users: bool = False,
+    oldest: bool = False,
+    follow: bool = True,
 ) -> Stream[Event]:
     """Yields what happens to the caller's sandboxes, until the iterator is closed.
 
@@ -269,6 +275,8 @@ def events(
         sandbox: Only of this one.
         after: Only events behind this number; 0: only those to come.
         all_users: Also of others' sandboxes.
+        oldest: Without `after`: from the oldest that is kept.
+        follow: Wait for more; False: end after those that are kept.
 
     Raises:
         OutputGone: Events behind `after` are no longer kept.
@@ -277,7 +285,13 @@ def events(
     endpoint = sandboxes._endpoint
     backoff = Backoff(endpoint.reconnect_for)
     while True:
-        request = pb.EventsRequest(sandbox=sandbox, after=after, all_users=all_users)
+        request = pb.EventsRequest(
+            sandbox=sandbox,
+            after=after,
+            all_users=all_users,
+            from_oldest=oldest,
+            no_follow=not follow,
+        )
         wire = None
         try:
             wire = yield Open(EVENTS, request)

@@ -21,7 +21,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Optional
 
-from lakekeep.errors import LakekeepError, ProtocolError, StreamBroken, Unavailable
+from lakekeep.errors import Conflict, LakekeepError, ProtocolError, StreamBroken, Unavailable
 from lakekeep.models import Position
 from lakekeep.outcome import TaskResult
 from lakekeep.v1 import sandboxes_pb2 as pb
@@ -259,10 +259,13 @@ class Session:
         Raises the error when there is no point in one.
         """
         self.connected = False
-        if not self.begun and self.start is not None:
+        starting = not self.begun and self.start is not None
+        if starting and not (self.start and self.start.request_id):
             # Whether the task was started nobody can say; it is not started twice.
             raise error
-        if not _resumable(error):
+        # With a word of its own, the same start is one task; it may be being answered.
+        answering = isinstance(error, Conflict) and error.retry_after is not None
+        if not _resumable(error) and not (starting and answering):
             raise error
         pause = self._backoff.after(now, chance, error.retry_after)
         if pause is None:

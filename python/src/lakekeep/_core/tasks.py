@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal as signals
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 
@@ -61,6 +62,9 @@ class ExecOptions(TypedDict, total=False):
             as long as the client tries.
         explain_syscalls: Say which system calls were refused.
         query_id: A name for it in the audit log.
+        request_id: At most 64 bytes; the same one twice in one sandbox starts one task.
+            Made up where it is left out, so that a start whose answer was lost is asked
+            for again.
     """
 
     env: Mapping[str, str]
@@ -73,6 +77,7 @@ class ExecOptions(TypedDict, total=False):
     linger: Time
     explain_syscalls: bool
     query_id: str
+    request_id: str
 
 
 class Following:
@@ -218,6 +223,7 @@ def _start_message(
         explain_syscalls=options.get("explain_syscalls", False),
         query_id=options.get("query_id", ""),
         no_stdin=not options.get("stdin", True),
+        request_id=options.get("request_id") or uuid.uuid4().hex,
     )
 
 

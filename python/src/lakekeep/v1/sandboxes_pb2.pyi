@@ -87,7 +87,7 @@ class CreateRequest(_message.Message):
     def __init__(self, profile: _Optional[str] = ..., policy: _Optional[str] = ..., project: _Optional[str] = ..., kind: _Optional[_Union[Kind, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lifetime: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., deadline: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., code_owner: _Optional[str] = ..., request_id: _Optional[str] = ..., volumes: _Optional[_Iterable[str]] = ..., interpreter: _Optional[str] = ...) -> None: ...
 
 class Sandbox(_message.Message):
-    __slots__ = ("id", "owner", "identity", "profile", "state", "kind", "trust_key", "policy_digest", "image", "labels", "created", "ended", "last_used", "tasks", "verdict", "pid", "volumes")
+    __slots__ = ("id", "owner", "identity", "profile", "state", "kind", "trust_key", "policy_digest", "image", "labels", "created", "ended", "last_used", "tasks", "verdict", "pid", "volumes", "quotas")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -112,6 +112,7 @@ class Sandbox(_message.Message):
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     VOLUMES_FIELD_NUMBER: _ClassVar[int]
+    QUOTAS_FIELD_NUMBER: _ClassVar[int]
     id: str
     owner: str
     identity: str
@@ -129,7 +130,22 @@ class Sandbox(_message.Message):
     verdict: str
     pid: int
     volumes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, id: _Optional[str] = ..., owner: _Optional[str] = ..., identity: _Optional[str] = ..., profile: _Optional[str] = ..., state: _Optional[_Union[State, str]] = ..., kind: _Optional[_Union[Kind, str]] = ..., trust_key: _Optional[str] = ..., policy_digest: _Optional[str] = ..., image: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_used: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., verdict: _Optional[str] = ..., pid: _Optional[int] = ..., volumes: _Optional[_Iterable[str]] = ...) -> None: ...
+    quotas: _containers.RepeatedCompositeFieldContainer[VolumeQuota]
+    def __init__(self, id: _Optional[str] = ..., owner: _Optional[str] = ..., identity: _Optional[str] = ..., profile: _Optional[str] = ..., state: _Optional[_Union[State, str]] = ..., kind: _Optional[_Union[Kind, str]] = ..., trust_key: _Optional[str] = ..., policy_digest: _Optional[str] = ..., image: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_used: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., verdict: _Optional[str] = ..., pid: _Optional[int] = ..., volumes: _Optional[_Iterable[str]] = ..., quotas: _Optional[_Iterable[_Union[VolumeQuota, _Mapping]]] = ...) -> None: ...
+
+class VolumeQuota(_message.Message):
+    __slots__ = ("volume", "bytes", "used", "enforced", "missing")
+    VOLUME_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    USED_FIELD_NUMBER: _ClassVar[int]
+    ENFORCED_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    volume: str
+    bytes: int
+    used: int
+    enforced: bool
+    missing: str
+    def __init__(self, volume: _Optional[str] = ..., bytes: _Optional[int] = ..., used: _Optional[int] = ..., enforced: bool = ..., missing: _Optional[str] = ...) -> None: ...
 
 class Task(_message.Message):
     __slots__ = ("task", "state", "tty", "program", "started", "ended", "exit_code")
@@ -164,7 +180,7 @@ class ExecRequest(_message.Message):
     def __init__(self, start: _Optional[_Union[ExecStart, _Mapping]] = ..., attach: _Optional[_Union[AttachStart, _Mapping]] = ..., stdin: _Optional[_Union[StdinData, _Mapping]] = ..., signal: _Optional[int] = ..., window: _Optional[_Union[Window, _Mapping]] = ...) -> None: ...
 
 class ExecStart(_message.Message):
-    __slots__ = ("sandbox", "arguments", "environment", "secrets", "working_directory", "terminal", "term", "detach", "linger", "explain_syscalls", "query_id", "no_stdin")
+    __slots__ = ("sandbox", "arguments", "environment", "secrets", "working_directory", "terminal", "term", "detach", "linger", "explain_syscalls", "query_id", "no_stdin", "request_id")
     class EnvironmentEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -184,6 +200,7 @@ class ExecStart(_message.Message):
     EXPLAIN_SYSCALLS_FIELD_NUMBER: _ClassVar[int]
     QUERY_ID_FIELD_NUMBER: _ClassVar[int]
     NO_STDIN_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     sandbox: str
     arguments: _containers.RepeatedScalarFieldContainer[bytes]
     environment: _containers.ScalarMap[str, str]
@@ -196,7 +213,8 @@ class ExecStart(_message.Message):
     explain_syscalls: bool
     query_id: str
     no_stdin: bool
-    def __init__(self, sandbox: _Optional[str] = ..., arguments: _Optional[_Iterable[bytes]] = ..., environment: _Optional[_Mapping[str, str]] = ..., secrets: _Optional[_Iterable[str]] = ..., working_directory: _Optional[str] = ..., terminal: _Optional[_Union[Window, _Mapping]] = ..., term: _Optional[str] = ..., detach: bool = ..., linger: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., explain_syscalls: bool = ..., query_id: _Optional[str] = ..., no_stdin: bool = ...) -> None: ...
+    request_id: str
+    def __init__(self, sandbox: _Optional[str] = ..., arguments: _Optional[_Iterable[bytes]] = ..., environment: _Optional[_Mapping[str, str]] = ..., secrets: _Optional[_Iterable[str]] = ..., working_directory: _Optional[str] = ..., terminal: _Optional[_Union[Window, _Mapping]] = ..., term: _Optional[str] = ..., detach: bool = ..., linger: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., explain_syscalls: bool = ..., query_id: _Optional[str] = ..., no_stdin: bool = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class AttachStart(_message.Message):
     __slots__ = ("sandbox", "task", "stdout_offset", "stderr_offset", "read_only", "no_follow", "stdin_offset")
@@ -426,14 +444,18 @@ class SandboxStats(_message.Message):
     def __init__(self, sandbox: _Optional[str] = ..., memory: _Optional[int] = ..., memory_peak: _Optional[int] = ..., memory_limit: _Optional[int] = ..., cpu_us: _Optional[int] = ..., pids: _Optional[int] = ..., pids_limit: _Optional[int] = ..., oom_kills: _Optional[int] = ..., throttled_us: _Optional[int] = ..., cpus_milli: _Optional[int] = ..., owner: _Optional[str] = ..., profile: _Optional[str] = ...) -> None: ...
 
 class EventsRequest(_message.Message):
-    __slots__ = ("sandbox", "after", "all_users")
+    __slots__ = ("sandbox", "after", "all_users", "from_oldest", "no_follow")
     SANDBOX_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
     ALL_USERS_FIELD_NUMBER: _ClassVar[int]
+    FROM_OLDEST_FIELD_NUMBER: _ClassVar[int]
+    NO_FOLLOW_FIELD_NUMBER: _ClassVar[int]
     sandbox: str
     after: int
     all_users: bool
-    def __init__(self, sandbox: _Optional[str] = ..., after: _Optional[int] = ..., all_users: bool = ...) -> None: ...
+    from_oldest: bool
+    no_follow: bool
+    def __init__(self, sandbox: _Optional[str] = ..., after: _Optional[int] = ..., all_users: bool = ..., from_oldest: bool = ..., no_follow: bool = ...) -> None: ...
 
 class Event(_message.Message):
     __slots__ = ("number", "time", "what", "sandbox", "task", "owner", "profile", "detail")

@@ -10,6 +10,7 @@ mod hardening;
 mod kernel;
 mod memory;
 mod namespaces;
+mod quotas;
 mod surroundings;
 mod text;
 
@@ -75,6 +76,7 @@ pub fn check_with(facts: &HostFacts, around: &Surroundings) -> Report {
     checks.extend(cgroups::controllers(facts));
     checks.push(filesystems::overlay(facts));
     checks.push(filesystems::erofs(facts));
+    checks.push(quotas::projects(facts, around));
     checks.push(memory::swap(facts, around));
     checks.push(memory::same_page_merging(facts, around));
     checks.extend(hardening::switches(facts, around));

@@ -25,6 +25,8 @@ pub struct Surroundings {
     pub free_ids: u32,
     /// Other tools of the field, by name, and where they are.
     pub peers: BTreeMap<String, Option<PathBuf>>,
+    /// Where file systems with project quotas are mounted; `None` if there is no telling.
+    pub project_quotas: Option<Vec<String>>,
     /// This program, for a policy that has to name it.
     pub executable: Option<PathBuf>,
 }
@@ -42,6 +44,9 @@ impl Surroundings {
             swap_accounted: swap_accounted(facts),
             free_ids: free_ids(),
             peers: by_name(PEERS, found),
+            project_quotas: std::fs::read_to_string("/proc/self/mountinfo")
+                .ok()
+                .map(|text| super::quotas::mounted(&text)),
             executable: std::env::current_exe().ok(),
         }
     }

@@ -18,6 +18,7 @@ fn hardened() -> Surroundings {
             ("crun".to_owned(), Some(PathBuf::from("/usr/bin/crun"))),
             ("runc".to_owned(), None),
         ]),
+        project_quotas: Some(vec!["/data".to_owned()]),
         executable: Some(PathBuf::from("/usr/local/bin/lakekeep")),
     }
 }
@@ -217,6 +218,7 @@ fn worst_around() -> Surroundings {
         swap_accounted: Some(false),
         free_ids: 100_000,
         peers: BTreeMap::new(),
+        project_quotas: None,
         executable: None,
     }
 }
