@@ -164,6 +164,8 @@ pub enum LaunchStep {
     Usage,
     /// Stopping or continuing its processes.
     Freeze,
+    /// Finding the sandbox that a request is about: there is none, or no more.
+    Find,
 }
 
 /// Everything that a launcher needs to make one sandbox.

@@ -102,6 +102,10 @@ impl SandboxError {
 
     /// Renders a launcher's failure of a request that has no plan.
     pub(crate) fn request(failure: &Failure) -> Self {
+        if failure.step == LaunchStep::Find {
+            // Made by a launcher that is gone, or ended meanwhile.
+            return Self::SandboxEnded;
+        }
         let remedy = launch_remedy(failure.step, failure.errno);
         Self::Step {
             what: launch_step(failure.step).to_owned(),
@@ -167,6 +171,7 @@ fn launch_step(step: LaunchStep) -> &'static str {
         LaunchStep::Keep => "keeping descriptors for a later manager",
         LaunchStep::Usage => "reading what the sandbox uses",
         LaunchStep::Freeze => "freezing or thawing the sandbox",
+        LaunchStep::Find => "finding the sandbox",
     }
 }
 
