@@ -18,7 +18,7 @@ use lakekeep_protocol::facts::{GroupUsageFacts, TaskFacts};
 use lakekeep_protocol::launch::Created;
 use lakekeep_protocol::task::TaskFailure;
 use lakekeep_sandbox::service::{self, Held, INIT_SLOT, Init};
-use lakekeep_sandbox::{Outcome, Verdict};
+use lakekeep_sandbox::{Outcome, SandboxError, Verdict};
 use tokio::io::Interest;
 use tokio::sync::{oneshot, watch};
 
@@ -44,8 +44,8 @@ pub struct Sandbox {
     plan: Plan,
     launcher: Arc<Launcher>,
     created: Created,
-    init: Init,
-    pidfd: OwnedFd,
+    /// Until its end: an ended sandbox that is remembered holds no descriptor.
+    line: Mutex<Option<Arc<Line>>>,
     /// Records and spools.
     folder: PathBuf,
     tasks: Mutex<BTreeMap<u32, Arc<Task>>>,
@@ -61,6 +61,13 @@ pub struct Sandbox {
     /// What its cgroups had counted when the last task was judged.
     judged: Mutex<GroupUsageFacts>,
     events: Events,
+}
+
+/// What a manager holds of a live sandbox's init.
+#[derive(Debug)]
+struct Line {
+    init: Init,
+    pidfd: OwnedFd,
 }
 
 /// What a sandbox is doing.
@@ -128,8 +135,7 @@ impl Sandbox {
             plan: parts.plan,
             launcher: parts.launcher,
             created,
-            init,
-            pidfd,
+            line: Mutex::new(Some(Arc::new(Line { init, pidfd }))),
             folder: parts.folder,
             tasks: Mutex::new(BTreeMap::new()),
             next: AtomicU32::new(1),
@@ -166,7 +172,8 @@ impl Sandbox {
 
     /// Its init's process id; `None` once it ended.
     pub fn pid(&self) -> Option<u32> {
-        lakekeep_sys::process::pid_of(self.pidfd.as_fd())
+        let line = self.line().ok()?;
+        lakekeep_sys::process::pid_of(line.pidfd.as_fd())
             .ok()
             .flatten()
     }
@@ -211,7 +218,8 @@ impl Sandbox {
     /// # Errors
     /// When the init is gone.
     pub fn signal(&self, task: u32, signal: i32) -> Result<(), Fault> {
-        let sent = self.init.send(&InitRequest::Signal { task, signal }, &[]);
+        let line = self.line()?;
+        let sent = line.init.send(&InitRequest::Signal { task, signal }, &[]);
         sent.map_err(|error| Fault::internal("signal a task", &error))
     }
 
@@ -274,10 +282,12 @@ impl Sandbox {
             return Ok(());
         }
         let id = self.meta.id.clone();
-        self.launcher
-            .ask(move |service| service.destroy(&id))
-            .await?;
-        Ok(())
+        let destroyed = self.launcher.ask(move |service| service.destroy(&id));
+        match destroyed.await {
+            // Its launcher ended first, and it with it: the next one sweeps what is left.
+            Ok(_) | Err(SandboxError::SandboxEnded) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Notes its end, once: the first reason stands.
@@ -296,6 +306,7 @@ impl Sandbox {
             }
             lock(&self.asked).clear();
             lock(&self.placing).clear();
+            *lock(&self.line) = None;
             self.events.tell(&self.meta, 0, What::Ended, &explanation);
         }
         first
@@ -313,6 +324,15 @@ impl Sandbox {
             receipt: String::new(),
             at: SystemTime::now(),
         });
+    }
+
+    /// Its init's line, until its end.
+    fn line(&self) -> Result<Arc<Line>, Fault> {
+        let line = lock(&self.line).clone();
+        line.ok_or_else(|| match self.phase() {
+            Phase::Ended(verdict, _) => self.has_ended(&verdict),
+            _ => Fault::new(Reason::Ended, "the sandbox is ending"),
+        })
     }
 
     fn check_running(&self) -> Result<(), Fault> {
@@ -346,7 +366,8 @@ impl Sandbox {
         if !self.meta.survives() {
             return Ok(());
         }
-        let copied = rustix::io::fcntl_dupfd_cloexec(self.init.as_fd(), 3);
+        let line = self.line()?;
+        let copied = rustix::io::fcntl_dupfd_cloexec(line.init.as_fd(), 3);
         let copy = copied.map_err(|errno| Fault::internal("dup", &errno))?;
         let id = self.meta.id.clone();
         let done = self
