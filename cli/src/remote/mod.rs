@@ -3,6 +3,7 @@
 mod accounts;
 mod audit;
 mod carry;
+mod clean;
 mod error;
 mod figures;
 mod files;

@@ -5,6 +5,8 @@ use std::time::SystemTime;
 
 use lakekeep_policy::Bytes;
 
+pub use super::clean::{clean, clean_lines};
+
 /// Colours of a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Colour {
@@ -127,31 +129,6 @@ pub fn pairs(pairs: &[(&str, String)]) -> String {
         .iter()
         .map(|(name, value)| format!("{name:width$}  {}\n", clean(value)));
     lines.collect()
-}
-
-/// Text without anything that steers a terminal.
-pub fn clean(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if steers(letter) {
-            clean.extend(letter.escape_default());
-        } else {
-            clean.push(letter);
-        }
-    }
-    clean
-}
-
-/// The same for text of several lines.
-pub fn clean_lines(text: &str) -> String {
-    let lines: Vec<String> = text.lines().map(clean).collect();
-    lines.join("\n")
-}
-
-/// Control characters, and those that turn the direction of text around.
-fn steers(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A span of time in its largest unit: `3m`.

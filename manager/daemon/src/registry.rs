@@ -25,8 +25,8 @@ use crate::task::{Files, Record};
 /// How long an ended sandbox and its output can still be asked for.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
-/// Most ended sandboxes that are remembered.
-const MOST_REMEMBERED: usize = 10_000;
+/// Most ended sandboxes that are remembered: each takes some tens of KiB of memory.
+const MOST_REMEMBERED: usize = 1_000;
 
 /// The record of a sandbox in its folder.
 const RECORD: &str = "sandbox";

@@ -10,8 +10,9 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -20,6 +21,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
 use crate::metrics::Output;
+use crate::sandbox::lock;
 
 /// Moved at once, bytes: a pipe's usual capacity.
 const PIECE: usize = 64 << 10;
@@ -27,7 +29,9 @@ const PIECE: usize = 64 << 10;
 /// A task's output stream.
 #[derive(Debug)]
 pub struct Spool {
-    file: File,
+    path: PathBuf,
+    /// Open until the stream is closed: of what ended, nothing but the path is held.
+    file: Mutex<Option<Arc<File>>>,
     progress: watch::Sender<Progress>,
 }
 
@@ -102,9 +106,17 @@ impl Spool {
         let end = file.metadata()?.len();
         let progress = Progress { end, closed: false };
         Ok(Self {
-            file,
+            path: path.to_path_buf(),
+            file: Mutex::new(Some(Arc::new(file))),
             progress: watch::Sender::new(progress),
         })
+    }
+
+    fn file(&self) -> io::Result<Arc<File>> {
+        match &*lock(&self.file) {
+            Some(file) => Ok(Arc::clone(file)),
+            None => File::open(&self.path).map(Arc::new),
+        }
     }
 
     /// Follows the stream's progress.
@@ -115,6 +127,7 @@ impl Spool {
     /// Nothing will follow: for a stream that has no source any more.
     pub fn close(&self) {
         self.progress.send_modify(|progress| progress.closed = true);
+        *lock(&self.file) = None;
     }
 
     /// Moves everything from `source` until it ends, or, once `over` is true, until
@@ -180,26 +193,24 @@ impl Spool {
     fn take(&self, source: &OwnedFd, piece: usize) -> Result<usize, Errno> {
         let mut at = self.progress.borrow().end;
         let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
-        let moved =
-            match rustix::pipe::splice(source, None, &self.file, Some(&mut at), piece, flags) {
-                // Neither end is a pipe: a terminal. The copy is not atomic, and a manager
-                // killed in between loses these bytes of a screen.
-                Err(Errno::INVAL) => self.copy(source, piece)?,
-                other => other?,
-            };
+        let file = self.file().map_err(errno_of)?;
+        let moved = match rustix::pipe::splice(source, None, &*file, Some(&mut at), piece, flags) {
+            // Neither end is a pipe: a terminal. The copy is not atomic, and a manager
+            // killed in between loses these bytes of a screen.
+            Err(Errno::INVAL) => self.copy(source, &file, piece)?,
+            other => other?,
+        };
         let grown = u64::try_from(moved).unwrap_or(0);
         self.progress.send_modify(|progress| progress.end += grown);
         Ok(moved)
     }
 
-    fn copy(&self, source: &OwnedFd, piece: usize) -> Result<usize, Errno> {
+    fn copy(&self, source: &OwnedFd, file: &File, piece: usize) -> Result<usize, Errno> {
         let mut buffer = vec![0; piece.min(PIECE)];
         let length = rustix::io::read(source.as_fd(), &mut buffer)?;
         let at = self.progress.borrow().end;
         let text = buffer.get(..length).unwrap_or_default();
-        self.file
-            .write_all_at(text, at)
-            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        file.write_all_at(text, at).map_err(errno_of)?;
         Ok(length)
     }
 
@@ -210,9 +221,15 @@ impl Spool {
     pub fn read(&self, offset: u64, most: usize) -> io::Result<Vec<u8>> {
         let there = self.progress.borrow().end.saturating_sub(offset);
         let mut buffer = vec![0; most.min(usize::try_from(there).unwrap_or(most))];
-        self.file.read_exact_at(&mut buffer, offset)?;
+        if !buffer.is_empty() {
+            self.file()?.read_exact_at(&mut buffer, offset)?;
+        }
         Ok(buffer)
     }
+}
+
+fn errno_of(error: io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }
 
 /// Until something can be read, or the task is over.

@@ -129,7 +129,13 @@ async fn send_piece(
 ) -> Result<bool, Fault> {
     let data = spool
         .read(*offset, CHUNK)
-        .map_err(|error| Fault::internal("read a task's output", &error))?;
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Fault::new(
+                Reason::OutputGone,
+                "the sandbox ended long ago and is forgotten",
+            ),
+            _ => Fault::internal("read a task's output", &error),
+        })?;
     if data.is_empty() {
         return Ok(false);
     }

@@ -37,8 +37,8 @@ pub struct Task {
     input: tokio::sync::Mutex<Option<Input>>,
     /// Bytes of input that it was given.
     accepted: state::Sender<u64>,
-    /// Where that number is written down for a later manager.
-    counted: File,
+    /// Where that number is written down for a later manager, while it can grow.
+    counted: Mutex<Option<File>>,
     /// Its terminal.
     controller: Option<Arc<AsyncFd<OwnedFd>>>,
     interference: Mutex<Interference>,
@@ -218,7 +218,7 @@ impl Task {
             stderr,
             input: tokio::sync::Mutex::new(input),
             accepted: state::Sender::new(files.read_count()),
-            counted: files.counter()?,
+            counted: Mutex::new(Some(files.counter()?)),
             controller,
             interference: Mutex::new(Interference::default()),
             over: state::Sender::new(false),
@@ -314,7 +314,9 @@ impl Task {
     /// makes its successor ask for the last piece once more.
     fn count(&self, bytes: u64) -> std::io::Result<()> {
         let so_far = *self.accepted.borrow() + bytes;
-        self.counted.write_all_at(&so_far.to_le_bytes(), 0)?;
+        if let Some(counted) = &*self.counted.lock().unwrap_or_else(PoisonError::into_inner) {
+            counted.write_all_at(&so_far.to_le_bytes(), 0)?;
+        }
         self.accepted.send_replace(so_far);
         Ok(())
     }
@@ -368,6 +370,7 @@ impl Task {
     /// Its outcome is known.
     pub fn end(&self, ended: Ended) {
         self.over();
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.ended.send_replace(Some(Arc::new(ended)));
     }
 

@@ -62,7 +62,10 @@ impl Sandbox {
     /// 2. a folder on the launcher's tmpfs: all files of the sandbox are in it;
     /// 3. the root file system, before any process could look at it;
     /// 4. the container, its seal read back, its init started;
-    /// 5. the limits, read back.
+    /// 5. the limits, read back;
+    /// 6. the root file system leaves this mount table: the init has copied it into its
+    ///    own. Every mount that stayed here would be copied and listed again for each
+    ///    later sandbox.
     ///
     /// A failure anywhere drops what was made so far, which undoes it.
     pub fn create(
@@ -79,7 +82,7 @@ impl Sandbox {
             }
             IdSource::Own { count } => (None, 0, rootless::own_ranges(count)),
         };
-        let folder = Folder::make(workshop.state.path(), &spec.id)?;
+        let mut folder = Folder::make(workshop.state.path(), &spec.id)?;
         let ground = Ground {
             place: &folder.path.join("root"),
             skeleton: &folder.path.join("skeleton"),
@@ -118,6 +121,7 @@ impl Sandbox {
             ));
         }
         let limits = group.limits().map_err(failed)?;
+        folder.unmount()?;
         let created = Created {
             init: facts,
             id_range: (first_id, ids.iter().map(|(_, count)| count).sum()),
@@ -254,27 +258,33 @@ impl Folder {
         Ok(folder)
     }
 
+    /// Unmounts it with all that is mounted in it, at once.
+    fn unmount(&mut self) -> Result<(), Failed> {
+        if std::mem::take(&mut self.mounted) {
+            let failed = |errno| Failed::errno(LaunchStep::StateDirectory, errno);
+            let object = std::ffi::CString::new(self.path.as_os_str().as_encoded_bytes());
+            let object = object.map_err(|_| failed(rustix::io::Errno::INVAL))?;
+            mount::detach(&object).map_err(failed)?;
+        }
+        Ok(())
+    }
+
     fn remove(mut self) -> Result<(), Failed> {
         self.removed = true;
-        remove(&self.path, self.mounted)
+        self.unmount()?;
+        rmdir(&self.path)
     }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        if !self.removed && remove(&self.path, self.mounted).is_err() {
+        if !self.removed && self.unmount().and_then(|()| rmdir(&self.path)).is_err() {
             // The undo of another failure; the launcher's end takes the tmpfs.
         }
     }
 }
 
-/// Unmounts the folder with all that is mounted in it, at once, and removes it.
-fn remove(path: &Path, mounted: bool) -> Result<(), Failed> {
+fn rmdir(path: &Path) -> Result<(), Failed> {
     let failed = |errno| Failed::errno(LaunchStep::Destroy, errno);
-    if mounted {
-        let object = std::ffi::CString::new(path.as_os_str().as_encoded_bytes());
-        let object = object.map_err(|_| failed(rustix::io::Errno::INVAL))?;
-        mount::detach(&object).map_err(failed)?;
-    }
     rustix::fs::rmdir(path).map_err(failed)
 }

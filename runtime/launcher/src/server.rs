@@ -286,7 +286,7 @@ impl Server {
 }
 
 fn unknown() -> Failed {
-    Failed::refused(LaunchStep::Check, "no sandbox of this identifier")
+    Failed::refused(LaunchStep::Find, "no sandbox of this identifier")
 }
 
 fn copy(fd: &OwnedFd) -> Result<OwnedFd, Failed> {

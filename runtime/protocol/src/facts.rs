@@ -104,6 +104,14 @@ pub struct UsageFacts {
     pub max_rss: u64,
 }
 
+impl UsageFacts {
+    /// CPU time in both modes, microseconds.
+    #[must_use]
+    pub fn cpu_us(&self) -> u64 {
+        self.user_us.saturating_add(self.system_us)
+    }
+}
+
 impl From<ResourceUsage> for UsageFacts {
     fn from(usage: ResourceUsage) -> Self {
         Self {

@@ -176,6 +176,8 @@ pub enum LaunchStep {
     Freeze,
     /// The bound of a volume.
     Quota,
+    /// Finding the sandbox that a request is about: there is none, or no more.
+    Find,
 }
 
 /// Everything that a launcher needs to make one sandbox.

@@ -102,6 +102,10 @@ impl SandboxError {
 
     /// Renders a launcher's failure of a request that has no plan.
     pub(crate) fn request(failure: &Failure) -> Self {
+        if failure.step == LaunchStep::Find {
+            // Made by a launcher that is gone, or ended meanwhile.
+            return Self::SandboxEnded;
+        }
         let remedy = launch_remedy(failure.step, failure.errno);
         Self::Step {
             what: launch_step(failure.step).to_owned(),
@@ -168,6 +172,7 @@ fn launch_step(step: LaunchStep) -> &'static str {
         LaunchStep::Usage => "reading what the sandbox uses",
         LaunchStep::Freeze => "freezing or thawing the sandbox",
         LaunchStep::Quota => "bounding a volume on its disk",
+        LaunchStep::Find => "finding the sandbox",
     }
 }
 

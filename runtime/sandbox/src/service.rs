@@ -349,7 +349,7 @@ pub fn outcome(end: &End<'_>) -> Result<Outcome, SandboxError> {
         verdict: verdict::of_end(end.plan, end.exited, end.group, end.interference),
         receipt,
         wall_us: crate::task::micros(end.wall),
-        cpu_us: usage.user_us + usage.system_us,
+        cpu_us: usage.cpu_us(),
         memory_peak: end.group.memory_peak.unwrap_or(usage.max_rss),
         refused: end.exited.refused.clone(),
     })

@@ -170,7 +170,7 @@ impl Task {
             verdict,
             receipt,
             wall_us,
-            cpu_us: exited.usage.user_us + exited.usage.system_us,
+            cpu_us: exited.usage.cpu_us(),
             memory_peak: peak(&group, exited),
             refused: exited.refused.clone(),
         })

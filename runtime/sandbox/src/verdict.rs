@@ -150,7 +150,8 @@ impl End<'_> {
     fn exit_code(&self) -> i32 {
         match self.exited.ended {
             EndFacts::Exited(code) => code,
-            EndFacts::Signaled(signal) => BY_SIGNAL + signal,
+            // An init of the sandbox says so, and may say anything.
+            EndFacts::Signaled(signal) => BY_SIGNAL.saturating_add(signal),
         }
     }
 
@@ -241,8 +242,9 @@ fn out_of_memory(end: &End<'_>) -> Option<Verdict> {
 
 fn cpu_time(end: &End<'_>) -> Option<Verdict> {
     let limit = end.resource(ResourceKind::CpuTime)?;
-    let used = end.exited.usage.user_us + end.exited.usage.system_us;
-    let over = end.killed_by(SIGXCPU) || (end.killed_by(SIGKILL) && used >= limit * 1_000_000);
+    let used = end.exited.usage.cpu_us();
+    let over = end.killed_by(SIGXCPU)
+        || (end.killed_by(SIGKILL) && used >= limit.saturating_mul(1_000_000));
     over.then(|| Verdict {
         limit: Some(limit),
         peak: Some(used / 1_000_000),

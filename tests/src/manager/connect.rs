@@ -121,6 +121,15 @@ fn receive(from: &UnixStream) -> io::Result<UnixStream> {
 #[must_use]
 #[track_caller]
 pub fn channel(stream: UnixStream) -> Channel {
+    try_channel(stream).unwrap_or_else(|e| fail(format_args!("no connection: {e:?}")))
+}
+
+/// The same, where the other end may be killed meanwhile.
+///
+/// # Errors
+/// When it does not speak HTTP/2.
+#[track_caller]
+pub fn try_channel(stream: UnixStream) -> Result<Channel, tonic::transport::Error> {
     let once = Arc::new(Mutex::new(Some(stream)));
     let connector = tower::service_fn(move |_: Uri| {
         let stream = once.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -132,5 +141,4 @@ pub fn channel(stream: UnixStream) -> Channel {
     });
     let endpoint = Endpoint::from_static("http://localhost");
     wait("a connection", endpoint.connect_with_connector(connector))
-        .unwrap_or_else(|e| fail(format_args!("no connection: {e:?}")))
 }

@@ -15,9 +15,12 @@ mod audit;
 mod collector;
 mod connect;
 mod issuer;
+mod keeper;
+mod load;
 mod setup;
 mod talk;
 mod user;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -32,12 +35,15 @@ use crate::{HostSnapshot, Place, Tracked, descendants, eventually, fail};
 pub use accounts::{ALICE, Account, BOB, CAROL, ENGINE, POOL, SERVICE, account};
 pub use audit::Refusals;
 pub use collector::Collector;
-pub use connect::{channel, connect};
+pub use connect::{channel, connect, try_channel};
 pub use issuer::Issuer;
+pub use keeper::{Heard, Kept};
+pub use load::{Dice, Times, Work, Wrong, cycle};
 pub use setup::{Setup, shared_profile};
 pub use talk::{Done, Talk};
 pub use tonic::Code;
 pub use user::{Feed, Refused, User, command, of, shell};
+pub use watch::{Counts, Sample, Use};
 
 /// A running manager, with its supervisor and launchers.
 ///
@@ -101,6 +107,14 @@ impl Manager {
     #[track_caller]
     pub fn user(&self, name: &str) -> User {
         User::new(name, channel(self.connection(name)))
+    }
+
+    /// The same, where the manager may be killed meanwhile.
+    #[must_use]
+    #[track_caller]
+    pub fn try_user(&self, name: &str) -> Option<User> {
+        let channel = try_channel(self.connection(name)).ok()?;
+        Some(User::new(name, channel))
     }
 
     /// The first ordinary user.

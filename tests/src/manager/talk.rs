@@ -169,6 +169,15 @@ impl Talk {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
+    /// Takes the output so far out: what follows is checked as before.
+    pub fn take_output(&mut self) -> (Vec<u8>, Vec<u8>) {
+        self.from = self.offsets();
+        (
+            std::mem::take(&mut self.stdout),
+            std::mem::take(&mut self.stderr),
+        )
+    }
+
     /// The next byte of each stream that this caller does not have.
     #[must_use]
     pub fn offsets(&self) -> (u64, u64) {

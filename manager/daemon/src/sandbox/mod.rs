@@ -19,7 +19,7 @@ use lakekeep_protocol::facts::{GroupUsageFacts, TaskFacts};
 use lakekeep_protocol::launch::Created;
 use lakekeep_protocol::task::TaskFailure;
 use lakekeep_sandbox::service::{self, Held, INIT_SLOT, Init};
-use lakekeep_sandbox::{Kind as VerdictKind, Outcome, Verdict};
+use lakekeep_sandbox::{Kind as VerdictKind, Outcome, SandboxError, Verdict};
 use tokio::io::Interest;
 use tokio::sync::{oneshot, watch};
 
@@ -50,8 +50,8 @@ pub struct Sandbox {
     plan: Plan,
     launcher: Arc<Launcher>,
     created: Created,
-    init: Init,
-    pidfd: OwnedFd,
+    /// Until its end: an ended sandbox that is remembered holds no descriptor.
+    line: Mutex<Option<Arc<Line>>>,
     /// Records and spools.
     folder: PathBuf,
     tasks: Mutex<BTreeMap<u32, Arc<Task>>>,
@@ -73,6 +73,13 @@ pub struct Sandbox {
     events: Events,
     metrics: Arc<Metrics>,
     history: History,
+}
+
+/// What a manager holds of a live sandbox's init.
+#[derive(Debug)]
+struct Line {
+    init: Init,
+    pidfd: OwnedFd,
 }
 
 /// What a sandbox is doing.
@@ -144,8 +151,7 @@ impl Sandbox {
             plan: parts.plan,
             launcher: parts.launcher,
             created,
-            init,
-            pidfd,
+            line: Mutex::new(Some(Arc::new(Line { init, pidfd }))),
             folder: parts.folder,
             tasks: Mutex::new(BTreeMap::new()),
             next: AtomicU32::new(1),
@@ -191,7 +197,8 @@ impl Sandbox {
 
     /// Its init's process id; `None` once it ended.
     pub fn pid(&self) -> Option<u32> {
-        lakekeep_sys::process::pid_of(self.pidfd.as_fd())
+        let line = self.line().ok()?;
+        lakekeep_sys::process::pid_of(line.pidfd.as_fd())
             .ok()
             .flatten()
     }
@@ -236,7 +243,8 @@ impl Sandbox {
     /// # Errors
     /// When the init is gone.
     pub fn signal(&self, task: u32, signal: i32) -> Result<(), Fault> {
-        let sent = self.init.send(&InitRequest::Signal { task, signal }, &[]);
+        let line = self.line()?;
+        let sent = line.init.send(&InitRequest::Signal { task, signal }, &[]);
         sent.map_err(|error| Fault::internal("signal a task", &error))
     }
 
@@ -304,10 +312,14 @@ impl Sandbox {
             return Ok(());
         }
         let id = self.meta.id.clone();
-        self.launcher
-            .ask("destroy", move |service| service.destroy(&id))
-            .await?;
-        Ok(())
+        let destroyed = self
+            .launcher
+            .ask("destroy", move |service| service.destroy(&id));
+        match destroyed.await {
+            // Its launcher ended first, and it with it: the next one sweeps what is left.
+            Ok(_) | Err(SandboxError::SandboxEnded) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Notes its end, once: the first reason stands.
@@ -329,6 +341,7 @@ impl Sandbox {
             self.metrics.sandboxes.ended(metrics::verdict(verdict.kind));
             let used = self.last_used();
             self.history.ended(self.id(), &verdict, used);
+            *lock(&self.line) = None;
             self.events.tell(&self.meta, 0, What::Ended, &explanation);
         }
         first
@@ -355,6 +368,15 @@ impl Sandbox {
         let lost = verdict.kind == VerdictKind::Lost;
         self.history.task(self.id(), task, &ended, lost);
         task.end(ended);
+    }
+
+    /// Its init's line, until its end.
+    fn line(&self) -> Result<Arc<Line>, Fault> {
+        let line = lock(&self.line).clone();
+        line.ok_or_else(|| match self.phase() {
+            Phase::Ended(verdict, _) => self.has_ended(&verdict),
+            _ => Fault::new(Reason::Ended, "the sandbox is ending"),
+        })
     }
 
     fn check_running(&self) -> Result<(), Fault> {
@@ -388,7 +410,8 @@ impl Sandbox {
         if !self.meta.survives() {
             return Ok(());
         }
-        let copied = rustix::io::fcntl_dupfd_cloexec(self.init.as_fd(), 3);
+        let line = self.line()?;
+        let copied = rustix::io::fcntl_dupfd_cloexec(line.init.as_fd(), 3);
         let copy = copied.map_err(|errno| Fault::internal("dup", &errno))?;
         let id = self.meta.id.clone();
         let done = self.launcher.ask("keep", move |service| {

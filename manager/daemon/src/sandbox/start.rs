@@ -223,6 +223,7 @@ impl Sandbox {
         plan: &Plan,
         given: Vec<OwnedFd>,
     ) -> Result<Started, Fault> {
+        let line = self.line()?;
         let (answer, waiting) = oneshot::channel();
         lock(&self.asked).insert(number, answer);
         let request = InitRequest::Spawn {
@@ -230,7 +231,7 @@ impl Sandbox {
             spec: Box::new(plan.task.clone()),
         };
         let descriptors: Vec<_> = given.iter().map(AsFd::as_fd).collect();
-        if let Err(error) = self.init.send(&request, &descriptors) {
+        if let Err(error) = line.init.send(&request, &descriptors) {
             lock(&self.asked).remove(&number);
             return Err(Fault::internal("ask an init for a task", &error));
         }

@@ -37,11 +37,12 @@ impl Sandbox {
 
     /// Hears all that is there. `Err`: there will be no more.
     pub(super) fn hear_all(self: &Arc<Self>) -> Result<(), ()> {
+        let line = self.line().map_err(drop)?;
         loop {
-            if !crate::ready::readable(self.init.as_fd()).map_err(drop)? {
+            if !crate::ready::readable(line.init.as_fd()).map_err(drop)? {
                 return Ok(());
             }
-            match self.init.receive() {
+            match line.init.receive() {
                 Ok(Some((reply, descriptors))) => self.hear(reply, descriptors),
                 Ok(None) | Err(_) => return Err(()),
             }
@@ -110,11 +111,9 @@ impl Sandbox {
         self.forget(slot(number)).await;
         // Of a task whose input nobody ended.
         self.end_input(&task).await;
-        if self
-            .init
-            .send(&InitRequest::Acknowledge { task: number }, &[])
-            .is_err()
-        {
+        let acknowledge = InitRequest::Acknowledge { task: number };
+        let line = self.line();
+        if line.is_ok_and(|line| line.init.send(&acknowledge, &[]).is_err()) {
             // Its init is gone.
         }
     }

@@ -73,7 +73,7 @@ impl Sandbox {
         let request = InitRequest::Place {
             target: target.clone(),
         };
-        let sent = self.init.send(&request, &[tree.as_fd()]);
+        let sent = self.line()?.init.send(&request, &[tree.as_fd()]);
         sent.map_err(|error| Fault::internal("ask an init to place a volume", &error))?;
         match placed.await {
             Ok(0) => {}

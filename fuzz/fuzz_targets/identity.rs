@@ -1,0 +1,109 @@
+//! `[auth]` and `[identity]` of a manager's configuration, and after a NUL a user's
+//! name and, after another, a project's: nobody is mapped to root.
+#![no_main]
+
+use std::collections::BTreeSet;
+
+use lakekeep_fuzz::identity::{self, printable};
+use lakekeep_identity::{
+    AccountError, AccountName, AuthDoc, HostAccount, HostAccounts, IdentityDoc, MemoryManagedIds,
+    Principal, ProjectName, World, read_toml,
+};
+use libfuzzer_sys::fuzz_target;
+use serde::Deserialize;
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Doc {
+    auth: AuthDoc,
+    identity: IdentityDoc,
+}
+
+/// A host on which every account exists, with a number that its name gives: the worst
+/// that a rule can meet.
+struct Everybody;
+
+impl HostAccounts for Everybody {
+    fn by_uid(&self, _: u32) -> Result<Option<HostAccount>, AccountError> {
+        Ok(None)
+    }
+
+    fn by_name(&self, name: &AccountName) -> Result<Option<HostAccount>, AccountError> {
+        let sum: u32 = name.as_str().bytes().map(u32::from).sum();
+        let number = if name.as_str() == "root" { 0 } else { sum * 7 };
+        Ok(Some(HostAccount {
+            name: name.clone(),
+            uid: number,
+            gid: number,
+            groups: BTreeSet::new(),
+        }))
+    }
+}
+
+fuzz_target!(|text: &str| {
+    let mut parts = text.splitn(3, '\0');
+    let config = parts.next().unwrap_or_default();
+    let document = match read_toml::<Doc>("manager.toml", config) {
+        Ok(document) => document,
+        Err(error) => return refusal(&error.to_string()),
+    };
+    match document.value().auth.check() {
+        Ok(auth) => auth.warnings().iter().for_each(|warning| printable(&warning.to_string())),
+        Err(errors) => refusal(&document.errors(&errors).to_string()),
+    }
+    let map = match document.value().identity.check() {
+        Ok(map) => map,
+        Err(errors) => return refusal(&document.errors(&errors).to_string()),
+    };
+    let user = parts.next().and_then(identity::principal);
+    let project = parts.next().and_then(|name| ProjectName::new(name).ok());
+    if let Some(user) = user {
+        mapped(&map, &user, project.as_ref(), &document.value().identity);
+    }
+});
+
+/// A line for each refusal, with its place; nothing in it moves a cursor.
+fn refusal(text: &str) {
+    assert!(!text.is_empty());
+    for line in text.lines() {
+        assert!(line.starts_with("manager.toml:"), "{line:?}");
+        printable(line);
+    }
+}
+
+fn mapped(
+    map: &lakekeep_identity::IdentityMap,
+    user: &Principal,
+    project: Option<&ProjectName>,
+    doc: &IdentityDoc,
+) {
+    let ids = MemoryManagedIds::default();
+    let world = World {
+        accounts: &Everybody,
+        ids: &ids,
+    };
+    let result = map.map(user, project, world);
+    match &result {
+        Ok(identity) => {
+            assert!(identity.uid() >= doc.minimum_uid.max(1));
+            assert!(identity.gid() >= doc.minimum_gid.max(1));
+            assert!(identity.supplementary().iter().all(|gid| *gid != 0));
+            for (name, value) in identity.variables() {
+                assert!(!name.contains(['=', '\0']) && !value.contains('\0'));
+            }
+        }
+        Err(error) => printable(&error.to_string()),
+    }
+    // What is explained is what is done.
+    let world = World {
+        accounts: &Everybody,
+        ids: &ids,
+    };
+    let explained = map.explain(user, project, world);
+    match (explained.identity(), &result) {
+        (Ok(Some(told)), Ok(identity)) => assert_eq!(told, identity),
+        (Ok(None), Ok(_)) => panic!("an identity that is assigned is not told"),
+        (Ok(Some(told)), Err(error)) => panic!("{told:?}, and {error}"),
+        _ => {}
+    }
+}
