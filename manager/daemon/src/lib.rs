@@ -7,7 +7,9 @@
 //! | module | what it does |
 //! |---|---|
 //! | `server` | start, adoption, service, end |
+//! | `tls` | connections over TCP |
 //! | `who`, `gate` | authentication; identity, profile, authorization, audit |
+//! | `refusals` | what is refused becomes an event, here and nowhere else |
 //! | `make`, `admission`, `given` | a sandbox for a caller: policy, quota, trust key; a task's secrets |
 //! | `registry`, `sandbox`, `task`, `spool` | what lives: sandboxes, tasks, their output |
 //! | `maker` | the plan of each task |
@@ -30,6 +32,7 @@ mod make;
 mod maker;
 mod meta;
 mod ready;
+mod refusals;
 mod registry;
 mod sandbox;
 mod sandboxes;
@@ -38,6 +41,7 @@ mod spool;
 mod stats;
 mod streams;
 mod task;
+mod tls;
 mod transfer;
 mod who;
 mod wire;

@@ -9,19 +9,20 @@ use lakekeep_api::v1::{CreateRequest, Kind as WireKind};
 use lakekeep_identity::{Identity as Mapped, IdentityKind};
 use lakekeep_policy::{MountDoc, MountMode, Policy, PolicyDoc, Preset, TrustKey, TrustKeyParts};
 use lakekeep_profiles::{
-    Action, Asker, Lifetimes, Profile, Refusal, Resolved, Resource, VolumeOwner, resolve,
+    Action, Asker, Counters, Lifetimes, Profile, Refusal, Resolved, Resource, VolumeOwner, resolve,
     resolve_lifetimes,
 };
 use lakekeep_sandbox::chain;
 use lakekeep_store::audit::Event;
 use lakekeep_store::state::Levels;
 
-use crate::admission::{self, Ask};
+use crate::admission::{self, Ask, Permit};
 use crate::fault::Fault;
 use crate::gate::{Gate, now};
 use crate::meta::{Identity, Kind, Meta};
 use crate::registry::{Registry, Wanted};
 use crate::sandbox::{Phase, Sandbox, Volume, lock};
+use crate::task::Task;
 use crate::who::Caller;
 use crate::wire;
 
@@ -79,16 +80,7 @@ impl Making {
         }
         let admissions = &self.gate.admissions;
         let permit = admissions.admit(prepared.ask, prepared.deadline).await?;
-        let made = self.registry.create(prepared.wanted).await;
-        let sandbox = match made {
-            Ok(sandbox) => sandbox,
-            Err(fault) => {
-                let event =
-                    Event::error(now(), caller.user(), "create_sandbox", &fault.to_string());
-                self.gate.note(caller, event).await?;
-                return Err(fault);
-            }
-        };
+        let sandbox = self.registry.create(prepared.wanted).await?;
         self.gate.permits.hold(sandbox.id(), permit);
         self.attend_end(&sandbox);
         let event = Event::allowed(now(), caller.user(), "create_sandbox");
@@ -96,22 +88,42 @@ impl Making {
         Ok(sandbox)
     }
 
-    /// Counts a sandbox that was taken over, and attends its end.
+    /// Counts a sandbox that was taken over, with its tasks, and attends its end.
     pub fn adopt(&self, sandbox: &Arc<Sandbox>) {
-        let set = self.gate.profiles.current();
-        if let Some(stored) = set.get(&sandbox.meta.profile) {
-            let permit = self.gate.admissions.count(Ask {
-                profile: stored.profile().name().clone(),
-                quotas: *stored.profile().quotas(),
-                user: sandbox.meta.owner.clone(),
-                counters: admission::of_sandbox(
-                    sandbox.maker.policy().limits(),
-                    sandbox.meta.kind == Kind::Kernel,
-                ),
-            });
+        let limits = sandbox.maker.policy().limits();
+        let counters = admission::of_sandbox(limits, sandbox.meta.kind == Kind::Kernel);
+        if let Some(ask) = self.ask(sandbox, counters) {
+            let permit = self.gate.admissions.count(ask);
             self.gate.permits.hold(sandbox.id(), permit);
         }
+        for task in sandbox.tasks() {
+            if let Some(ask) = self.ask(sandbox, admission::ONE_TASK) {
+                hold_until_end(self.gate.admissions.count(ask), task);
+            }
+        }
         self.attend_end(sandbox);
+    }
+
+    /// A place for one more task of a sandbox, where its profile has quotas.
+    ///
+    /// # Errors
+    /// `QuotaExceeded`.
+    pub fn admit_task(&self, sandbox: &Sandbox) -> Result<Option<Permit>, Fault> {
+        let ask = self.ask(sandbox, admission::ONE_TASK);
+        ask.map(|ask| self.gate.admissions.admit_now(ask))
+            .transpose()
+    }
+
+    /// What something of a sandbox counts; of a profile that is gone, nothing.
+    fn ask(&self, sandbox: &Sandbox, counters: Counters) -> Option<Ask> {
+        let set = self.gate.profiles.current();
+        let profile = set.get(&sandbox.meta.profile)?.profile();
+        Some(Ask {
+            profile: profile.name().clone(),
+            quotas: *profile.quotas(),
+            user: sandbox.meta.owner.clone(),
+            counters,
+        })
     }
 
     /// Shows one more volume of its profile in a running sandbox.
@@ -128,7 +140,7 @@ impl Making {
         let stored = self.gate.profile(&set, caller, &sandbox.meta.profile)?;
         let profile = stored.profile();
         let resource = Resource::Volume { profile, name };
-        self.gate.check(caller, Action::UseVolume, resource).await?;
+        self.gate.check(caller, Action::UseVolume, resource)?;
         if sandbox.meta.volumes.iter().any(|known| known == name) {
             return Ok(());
         }
@@ -215,8 +227,7 @@ impl Making {
         let profile = stored.profile();
         let resource = Resource::Profile(profile);
         self.gate
-            .check(caller, Action::CreateSandbox, resource)
-            .await?;
+            .check(caller, Action::CreateSandbox, resource)?;
         let project = project(profile, &request.project)?;
         let owners = self.owners(caller, project).await?;
         // A home is the user's own, also where the sandbox is its project's.
@@ -224,7 +235,7 @@ impl Making {
         for volume in &resolved.volumes {
             let name = &volume.name;
             let resource = Resource::Volume { profile, name };
-            self.gate.check(caller, Action::UseVolume, resource).await?;
+            self.gate.check(caller, Action::UseVolume, resource)?;
         }
         let on_disk = resolved.volumes.iter();
         let on_disk = on_disk.map(|volume| Some(owners.of(volume.owner)));
@@ -344,6 +355,14 @@ impl Owners {
         };
         (identity.uid(), identity.gid())
     }
+}
+
+/// Keeps a task's place until it ends.
+pub fn hold_until_end(permit: Permit, task: Arc<Task>) {
+    tokio::spawn(async move {
+        task.wait().await;
+        drop(permit);
+    });
 }
 
 /// Where volumes may be attached later: places are made for them.

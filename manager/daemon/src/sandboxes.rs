@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::events;
 use crate::fault::Fault;
 use crate::gate::{Gate, now};
-use crate::make::{Making, about};
+use crate::make::{self, Making, about};
 use crate::maker;
 use crate::registry::Registry;
 use crate::sandbox::{Manner, Phase, Sandbox};
@@ -53,17 +53,13 @@ impl Service {
     }
 
     /// A sandbox to which the caller may do something.
-    async fn find(&self, caller: &Caller, id: &str, action: Action) -> Result<Arc<Sandbox>, Fault> {
-        let sandbox = match self.registry.get(id) {
-            Ok(sandbox) => sandbox,
-            Err(fault) => {
-                let shown: String = id.chars().take(64).collect();
-                let event = Event::denied(now(), caller.user(), action.as_str(), "no such sandbox");
-                self.gate.note(caller, event.with_sandbox(&shown)).await?;
-                return Err(fault);
-            }
-        };
-        self.gate.check_sandbox(caller, action, &sandbox).await?;
+    fn find(&self, caller: &Caller, id: &str, action: Action) -> Result<Arc<Sandbox>, Fault> {
+        let sandbox = self.registry.get(id).map_err(|fault| {
+            let shown: String = id.chars().take(64).collect();
+            let event = Event::denied(now(), caller.user(), action.as_str(), "no such sandbox");
+            fault.noted_as(event.with_sandbox(&shown))
+        })?;
+        self.gate.check_sandbox(caller, action, &sandbox)?;
         Ok(sandbox)
     }
 
@@ -83,9 +79,10 @@ impl Service {
         caller: &Caller,
         start: ExecStart,
     ) -> Result<(Arc<Sandbox>, Arc<crate::task::Task>), Fault> {
-        let sandbox = self.find(caller, &start.sandbox, Action::Exec).await?;
+        let sandbox = self.find(caller, &start.sandbox, Action::Exec)?;
         let query = start.query_id.clone();
         let (request, manner) = self.asked(&sandbox, start)?;
+        let permit = self.making.admit_task(&sandbox)?;
         let program = request.arguments.first().cloned().unwrap_or_default();
         let event = Event::allowed(now(), caller.user(), "exec")
             .with_extra("program", &String::from_utf8_lossy(&program))
@@ -93,6 +90,9 @@ impl Service {
         // Noted before it runs: what is not noted is not done.
         self.gate.note(caller, about(event, &sandbox.meta)).await?;
         let task = sandbox.exec(&request, &manner).await?;
+        if let Some(permit) = permit {
+            make::hold_until_end(permit, Arc::clone(&task));
+        }
         Ok((sandbox, task))
     }
 
@@ -173,7 +173,7 @@ impl Service {
             true => Action::ReadOutput,
             false => Action::Attach,
         };
-        let sandbox = self.find(caller, &attach.sandbox, action).await?;
+        let sandbox = self.find(caller, &attach.sandbox, action)?;
         let task = sandbox.task(attach.task)?;
         self.noted(caller, action.as_str(), &sandbox, task.number)
             .await?;
@@ -192,7 +192,7 @@ impl Service {
     ) -> Result<v1::Sandbox, Fault> {
         let caller = self.caller(&request).await?;
         let id = request.into_inner().sandbox;
-        let sandbox = self.find(&caller, &id, Action::Freeze).await?;
+        let sandbox = self.find(&caller, &id, Action::Freeze)?;
         let word = if frozen { "freeze" } else { "thaw" };
         self.noted(&caller, word, &sandbox, 0).await?;
         sandbox.freeze(frozen).await?;
@@ -202,7 +202,7 @@ impl Service {
     async fn killed(&self, request: Request<SandboxRef>) -> Result<v1::Sandbox, Fault> {
         let caller = self.caller(&request).await?;
         let id = request.into_inner().sandbox;
-        let sandbox = self.find(&caller, &id, Action::Kill).await?;
+        let sandbox = self.find(&caller, &id, Action::Kill)?;
         self.noted(&caller, "kill", &sandbox, 0).await?;
         let verdict = Verdict::of_sandbox(
             VerdictKind::Killed,
@@ -290,6 +290,9 @@ impl Service {
     ) -> Result<Streamed<v1::Event>, Fault> {
         let caller = self.caller(&request).await?;
         let asked = request.into_inner();
+        if !asked.sandbox.is_empty() {
+            self.find(&caller, &asked.sandbox, Action::Inspect)?;
+        }
         let followed = self.registry.events().follow(asked.after);
         let (kept, live) = followed.ok_or_else(|| {
             Fault::new(
@@ -317,8 +320,7 @@ impl Service {
         let caller = self.caller(&request).await?;
         let asked = request.into_inner();
         let sandbox = self
-            .find(&caller, &asked.sandbox, Action::ReadReceipt)
-            .await?;
+            .find(&caller, &asked.sandbox, Action::ReadReceipt)?;
         let task = sandbox.task(asked.task).ok();
         let receipt = match task.as_ref().filter(|task| task.ended().is_none()) {
             Some(task) => task.receipt(sandbox.created())?,
@@ -336,7 +338,7 @@ impl Service {
     async fn verdict_of(&self, request: Request<TaskRef>) -> Result<v1::VerdictResponse, Fault> {
         let caller = self.caller(&request).await?;
         let asked = request.into_inner();
-        let sandbox = self.find(&caller, &asked.sandbox, Action::Inspect).await?;
+        let sandbox = self.find(&caller, &asked.sandbox, Action::Inspect)?;
         let task = sandbox.task(asked.task)?;
         let ended = task.ended().ok_or_else(|| {
             Fault::new(Reason::NotFound, format!("task {} still runs", task.number))
@@ -350,7 +352,7 @@ impl Service {
     async fn signaled(&self, request: Request<v1::SignalRequest>) -> Result<(), Fault> {
         let caller = self.caller(&request).await?;
         let asked = request.into_inner();
-        let sandbox = self.find(&caller, &asked.sandbox, Action::Signal).await?;
+        let sandbox = self.find(&caller, &asked.sandbox, Action::Signal)?;
         let task = sandbox.task(asked.task)?;
         self.noted(&caller, "signal", &sandbox, task.number).await?;
         streams::signal_task(&sandbox, task.number, asked.signal)
@@ -377,7 +379,7 @@ impl Service {
         let asked = request.into_inner();
         let of = match asked.sandbox.as_str() {
             "" => None,
-            id => Some(self.find(&caller, id, Action::Inspect).await?),
+            id => Some(self.find(&caller, id, Action::Inspect)?),
         };
         let interval = wire::duration(asked.interval.as_ref());
         let (service, mine) = (self.clone(), caller.clone());
@@ -458,8 +460,7 @@ impl Sandboxes for Service {
         let caller = self.caller(&request).await?;
         let asked = request.into_inner();
         let sandbox = self
-            .find(&caller, &asked.sandbox, Action::ReadFiles)
-            .await?;
+            .find(&caller, &asked.sandbox, Action::ReadFiles)?;
         self.noted(&caller, "read_files", &sandbox, 0).await?;
         answer(crate::transfer::read(&sandbox, &asked).await)
     }
@@ -472,8 +473,7 @@ impl Sandboxes for Service {
         let mut pieces = request.into_inner();
         let header = crate::transfer::header(&mut pieces).await?;
         let sandbox = self
-            .find(&caller, &header.sandbox, Action::WriteFiles)
-            .await?;
+            .find(&caller, &header.sandbox, Action::WriteFiles)?;
         self.noted(&caller, "write_files", &sandbox, 0).await?;
         answer(crate::transfer::write(&sandbox, &header, pieces).await)
     }
@@ -485,8 +485,7 @@ impl Sandboxes for Service {
         let caller = self.caller(&request).await?;
         let asked = request.into_inner();
         let sandbox = self
-            .find(&caller, &asked.sandbox, Action::ReadFiles)
-            .await?;
+            .find(&caller, &asked.sandbox, Action::ReadFiles)?;
         self.noted(&caller, "read_files", &sandbox, 0).await?;
         answer(crate::transfer::list(&sandbox, &asked).await)
     }
@@ -494,7 +493,7 @@ impl Sandboxes for Service {
     async fn get(&self, request: Request<SandboxRef>) -> Result<Response<v1::Sandbox>, Status> {
         let caller = self.caller(&request).await?;
         let id = request.into_inner().sandbox;
-        let sandbox = self.find(&caller, &id, Action::Inspect).await?;
+        let sandbox = self.find(&caller, &id, Action::Inspect)?;
         answer(Ok(self.shown(&caller, &sandbox)))
     }
 
@@ -558,7 +557,7 @@ impl Sandboxes for Service {
     ) -> Result<Response<v1::Sandbox>, Status> {
         let caller = self.caller(&request).await?;
         let asked = request.into_inner();
-        let sandbox = self.find(&caller, &asked.sandbox, Action::Exec).await?;
+        let sandbox = self.find(&caller, &asked.sandbox, Action::Exec)?;
         self.noted(&caller, "use_volume", &sandbox, 0).await?;
         answer(
             self.making

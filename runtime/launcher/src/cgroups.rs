@@ -69,7 +69,8 @@ impl Groups {
         let hierarchy = Hierarchy::detect()?;
         let used: &[Controller] = if lasting { &USED_LASTING } else { &USED };
         if privileged {
-            hide_unused(&hierarchy, used)?;
+            // Also of launchers that last, whatever this one is: it sweeps what they left.
+            hide_unused(&hierarchy, &USED_LASTING)?;
             return Ok(Self {
                 hierarchy: Hierarchy::detect()?,
                 used,

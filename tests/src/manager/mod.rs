@@ -16,6 +16,7 @@ mod connect;
 mod issuer;
 mod setup;
 mod talk;
+mod tls;
 mod user;
 
 use std::collections::BTreeSet;
@@ -34,6 +35,7 @@ pub use connect::{channel, connect};
 pub use issuer::Issuer;
 pub use setup::{Setup, shared_profile};
 pub use talk::{Done, Talk};
+pub use tls::{Authority, Client, free_port};
 pub use tonic::Code;
 pub use user::{Feed, Refused, User, command, of, shell};
 
@@ -99,6 +101,18 @@ impl Manager {
     #[track_caller]
     pub fn user(&self, name: &str) -> User {
         User::new(name, channel(self.connection(name)))
+    }
+
+    /// Somebody with this user number, which is no account's.
+    #[must_use]
+    #[track_caller]
+    pub fn stranger(&self, uid: u32) -> User {
+        let account = Account {
+            name: format!("uid {uid}"),
+            uid,
+            gid: uid,
+        };
+        User::new(&account.name, channel(connect(&self.socket(), &account)))
     }
 
     /// The first ordinary user.
