@@ -44,7 +44,11 @@ fn token(test: &str, reason: &str, make: impl FnOnce(&Issuer, Value) -> String) 
     let bad = make(&issuer, good);
     let mut all = Refusals::new(&manager);
     all.attempt(test, BOB, reason, || shown(&bad));
-    let claimed = |event: &Value| event["who"].as_str().is_some_and(|who| who.starts_with("idp:"));
+    let claimed = |event: &Value| {
+        event["who"]
+            .as_str()
+            .is_some_and(|who| who.starts_with("idp:"))
+    };
     assert!(!all.log().iter().any(claimed));
     all.finish(1);
     manager.end();
@@ -124,7 +128,13 @@ fn names_in_metadata_are_nobody_s() {
         return;
     };
     let bob = manager.bob();
-    for name in ["user", "x-user", "x-remote-user", "lakekeep-user", "x-forwarded-user"] {
+    for name in [
+        "user",
+        "x-user",
+        "x-remote-user",
+        "lakekeep-user",
+        "x-forwarded-user",
+    ] {
         let known = me(&bob.with(name, "root")).unwrap();
         assert_eq!((known.user.as_str(), known.administrator), (BOB, false));
     }
@@ -138,7 +148,9 @@ fn a_peer_without_an_account() {
     };
     let nobody = manager.stranger(4_000_000_123);
     let mut all = Refusals::new(&manager);
-    all.attempt("a peer of no account", "?", "UNAUTHENTICATED", || me(&nobody));
+    all.attempt("a peer of no account", "?", "UNAUTHENTICATED", || {
+        me(&nobody)
+    });
     let log = all.log();
     let noted = log.iter().find(|event| event["who"] == "?").unwrap();
     assert_eq!(noted["extra"]["from"], "uid 4000000123");
@@ -356,7 +368,9 @@ fn a_delegation_used_on_a_sandbox_of_another_profile() {
         ..create()
     });
     let acting = given.acting();
-    given.refused(ENGINE, "NOT_FOUND", || acting.exec(shell(&beyond.id, "true")));
+    given.refused(ENGINE, "NOT_FOUND", || {
+        acting.exec(shell(&beyond.id, "true"))
+    });
 }
 
 #[test]

@@ -126,7 +126,8 @@ fn closed<T: Debug>(
     secret(Scope::User, "").unwrap();
     secret(Scope::Profile, "hers").unwrap();
     secret(Scope::Project, "apollo").unwrap();
-    // His personal profile is there.
+    // Their personal profiles are there.
+    assert_eq!(alice.sandbox(create()).owner, ALICE);
     assert_eq!(bob.sandbox(create()).owner, BOB);
     let mut all = Refusals::new(&manager);
     all.attempt(test, BOB, reason, || attempt(&bob));

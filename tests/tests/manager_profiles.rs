@@ -71,7 +71,7 @@ fn a_profile_that_is_added_is_there_and_a_broken_one_changes_nothing() {
 
 #[test]
 fn an_owner_writes_a_profile_and_lets_others_in() {
-    let ceilings = "version = 1\nimages = [\"host\"]\npresets = [\"general\"]\n\
+    let ceilings = "images = [\"host\"]\npresets = [\"general\"]\n\
                     users_may_create = true\nprofiles_per_user = 1\n\
                     [quotas]\nsandboxes = 4\n";
     let setup = Setup::new();
@@ -98,8 +98,15 @@ fn an_owner_writes_a_profile_and_lets_others_in() {
     let wide = put(&alice, &document("[quotas]\nsandboxes = 5\n"), "").unwrap_err();
     assert!(wide.message.contains("quotas.sandboxes"), "{wide:?}");
     let first = put(&alice, &document(""), "").unwrap();
-    assert_eq!((first.owner.as_str(), first.role.as_str()), (ALICE, "owner"));
-    let sees = |user: &User| user.get_profile(v1::ProfileRef { name: "hers".to_owned() });
+    assert_eq!(
+        (first.owner.as_str(), first.role.as_str()),
+        (ALICE, "owner")
+    );
+    let sees = |user: &User| {
+        user.get_profile(v1::ProfileRef {
+            name: "hers".to_owned(),
+        })
+    };
     assert_eq!(sees(&bob).unwrap_err().reason, "NOT_FOUND");
     let can = |user: &User, of: &str, action: &str| {
         let asked = v1::CanRequest {
@@ -121,7 +128,10 @@ fn an_owner_writes_a_profile_and_lets_others_in() {
     assert_eq!(sees(&bob).unwrap().role, "contributor");
     assert!(can(&alice, BOB, "create_sandbox").allowed);
     assert!(!can(&bob, BOB, "edit_profile").allowed);
-    assert_eq!(put(&bob, &open, &second.version).unwrap_err().reason, "DENIED");
+    assert_eq!(
+        put(&bob, &open, &second.version).unwrap_err().reason,
+        "DENIED"
+    );
     // It is there after the manager, and gone after its end.
     manager.kill_manager();
     let alice = manager.alice();
@@ -148,7 +158,10 @@ fn whoever_has_no_profile_is_told_so() {
     assert_eq!(manager.alice().sandbox(create()).profile, "hers");
     let refused = manager.bob().create(create()).unwrap_err();
     assert_eq!(refused.reason, "NOT_FOUND");
-    assert!(refused.message.contains("ask an administrator"), "{refused:?}");
+    assert!(
+        refused.message.contains("ask an administrator"),
+        "{refused:?}"
+    );
     manager.end();
 }
 

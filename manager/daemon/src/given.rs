@@ -140,7 +140,14 @@ mod tests {
     fn a_secret_that_a_profile_may_declare_can_be_set_and_no_other() {
         let mut names: Vec<String> = (0..=0x17f)
             .filter_map(char::from_u32)
-            .flat_map(|c| [c.to_string(), format!("a{c}"), format!("{c}a"), format!("a{c}a")])
+            .flat_map(|c| {
+                [
+                    c.to_string(),
+                    format!("a{c}"),
+                    format!("{c}a"),
+                    format!("a{c}a"),
+                ]
+            })
             .collect();
         names.extend((0..70).map(|length| "n".repeat(length)));
         let mut good = 0;

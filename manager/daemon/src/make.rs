@@ -7,10 +7,12 @@ use std::time::{Duration, SystemTime};
 use lakekeep_api::Reason;
 use lakekeep_api::v1::{CreateRequest, Kind as WireKind};
 use lakekeep_identity::{Identity as Mapped, IdentityKind};
-use lakekeep_policy::{MountDoc, MountMode, Policy, PolicyDoc, Preset, TrustKey, TrustKeyParts};
+use lakekeep_policy::{
+    MountDoc, MountMode, MountRule, Policy, PolicyDoc, Preset, TrustKey, TrustKeyParts,
+};
 use lakekeep_profiles::{
-    Action, Asker, Counters, Lifetimes, Profile, Refusal, Resolved, Resource, VolumeOwner, resolve,
-    resolve_lifetimes,
+    Action, Asker, Counters, Lifetimes, Profile, Refusal, Resolved, Resource, VolumeGrant,
+    VolumeOwner, resolve, resolve_lifetimes,
 };
 use lakekeep_sandbox::chain;
 use lakekeep_store::audit::Event;
@@ -139,6 +141,9 @@ impl Making {
         let set = self.gate.profiles.current();
         let stored = self.gate.profile(&set, caller, &sandbox.meta.profile)?;
         let profile = stored.profile();
+        if profile.volume(name).is_none() {
+            return Err(no_volume(profile, name));
+        }
         let resource = Resource::Volume { profile, name };
         self.gate.check(caller, Action::UseVolume, resource)?;
         if sandbox.meta.volumes.iter().any(|known| known == name) {
@@ -150,7 +155,7 @@ impl Making {
             ..CreateRequest::default()
         };
         // A home is the user's own, also where the sandbox is its project's.
-        let resolved = resolved(profile, &request, &owners.user)?;
+        let resolved = resolved(profile, &request, owners.user.as_ref().ok())?;
         let grant = resolved.volumes.iter().find(|grant| grant.name == name);
         let grant = grant.ok_or_else(|| Fault::new(Reason::NotFound, "the volume is not yours"))?;
         let read_only = grant.mode == MountMode::ReadOnly;
@@ -161,7 +166,7 @@ impl Making {
                 read_only,
                 // A function may bring libraries; it may not run what it wrote.
                 executable: read_only || sandbox.maker.policy().preset() != Preset::Udf,
-                disk: owners.of(grant.owner),
+                disk: owners.of(grant.owner)?,
             })
             .await
     }
@@ -226,25 +231,22 @@ impl Making {
         let stored = self.gate.profile(&set, caller, &name)?;
         let profile = stored.profile();
         let resource = Resource::Profile(profile);
-        self.gate
-            .check(caller, Action::CreateSandbox, resource)?;
+        self.gate.check(caller, Action::CreateSandbox, resource)?;
         let project = project(profile, &request.project)?;
         let owners = self.owners(caller, project).await?;
         // A home is the user's own, also where the sandbox is its project's.
-        let resolved = resolved(profile, &request, &owners.user)?;
+        let resolved = resolved(profile, &request, owners.user.as_ref().ok())?;
         for volume in &resolved.volumes {
             let name = &volume.name;
             let resource = Resource::Volume { profile, name };
             self.gate.check(caller, Action::UseVolume, resource)?;
         }
-        let on_disk = resolved.volumes.iter();
-        let on_disk = on_disk.map(|volume| Some(owners.of(volume.owner)));
-        let on_disk: Vec<_> = on_disk.collect();
         let volumes = resolved.volumes.iter().map(|volume| volume.name.clone());
         let volumes: Vec<String> = volumes.collect();
         let later = later(profile, &volumes);
         let policy = Policy::check(resolved.policy)
             .map_err(|error| Fault::new(Reason::BadPolicy, error.to_string()))?;
+        let on_disk = on_disk(&policy, &resolved.volumes, &owners)?;
         let lifetimes = lifetimes(profile, &request)?;
         let kind = kind(request.kind());
         let main = identity(&owners.main);
@@ -327,8 +329,8 @@ impl Making {
         let mapped = tokio::task::spawn_blocking(move || {
             let main = gate.identity(&caller, &project)?;
             let user = match project.as_str() {
-                "" => main.clone(),
-                _ => gate.identity(&caller, "")?,
+                "" => Ok(main.clone()),
+                _ => gate.identity(&caller, ""),
             };
             Ok(Owners { main, user })
         });
@@ -342,19 +344,54 @@ impl Making {
 struct Owners {
     /// Of the sandbox and its project's volumes.
     main: Mapped,
-    /// Of the user's own volumes.
-    user: Mapped,
+    /// Of the user's own volumes. Who works in projects alone may be nobody beside.
+    user: Result<Mapped, Fault>,
 }
 
 impl Owners {
     /// User and group on disk of a volume's files.
-    fn of(&self, owner: VolumeOwner) -> (u32, u32) {
+    fn of(&self, owner: VolumeOwner) -> Result<(u32, u32), Fault> {
         let identity = match owner {
-            VolumeOwner::User => &self.user,
+            VolumeOwner::User => self.user.as_ref().map_err(Clone::clone)?,
             VolumeOwner::Project => &self.main,
         };
-        (identity.uid(), identity.gid())
+        Ok((identity.uid(), identity.gid()))
     }
+}
+
+/// The owners on disk of a policy's mounts, in the policy's order, which is not that of
+/// the profile's volumes. Each mount is a volume: a folder without an owner would be
+/// shown as it is.
+fn on_disk(
+    policy: &Policy,
+    volumes: &[VolumeGrant],
+    owners: &Owners,
+) -> Result<Vec<Option<(u32, u32)>>, Fault> {
+    let of = |rule: &MountRule| {
+        let volume = volumes
+            .iter()
+            .find(|volume| volume.target == *rule.target());
+        let volume = volume.ok_or_else(|| {
+            Fault::new(
+                Reason::BadPolicy,
+                format!("mounts: {} is no volume's place", rule.target()),
+            )
+        })?;
+        owners.of(volume.owner).map(Some)
+    };
+    policy.mounts().iter().map(of).collect()
+}
+
+fn no_volume(profile: &Profile, name: &str) -> Fault {
+    let shown: String = name.chars().take(64).collect();
+    Fault::new(
+        Reason::NotFound,
+        format!(
+            "profile {} has no volume {shown:?}; `lakekeep profile show {}` lists them",
+            profile.name(),
+            profile.name()
+        ),
+    )
 }
 
 /// Keeps a task's place until it ends.
@@ -433,7 +470,11 @@ fn project<'p>(profile: &'p Profile, asked: &str) -> Result<&'p str, Fault> {
     ))
 }
 
-fn resolved(profile: &Profile, request: &CreateRequest, main: &Mapped) -> Result<Resolved, Fault> {
+fn resolved(
+    profile: &Profile,
+    request: &CreateRequest,
+    user: Option<&Mapped>,
+) -> Result<Resolved, Fault> {
     let bad = |message: String| Fault::new(Reason::BadPolicy, message);
     let mut doc = match request.policy.trim() {
         "" => PolicyDoc::default(),
@@ -456,10 +497,10 @@ fn resolved(profile: &Profile, request: &CreateRequest, main: &Mapped) -> Result
             });
         }
     }
-    let account = match main.kind() {
-        IdentityKind::OneToOne | IdentityKind::Pattern => Some(main.name().as_str()),
+    let account = user.and_then(|user| match user.kind() {
+        IdentityKind::OneToOne | IdentityKind::Pattern => Some(user.name().as_str()),
         IdentityKind::Shared | IdentityKind::Managed => None,
-    };
+    });
     resolve(profile, doc, Asker { account }).map_err(|refusals| bad(lines(&refusals)))
 }
 

@@ -319,8 +319,7 @@ impl Service {
     async fn receipt_of(&self, request: Request<TaskRef>) -> Result<v1::ReceiptResponse, Fault> {
         let caller = self.caller(&request).await?;
         let asked = request.into_inner();
-        let sandbox = self
-            .find(&caller, &asked.sandbox, Action::ReadReceipt)?;
+        let sandbox = self.find(&caller, &asked.sandbox, Action::ReadReceipt)?;
         let task = sandbox.task(asked.task).ok();
         let receipt = match task.as_ref().filter(|task| task.ended().is_none()) {
             Some(task) => task.receipt(sandbox.created())?,
@@ -459,8 +458,7 @@ impl Sandboxes for Service {
     ) -> Result<Response<Self::ReadFileStream>, Status> {
         let caller = self.caller(&request).await?;
         let asked = request.into_inner();
-        let sandbox = self
-            .find(&caller, &asked.sandbox, Action::ReadFiles)?;
+        let sandbox = self.find(&caller, &asked.sandbox, Action::ReadFiles)?;
         self.noted(&caller, "read_files", &sandbox, 0).await?;
         answer(crate::transfer::read(&sandbox, &asked).await)
     }
@@ -472,8 +470,7 @@ impl Sandboxes for Service {
         let caller = self.caller(&request).await?;
         let mut pieces = request.into_inner();
         let header = crate::transfer::header(&mut pieces).await?;
-        let sandbox = self
-            .find(&caller, &header.sandbox, Action::WriteFiles)?;
+        let sandbox = self.find(&caller, &header.sandbox, Action::WriteFiles)?;
         self.noted(&caller, "write_files", &sandbox, 0).await?;
         answer(crate::transfer::write(&sandbox, &header, pieces).await)
     }
@@ -484,8 +481,7 @@ impl Sandboxes for Service {
     ) -> Result<Response<v1::ListFilesResponse>, Status> {
         let caller = self.caller(&request).await?;
         let asked = request.into_inner();
-        let sandbox = self
-            .find(&caller, &asked.sandbox, Action::ReadFiles)?;
+        let sandbox = self.find(&caller, &asked.sandbox, Action::ReadFiles)?;
         self.noted(&caller, "read_files", &sandbox, 0).await?;
         answer(crate::transfer::list(&sandbox, &asked).await)
     }

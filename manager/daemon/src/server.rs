@@ -367,13 +367,13 @@ fn unix(
         let Ok(routes) = services.routes().await else {
             return;
         };
-        let served = builder().layer(refusals).add_routes(routes).serve_with_incoming_shutdown(
-            UnixListenerStream::new(listener),
-            async move {
+        let served = builder()
+            .layer(refusals)
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
                 // The sender lives until the manager ends.
                 drop(stopping.wait_for(|stop| *stop).await);
-            },
-        );
+            });
         if let Err(error) = served.await {
             eprintln!("lakekeep: the API's socket: {}", chain(&error));
         }
@@ -396,12 +396,9 @@ async fn over_tcp(
         let served = builder()
             .layer(refusals.clone())
             .add_routes(routes)
-            .serve_with_incoming_shutdown(
-                tls::agreed(listener, acceptor, refusals),
-                async move {
-                    drop(stopping.wait_for(|stop| *stop).await);
-                },
-            );
+            .serve_with_incoming_shutdown(tls::agreed(listener, acceptor, refusals), async move {
+                drop(stopping.wait_for(|stop| *stop).await);
+            });
         if let Err(error) = served.await {
             eprintln!("lakekeep: TCP: {}", chain(&error));
         }

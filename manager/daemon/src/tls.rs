@@ -76,11 +76,10 @@ pub fn acceptor(tcp: &TcpDoc, authority: Option<&Path>) -> Result<TlsAcceptor, T
                 roots.add(certificate).map_err(TlsError::unusable)?;
             }
             // Who shows none can still show a token.
-            let verifier =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                    .allow_unauthenticated()
-                    .build()
-                    .map_err(TlsError::unusable)?;
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                .allow_unauthenticated()
+                .build()
+                .map_err(TlsError::unusable)?;
             config.with_client_cert_verifier(verifier)
         }
     };

@@ -246,6 +246,7 @@ impl Processes {
                 })?;
             }
         }
+        self.places.outlive_launchers();
         self.sweep()
     }
 }

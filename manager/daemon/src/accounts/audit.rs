@@ -80,18 +80,16 @@ impl Service {
     pub(super) fn may_audit(&self, caller: &Caller, profile: &str) -> Result<(), Fault> {
         let set = self.gate.profiles.current();
         match profile {
-            "" => {
-                self.gate
-                    .check(caller, Action::ReadAudit, Resource::Manager)
-            }
+            "" => self
+                .gate
+                .check(caller, Action::ReadAudit, Resource::Manager),
             name => {
                 let stored = self.gate.profile(&set, caller, name)?;
-                self.gate
-                    .check(
-                        caller,
-                        Action::ReadAudit,
-                        Resource::Profile(stored.profile()),
-                    )
+                self.gate.check(
+                    caller,
+                    Action::ReadAudit,
+                    Resource::Profile(stored.profile()),
+                )
             }
         }
     }

@@ -183,13 +183,11 @@ impl Service {
                 match profile {
                     Some(profile) => {
                         let resource = Resource::Profile(profile);
-                        self.gate
-                            .check(&caller, Action::EditProfile, resource)?;
+                        self.gate.check(&caller, Action::EditProfile, resource)?;
                     }
-                    None => {
-                        self.gate
-                            .check(&caller, Action::Administer, Resource::Manager)?
-                    }
+                    None => self
+                        .gate
+                        .check(&caller, Action::Administer, Resource::Manager)?,
                 }
                 let stranger = self.stranger(user).await?;
                 Subject {

@@ -182,8 +182,8 @@ impl<T> Budget<T> {
             let Some(account) = self.accounts.get_mut(&source) else {
                 continue;
             };
-            let may = account.bucket.take(now)
-                && (!source.is_stranger() || self.strangers.take(now));
+            let may =
+                account.bucket.take(now) && (!source.is_stranger() || self.strangers.take(now));
             let told = may.then(|| account.counted.remove(&kind)).flatten();
             due.extend(told.map(|told| (source, told)));
         }

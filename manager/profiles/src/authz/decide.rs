@@ -52,14 +52,8 @@ fn ask(
         action: action.clone(),
         kind: target.type_name().clone(),
     };
-    let request = Request::new(
-        principal,
-        action,
-        target,
-        Context::empty(),
-        Some(schema),
-    )
-    .map_err(|error| error.to_string())?;
+    let request = Request::new(principal, action, target, Context::empty(), Some(schema))
+        .map_err(|error| error.to_string())?;
     Ok((
         asked,
         Cedar::new().is_authorized(&request, policies, &entities),
@@ -161,10 +155,7 @@ fn fill(needs: &str, resource: Resource<'_>) -> String {
         Resource::Manager => None,
     };
     let (name, owner) = match profile {
-        Some(profile) => (
-            profile.name().as_str(),
-            crate::show::shown(profile.owner()),
-        ),
+        Some(profile) => (profile.name().as_str(), crate::show::shown(profile.owner())),
         None => ("the profile", "its owner".to_owned()),
     };
     needs.replace("{profile}", name).replace("{owner}", &owner)
