@@ -71,7 +71,7 @@ fn a_profile_that_is_added_is_there_and_a_broken_one_changes_nothing() {
 
 #[test]
 fn an_owner_writes_a_profile_and_lets_others_in() {
-    let ceilings = "images = [\"host\"]\npresets = [\"general\"]\n\
+    let ceilings = "images = [\"/srv/images/**\"]\npresets = [\"general\"]\n\
                     users_may_create = true\nprofiles_per_user = 1\n\
                     [quotas]\nsandboxes = 4\n";
     let setup = Setup::new();
