@@ -7,100 +7,226 @@
     reason = "a test fails by panicking"
 )]
 
-use lakekeep_api::v1;
-use lakekeep_tests::manager::{BOB, Refusals, Setup, User, create, of, shared_profile, shell};
+use std::fmt::Debug;
 
-fn task(sandbox: &str) -> v1::TaskRef {
-    v1::TaskRef {
-        sandbox: sandbox.to_owned(),
-        task: 1,
-    }
-}
+use lakekeep_api::v1::{self, State};
+use lakekeep_tests::Privilege;
+use lakekeep_tests::manager::{
+    ALICE, BOB, Manager, Refusals, Refused, Setup, Talk, User, create, of, shared_profile, shell,
+};
 
-#[test]
-fn another_s_sandbox_is_not_there() {
-    let Some(manager) = Setup::new().start("anothers") else {
+/// Bob does something to a sandbox of Alice's, which works for her.
+fn attack<T: Debug>(test: &str, attempt: impl Fn(&User, &str) -> Result<T, Refused>) {
+    let Some(manager) = Setup::new().start(test) else {
         return;
     };
-    let alice = manager.alice();
+    let (alice, bob) = (manager.alice(), manager.bob());
     let id = alice.sandbox(create()).id;
-    // What is attacked works for whose it is.
-    alice.run(&id, "echo private >/tmp/x; cat /tmp/x").success();
-    let bob = manager.bob();
+    alice.run(&id, "echo private | tee /tmp/x").success();
+    let mut running = shell(&id, "echo begun; read line");
+    running.detach = true;
+    alice.exec(running).unwrap().prints("begun");
     let mut all = Refusals::new(&manager);
-    strangers(&mut all, &bob, &id, "NOT_FOUND");
-    all.finish(14);
-    // And nothing has become of it.
+    all.attempt(test, BOB, "NOT_FOUND", || attempt(&bob, &id));
+    all.finish(1);
+    // Nothing has become of it, and the request was one that can succeed.
+    let shown = alice.get(of(&id)).unwrap();
+    assert_eq!((shown.state(), shown.tasks.len()), (State::Running, 2));
+    assert_eq!(shown.tasks[RUNNING].state(), State::Running);
     assert_eq!(alice.run(&id, "cat /tmp/x").success(), "private");
+    attempt(&alice, &id).unwrap();
     manager.end();
 }
 
-/// Every request that names a sandbox.
-fn strangers(all: &mut Refusals<'_>, user: &User, id: &str, reason: &str) {
-    let who = user.name().to_owned();
-    let who = who.as_str();
-    let path = "/tmp/x".to_owned();
-    let name = id.to_owned();
-    all.attempt("exec", who, reason, || user.exec(shell(id, "cat /tmp/x")));
-    all.attempt("attach", who, reason, || user.attach(attach(id, false)));
-    all.attempt("logs", who, reason, || user.attach(attach(id, true)));
-    all.attempt("read_file", who, reason, || {
+/// Alice's second task, in the list of them and by its number.
+const RUNNING: usize = 1;
+const SECOND: u32 = 2;
+
+macro_rules! attacks {
+    ($($name:ident: $attempt:expr;)+) => {
+        $(
+            #[test]
+            fn $name() {
+                attack(stringify!($name), $attempt);
+            }
+        )+
+    };
+}
+
+attacks! {
+    another_s_exec: |user, id| user.exec(shell(id, "cat /tmp/x"));
+    another_s_attach: |user, id| user.attach(attach(id, SECOND, false));
+    another_s_logs: |user, id| user.attach(attach(id, 1, true));
+    another_s_output_resumed_at_an_offset: |user, id| {
+        let mut from = attach(id, 1, true);
+        from.stdout_offset = 3;
+        from.no_follow = true;
+        user.attach(from)
+    };
+    another_s_input: |user, id| {
+        let mut into = attach(id, SECOND, false);
+        into.stdin_offset = 0;
+        let mut talk = user.attach(into)?;
+        talk.give(b"bob was here\n");
+        talk.finish()
+    };
+    another_s_file_read: |user, id| {
         user.read_file(v1::ReadFileRequest {
-            sandbox: name.clone(),
-            path: path.clone(),
+            sandbox: id.to_owned(),
+            path: "/tmp/x".to_owned(),
             ..v1::ReadFileRequest::default()
         })
-    });
-    all.attempt("write_file", who, reason, || {
+    };
+    another_s_file_written: |user, id| {
         let header = v1::WriteFileHeader {
-            sandbox: name.clone(),
-            path: path.clone(),
+            sandbox: id.to_owned(),
+            path: "/tmp/x".to_owned(),
             mode: 0o644,
             create_new: false,
         };
         user.write_file(header, b"bob was here")
-    });
-    all.attempt("list_files", who, reason, || {
+    };
+    another_s_folder_listed: |user, id| {
         user.list_files(v1::ListFilesRequest {
-            sandbox: name.clone(),
+            sandbox: id.to_owned(),
             path: "/tmp".to_owned(),
             limit: 0,
         })
-    });
-    all.attempt("get", who, reason, || user.get(of(id)));
-    all.attempt("stats", who, reason, || {
+    };
+    another_s_description: |user, id| user.get(of(id));
+    another_s_stats: |user, id| {
         user.stats(v1::StatsRequest {
-            sandbox: name.clone(),
+            sandbox: id.to_owned(),
             interval: None,
         })
-    });
-    all.attempt("freeze", who, reason, || user.freeze(of(id)));
-    all.attempt("thaw", who, reason, || user.thaw(of(id)));
-    all.attempt("signal", who, reason, || {
+    };
+    another_s_events: |user, id| {
+        user.events(v1::EventsRequest {
+            sandbox: id.to_owned(),
+            all_users: true,
+            ..v1::EventsRequest::default()
+        })
+    };
+    another_s_freeze: |user, id| user.freeze(of(id));
+    another_s_thaw: |user, id| user.thaw(of(id));
+    another_s_signal: |user, id| {
         user.signal(v1::SignalRequest {
-            sandbox: name.clone(),
-            task: 1,
+            sandbox: id.to_owned(),
+            task: SECOND,
             signal: 9,
         })
-    });
-    all.attempt("kill", who, reason, || user.kill(of(id)));
-    all.attempt("receipt", who, reason, || user.receipt(task(id)));
-    all.attempt("verdict", who, reason, || user.verdict(task(id)));
-    all.attempt("attach_volume", who, reason, || {
-        user.attach_volume(v1::AttachVolumeRequest {
-            sandbox: name.clone(),
-            volume: "home".to_owned(),
-        })
-    });
+    };
+    another_s_end: |user, id| user.kill(of(id));
+    another_s_receipt: |user, id| user.receipt(task(id, 1));
+    another_s_verdict: |user, id| user.verdict(task(id, 1));
 }
 
-fn attach(id: &str, read_only: bool) -> v1::AttachStart {
+fn task(sandbox: &str, task: u32) -> v1::TaskRef {
+    v1::TaskRef {
+        sandbox: sandbox.to_owned(),
+        task,
+    }
+}
+
+fn attach(id: &str, task: u32, read_only: bool) -> v1::AttachStart {
     v1::AttachStart {
         sandbox: id.to_owned(),
-        task: 1,
+        task,
         read_only,
         ..v1::AttachStart::default()
     }
+}
+
+#[test]
+fn another_s_sandbox_after_its_end() {
+    let Some(manager) = Setup::new().start("after_its_end") else {
+        return;
+    };
+    let (alice, bob) = (manager.alice(), manager.bob());
+    let id = alice.sandbox(create()).id;
+    alice.run(&id, "echo private").success();
+    alice.kill(of(&id)).unwrap();
+    let logs = |user: &User| user.attach(attach(&id, 1, true)).and_then(Talk::finish);
+    assert_eq!(logs(&alice).unwrap().text(), "private");
+    let mut all = Refusals::new(&manager);
+    all.attempt("logs", BOB, "NOT_FOUND", || logs(&bob));
+    all.attempt("verdict", BOB, "NOT_FOUND", || bob.verdict(task(&id, 1)));
+    all.attempt("get", BOB, "NOT_FOUND", || bob.get(of(&id)));
+    all.finish(3);
+    manager.end();
+}
+
+#[test]
+fn another_s_volume_attached() {
+    let setup = Setup::new();
+    let folder = setup.place().dir("work", Privilege::Root);
+    let volume = format!(
+        "[[volume]]\nname = \"work\"\nsource = {folder:?}\ntarget = \"/work\"\noptional = true\n"
+    );
+    let Some(manager) = setup
+        .profile("hers", &shared_profile("hers", &volume).replace(BOB, ALICE))
+        .start("another_s_volume")
+    else {
+        return;
+    };
+    let (alice, bob) = (manager.alice(), manager.bob());
+    let attached = |user: &User, sandbox: &str| {
+        user.attach_volume(v1::AttachVolumeRequest {
+            sandbox: sandbox.to_owned(),
+            volume: "work".to_owned(),
+        })
+    };
+    let hers = alice.sandbox(v1::CreateRequest {
+        profile: "hers".to_owned(),
+        ..create()
+    });
+    let his = bob.sandbox(create()).id;
+    let mut all = Refusals::new(&manager);
+    all.attempt("in her sandbox", BOB, "NOT_FOUND", || {
+        attached(&bob, &hers.id)
+    });
+    all.attempt("in his own", BOB, "NOT_FOUND", || attached(&bob, &his));
+    all.finish(2);
+    assert!(alice.get(of(&hers.id)).unwrap().volumes.is_empty());
+    assert_eq!(attached(&alice, &hers.id).unwrap().id, hers.id);
+    manager.end();
+}
+
+#[test]
+fn identifiers_that_are_guessed_or_none() {
+    let Some(manager) = Setup::new().start("identifiers") else {
+        return;
+    };
+    let bob = manager.bob();
+    let his = bob.sandbox(create()).id;
+    let mut all = Refusals::new(&manager);
+    let upper = his.to_uppercase();
+    let with_nul = format!("{his}\0");
+    let guessed = [
+        "",
+        "0",
+        "0000000000000000",
+        "../../etc",
+        "*",
+        "%",
+        "' OR 1=1 --",
+        with_nul.as_str(),
+        upper.as_str(),
+    ];
+    for id in guessed.into_iter().filter(|id| *id != his) {
+        all.attempt(id, BOB, "NOT_FOUND", || bob.get(of(id)));
+    }
+    let long = "a".repeat(1 << 20);
+    all.attempt("a long one", BOB, "NOT_FOUND", || bob.kill(of(&long)));
+    all.finish(9);
+    let longest = all_lines(&manager).map(|line| line.len()).max().unwrap();
+    assert!(longest < 16 << 10, "a line of {longest} bytes");
+    manager.end();
+}
+
+fn all_lines(manager: &Manager) -> impl Iterator<Item = String> {
+    let events = manager.root().audit(v1::QueryAuditRequest::default());
+    events.unwrap().into_iter().map(|event| event.to_string())
 }
 
 #[test]
@@ -134,19 +260,6 @@ fn lists_events_and_stats_show_a_stranger_nothing() {
     let his = bob.sandbox(create());
     let first = events.next_one().unwrap().unwrap();
     assert_eq!((first.sandbox, first.owner.as_str()), (his.id, BOB));
-    let mut of_hers = bob
-        .events(v1::EventsRequest {
-            sandbox: hers.id.clone(),
-            after: 0,
-            all_users: true,
-        })
-        .unwrap();
-    alice.kill(of(&hers.id)).unwrap();
-    // A stream that is cut from outside: nothing came before its end.
-    let killer = manager.pid().unwrap();
-    lakekeep_tests::manager::kill(killer);
-    assert!(!matches!(of_hers.next_one(), Ok(Some(_))));
-    manager.answers();
     manager.end();
 }
 
@@ -174,7 +287,9 @@ fn a_contributor_sees_a_colleague_s_sandbox_and_not_what_is_in_it() {
     assert!(shown[0].tasks.iter().all(|task| task.program.is_empty()));
     let mut all = Refusals::new(&manager);
     all.attempt("exec", BOB, "NOT_FOUND", || bob.exec(shell(&hers, "true")));
-    all.attempt("logs", BOB, "NOT_FOUND", || bob.attach(attach(&hers, true)));
+    all.attempt("logs", BOB, "NOT_FOUND", || {
+        bob.attach(attach(&hers, 1, true))
+    });
     all.attempt("kill", BOB, "NOT_FOUND", || bob.kill(of(&hers)));
     // The owner of the profile stops what runs in it, and reads none of it.
     let his = bob.sandbox(team).id;
@@ -184,13 +299,13 @@ fn a_contributor_sees_a_colleague_s_sandbox_and_not_what_is_in_it() {
         alice.exec(shell(&his, "true"))
     });
     all.attempt("owner's logs", &alices, "DENIED", || {
-        alice.attach(attach(&his, true))
+        alice.attach(attach(&his, 1, true))
     });
     alice.kill(of(&his)).unwrap();
     // Nor does the administrator.
     let root = manager.root();
     all.attempt("root's logs", "root", "DENIED", || {
-        root.attach(attach(&hers, true))
+        root.attach(attach(&hers, 1, true))
     });
     all.attempt("root's files", "root", "DENIED", || {
         root.list_files(v1::ListFilesRequest {

@@ -1,4 +1,4 @@
-//! How long a sandbox lives, what it may use, and which one a claim hands out.
+//! How long a sandbox lives, and what it may use.
 
 #![allow(
     clippy::unwrap_used,
@@ -6,13 +6,8 @@
     reason = "a test fails by panicking"
 )]
 
-use std::thread;
-
 use lakekeep_api::v1;
-use lakekeep_api::v1::State;
-use lakekeep_tests::manager::{
-    ALICE, BOB, CAROL, Manager, Setup, create, milliseconds, of, shared_profile, shell,
-};
+use lakekeep_tests::manager::{ALICE, BOB, CAROL, Setup, create, milliseconds, of, shell};
 use serde_json::Value;
 
 fn verdict(sandbox: &v1::Sandbox) -> (String, String) {
@@ -51,43 +46,6 @@ fn what_is_idle_or_old_ends() {
     let (kind, why) = verdict(&alice.get(of(&old.id)).unwrap());
     assert_eq!(kind, "killed");
     assert!(why.contains("longest life"), "{why}");
-    manager.end();
-}
-
-#[test]
-fn quotas_hold_and_the_queue_has_a_deadline() {
-    let quotas = "[quotas]\nsandboxes = 2\nqueued = 1\n[quotas.per_user]\nsandboxes = 1";
-    let setup = Setup::new().profile("small", &shared_profile("small", quotas));
-    let Some(manager) = setup.start("quotas") else {
-        return;
-    };
-    let (alice, bob) = (manager.alice(), manager.bob());
-    let wanted = |deadline| v1::CreateRequest {
-        profile: "small".to_owned(),
-        deadline: milliseconds(deadline).filter(|_| deadline > 0),
-        ..create()
-    };
-    let first = alice.sandbox(wanted(0));
-    let refused = alice.create(wanted(0)).unwrap_err();
-    assert_eq!(refused.reason, "QUOTA_EXCEEDED", "{refused:?}");
-    assert!(refused.retry, "{refused:?}");
-    let late = alice.create(wanted(300)).unwrap_err();
-    assert_eq!(late.reason, "DEADLINE_IN_QUEUE", "{late:?}");
-    assert_eq!(bob.sandbox(wanted(0)).state(), State::Running);
-    // Whoever waits gets the place that becomes free.
-    let waiting = {
-        let alice = alice.clone();
-        let wanted = wanted(30_000);
-        thread::spawn(move || alice.create(wanted))
-    };
-    lakekeep_tests::eventually("a full queue", || {
-        let refused = bob.create(wanted(1)).unwrap_err();
-        eprintln!("{refused:?}");
-        (refused.reason == "QUEUE_FULL").then_some(())
-    });
-    alice.kill(of(&first.id)).unwrap();
-    let got = waiting.join().unwrap().unwrap();
-    assert_eq!(got.state(), State::Running);
     manager.end();
 }
 
@@ -133,92 +91,6 @@ fn limits_of_time_and_output_end_a_task() {
     let done = alice.run(&quiet.id, "while :; do echo loud; done");
     assert_eq!(done.verdict(), "output_limit", "{}", done.outcome);
     assert_eq!(done.stdout.len(), 64 << 10);
-    manager.end();
-}
-
-fn claims(manager: &Manager, differs: &v1::CreateRequest) {
-    let alice = manager.alice();
-    let team = v1::CreateRequest {
-        profile: "team".to_owned(),
-        ..create()
-    };
-    let first = alice.claim(team.clone()).unwrap();
-    assert_eq!(alice.claim(team.clone()).unwrap().id, first.id);
-    let other = alice.claim(differs.clone()).unwrap();
-    assert_ne!(other.id, first.id, "{differs:?}");
-    assert_eq!(alice.claim(team).unwrap().id, first.id);
-}
-
-#[test]
-fn a_claim_hands_out_an_equal_sandbox_and_no_other() {
-    let setup = Setup::new()
-        .profile("team", &shared_profile("team", ""))
-        .profile("twin", &shared_profile("twin", ""));
-    let Some(manager) = setup.start("claims") else {
-        return;
-    };
-    let team = || v1::CreateRequest {
-        profile: "team".to_owned(),
-        ..create()
-    };
-    claims(
-        &manager,
-        &v1::CreateRequest {
-            profile: "twin".to_owned(),
-            ..team()
-        },
-    );
-    claims(
-        &manager,
-        &v1::CreateRequest {
-            policy: "version = 1\n[limits]\nmemory = \"64MiB\"\n".to_owned(),
-            ..team()
-        },
-    );
-    claims(
-        &manager,
-        &v1::CreateRequest {
-            code_owner: BOB.to_owned(),
-            ..team()
-        },
-    );
-    claims(
-        &manager,
-        &v1::CreateRequest {
-            kind: v1::Kind::Kernel.into(),
-            ..team()
-        },
-    );
-    let (alice, bob) = (manager.alice(), manager.bob());
-    let hers = alice.claim(team()).unwrap();
-    // Another identity.
-    let his = bob.claim(team()).unwrap();
-    assert_ne!(his.id, hers.id);
-    assert_ne!(his.trust_key, hers.trust_key);
-    // Another set of secrets.
-    let secret = v1::SetVariableRequest {
-        variable: Some(v1::VariableRef {
-            scope: v1::Scope::User.into(),
-            owner: String::new(),
-            name: "token".to_owned(),
-            secret: true,
-        }),
-        value: b"s3cret".to_vec(),
-    };
-    alice.set_variable(secret).unwrap();
-    let after = alice.claim(team()).unwrap();
-    assert_ne!(after.id, hers.id);
-    assert_ne!(after.trust_key, hers.trust_key);
-    // What the old one may not have any more, it is not given.
-    let mut start = shell(&hers.id, "true");
-    start.secrets = vec!["token".to_owned()];
-    assert_eq!(alice.exec(start).unwrap_err().reason, "CONFLICT");
-    // A frozen one is not handed out, nor one that ended.
-    alice.freeze(of(&after.id)).unwrap();
-    let next = alice.claim(team()).unwrap();
-    assert_ne!(next.id, after.id);
-    alice.kill(of(&next.id)).unwrap();
-    assert_ne!(alice.claim(team()).unwrap().id, next.id);
     manager.end();
 }
 

@@ -8,6 +8,7 @@
 )]
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use lakekeep_api::v1::{self, Scope};
@@ -106,6 +107,45 @@ fn a_profile_says_where_a_secret_s_file_is() {
     manager.end();
 }
 
+/// One rule for names: what a profile declares can be set.
+#[test]
+fn a_secret_is_set_under_the_name_that_a_profile_declares() {
+    let more = "[[secret]]\nname = \"model-key.v2\"\nas = \"variable\"\ntarget = \"MODEL_KEY\"\n";
+    let setup = Setup::new().profile("team", &shared_profile("team", more));
+    let Some(manager) = setup.start("secret_name") else {
+        return;
+    };
+    let (alice, bob) = (manager.alice(), manager.bob());
+    set(
+        &alice,
+        Scope::Profile,
+        ("model-key.v2", PROFILE_SECRET),
+        true,
+    );
+    let sandbox = bob.sandbox(team()).id;
+    let mut start = shell(
+        &sandbox,
+        "printf %s $MODEL_KEY | wc -c; ls /run/secrets | wc -l",
+    );
+    start.secrets = vec!["model-key.v2".to_owned()];
+    let done = bob.exec(start).and_then(Talk::finish).unwrap();
+    assert_eq!(done.success(), format!("{}\n0", PROFILE_SECRET.len()));
+    let refused = alice.set_variable(v1::SetVariableRequest {
+        variable: Some(v1::VariableRef {
+            name: "../key".to_owned(),
+            secret: true,
+            ..v1::VariableRef::default()
+        }),
+        value: b"x".to_vec(),
+    });
+    let refused = refused.unwrap_err();
+    assert!(
+        refused.message.contains("not a name of a secret"),
+        "{refused:?}"
+    );
+    manager.end();
+}
+
 #[test]
 fn a_secret_is_in_the_one_task_that_asked_and_nowhere_else() {
     let Some(manager) = start("secrets") else {
@@ -200,13 +240,18 @@ fn relative(path: &Path) -> &Path {
     path.strip_prefix("/").unwrap_or(path)
 }
 
+/// All files below, but for the host's own folders that are mounted there: a sandbox
+/// shows /usr.
 fn search(folder: &Path, found: &mut Vec<PathBuf>) {
+    let device = |path: &Path| fs::symlink_metadata(path).map(|found| found.dev()).ok();
+    let (host, own) = (device(Path::new("/")), device(folder));
     let Ok(list) = fs::read_dir(folder) else {
         return;
     };
     for entry in list.filter_map(Result::ok) {
+        let mounted = own != host && device(&entry.path()) == host;
         match entry.file_type() {
-            Ok(kind) if kind.is_dir() => search(&entry.path(), found),
+            Ok(kind) if kind.is_dir() && !mounted => search(&entry.path(), found),
             Ok(kind) if kind.is_file() => check(&entry.path(), found),
             _ => {}
         }

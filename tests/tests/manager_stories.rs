@@ -98,7 +98,7 @@ fn a_stream_goes_on_where_it_was_lost() {
     };
     let alice = manager.alice();
     let sandbox = alice.sandbox(create()).id;
-    let script = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); echo $i; echo e$i >&2; done";
+    let script = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); echo $i; echo e$i >&2; done";
     let mut talk = alice.exec(shell(&sandbox, script)).unwrap();
     let task = {
         talk.until("its start", |talk| talk.task > 0);
@@ -107,7 +107,7 @@ fn a_stream_goes_on_where_it_was_lost() {
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let mut drops = 0;
     let done = loop {
-        let at = talk.stdout.len() + 4096 * (drops + 1);
+        let at = talk.stdout.len() + 2048 * (drops + 1);
         let more = drops < 20;
         talk.until("some output", |talk| !more || talk.stdout.len() > at);
         if !more {
@@ -133,9 +133,9 @@ fn a_stream_goes_on_where_it_was_lost() {
     stdout.extend(&done.stdout);
     stderr.extend(&done.stderr);
     assert_eq!(done.code, 0);
-    let numbers: String = (1..=200_000).map(|i| format!("{i}\n")).collect();
+    let numbers: String = (1..=100_000).map(|i| format!("{i}\n")).collect();
     assert!(stdout == numbers.as_bytes(), "{} bytes", stdout.len());
-    let numbers: String = (1..=200_000).map(|i| format!("e{i}\n")).collect();
+    let numbers: String = (1..=100_000).map(|i| format!("e{i}\n")).collect();
     assert!(stderr == numbers.as_bytes(), "{} bytes", stderr.len());
     manager.end();
 }

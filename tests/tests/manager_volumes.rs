@@ -150,3 +150,42 @@ fn a_read_only_volume_is_not_written() {
     assert_ne!(alice.run(&less.id, "echo x >/work/no").code, 0);
     manager.end();
 }
+
+#[test]
+fn a_volume_comes_into_a_running_sandbox() {
+    let setup = Setup::new();
+    let folder = setup.place().dir("disk", Privilege::Root);
+    let volume = format!(
+        "[[volume]]\nname = \"data\"\nsource = {folder:?}\ntarget = \"/data\"\nmode = \"rw\"\noptional = true\n"
+    );
+    let Some(manager) = setup
+        .profile("team", &shared_profile("team", &volume))
+        .start("attached")
+    else {
+        return;
+    };
+    let to = account(ALICE);
+    chown(&folder, Some(to.uid), Some(to.gid)).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+    let alice = manager.alice();
+    let sandbox = alice.sandbox(v1::CreateRequest {
+        profile: "team".to_owned(),
+        ..create()
+    });
+    assert!(sandbox.volumes.is_empty());
+    assert_ne!(alice.run(&sandbox.id, "echo x >/data/early").code, 0);
+    alice
+        .attach_volume(v1::AttachVolumeRequest {
+            sandbox: sandbox.id.clone(),
+            volume: "data".to_owned(),
+        })
+        .unwrap();
+    alice.run(&sandbox.id, "echo late >/data/late").success();
+    assert_eq!(fs::read_to_string(folder.join("late")).unwrap(), "late\n");
+    assert_eq!(owner(&folder.join("late")), (to.uid, to.gid));
+    // It is there for the next manager's tasks as well.
+    manager.kill_manager();
+    let alice = manager.alice();
+    assert_eq!(alice.run(&sandbox.id, "cat /data/late").success(), "late");
+    manager.end();
+}

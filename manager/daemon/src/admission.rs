@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use lakekeep_api::Reason;
 use lakekeep_profiles::{
     Admission, AdmissionQueue, Counters, Entry, Leaving, ProfileName, QueueBounds, QuotaResource,
-    Quotas, Shortage, Ticket, Usage,
+    Quotas, Shortage, Ticket, Usage, Waiting,
 };
 use tokio::sync::oneshot;
 
@@ -99,6 +99,23 @@ impl Admissions {
         }
     }
 
+    /// Admits now or not at all: what nobody waits for.
+    ///
+    /// # Errors
+    /// `QuotaExceeded`: with the quota and the remedy.
+    pub fn admit_now(&self, ask: Ask) -> Result<Permit, Fault> {
+        let who = (&ask.profile, ask.user.as_str());
+        let mut state = lock(&self.books.state);
+        match state.usage.admit(&ask.quotas, who, &ask.counters) {
+            Admission::Admit => Ok(Permit {
+                books: Arc::clone(&self.books),
+                ask,
+            }),
+            Admission::Wait(shortage) => Err(exceeded(&shortage, Some(RETRY))),
+            Admission::Refuse(shortage) => Err(exceeded(&shortage, None)),
+        }
+    }
+
     /// Admits now, or waits for a place until `patience` is over.
     ///
     /// # Errors
@@ -106,8 +123,10 @@ impl Admissions {
     pub async fn admit(&self, ask: Ask, patience: Option<Duration>) -> Result<Permit, Fault> {
         let waiting = {
             let mut state = lock(&self.books.state);
-            // Nobody overtakes who waits.
-            let verdict = match state.queue.is_empty() {
+            // Nobody overtakes who waits for the same profile's room; others' is another.
+            let same = |waiting: &Waiting<Pending>| waiting.profile == ask.profile;
+            let free = !state.queue.iter().any(same);
+            let verdict = match free {
                 true => state
                     .usage
                     .admit(&ask.quotas, (&ask.profile, &ask.user), &ask.counters),
@@ -116,7 +135,7 @@ impl Admissions {
                     .check(&ask.quotas, (&ask.profile, &ask.user), &ask.counters),
             };
             match (verdict, patience) {
-                (Admission::Admit, _) if state.queue.is_empty() => None,
+                (Admission::Admit, _) if free => None,
                 (Admission::Refuse(shortage), _) => return Err(exceeded(&shortage, None)),
                 (Admission::Wait(shortage), None) => {
                     return Err(exceeded(&shortage, Some(RETRY)));
@@ -269,6 +288,9 @@ fn exceeded(shortage: &Shortage, retry: Option<Duration>) -> Fault {
         None => fault,
     }
 }
+
+/// What one task counts.
+pub const ONE_TASK: Counters = Counters::NONE.with(QuotaResource::Tasks, 1);
 
 /// What one sandbox counts.
 pub fn of_sandbox(limits: &lakekeep_policy::Limits, kernel: bool) -> Counters {

@@ -1,9 +1,11 @@
 //! Why a request is refused or fails, for whoever sent it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lakekeep_api::Reason;
 use lakekeep_sandbox::{PlanningError, SandboxError, chain};
+use lakekeep_store::audit::Event;
 use tonic::Status;
 
 /// A failed request: the reason as a word, what happened to what, and the remedy.
@@ -13,6 +15,7 @@ pub struct Fault {
     reason: Reason,
     message: String,
     retry: Option<Duration>,
+    event: Option<Box<Event>>,
 }
 
 impl Fault {
@@ -22,6 +25,7 @@ impl Fault {
             reason,
             message: message.into(),
             retry: None,
+            event: None,
         }
     }
 
@@ -32,6 +36,21 @@ impl Fault {
             retry: Some(delay),
             ..self
         }
+    }
+
+    /// The audit log tells more of it than its caller may know: this event, written
+    /// where the answer leaves (`refusals`).
+    #[must_use]
+    pub fn noted_as(self, event: Event) -> Self {
+        Self {
+            event: Some(Box::new(event)),
+            ..self
+        }
+    }
+
+    /// What the audit log tells of it, if that was said.
+    pub fn event(&self) -> Option<&Event> {
+        self.event.as_deref()
     }
 
     /// Of the manager's own making.
@@ -71,6 +90,9 @@ impl From<PlanningError> for Fault {
 
 impl From<Fault> for Status {
     fn from(fault: Fault) -> Self {
-        fault.reason.status(&fault.message, fault.retry)
+        let mut status = fault.reason.status(&fault.message, fault.retry);
+        // Goes no further than the layer that notes refusals.
+        status.set_source(Arc::new(fault));
+        status
     }
 }

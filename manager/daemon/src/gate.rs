@@ -6,8 +6,8 @@ use std::time::{Instant, SystemTime};
 
 use lakekeep_api::Reason;
 use lakekeep_identity::{
-    Identity, IdentityMap, ManagedIdError, ManagedIds, ManagedRange, ProjectName, SystemAccounts,
-    UserName, World,
+    Identity, IdentityMap, ManagedIdError, ManagedIds, ManagedRange, Principal, ProjectName,
+    SystemAccounts, UserName, World,
 };
 use lakekeep_profiles::{
     Action, Authorizer, Decision, PersonalProfile, ProfileSet, Profiles, Resource,
@@ -113,7 +113,7 @@ impl Gate {
     /// `BadRequest` for a project's name that is none.
     pub fn explain(
         &self,
-        principal: &lakekeep_identity::Principal,
+        principal: &Principal,
         project: &str,
     ) -> Result<lakekeep_identity::Explanation, Fault> {
         let project = self.project(project)?;
@@ -189,26 +189,29 @@ impl Gate {
         caller: &Caller,
         name: &str,
     ) -> Result<&'s lakekeep_profiles::Stored, Fault> {
-        let found = set.get(name).filter(|stored| {
-            let resource = Resource::Profile(stored.profile());
-            self.authorizer
-                .decide(&caller.subject, Action::ViewProfile, resource)
-                .allowed
-        });
-        found.ok_or_else(|| {
-            let shown: String = name.chars().take(64).collect();
-            Fault::new(
-                Reason::NotFound,
-                format!("no profile {shown:?} of yours; `lakekeep profile ls` lists them"),
-            )
-        })
+        let shown: String = name.chars().take(64).collect();
+        let fault = Fault::new(
+            Reason::NotFound,
+            format!("no profile {shown:?} of yours; `lakekeep profile ls` lists them"),
+        );
+        let Some(stored) = set.get(name) else {
+            return Err(fault);
+        };
+        let resource = Resource::Profile(stored.profile());
+        match self.decide(caller, Action::ViewProfile, resource).allowed {
+            true => Ok(stored),
+            false => {
+                let event = refusal(caller, Action::ViewProfile, resource, "not to be seen");
+                Err(fault.noted_as(event))
+            }
+        }
     }
 
-    /// Whether a caller may do something, noted where not.
+    /// Whether a caller may do something.
     ///
     /// # Errors
     /// `Denied`, with the rules that say so and what would be needed.
-    pub async fn check(
+    pub fn check(
         &self,
         caller: &Caller,
         action: Action,
@@ -218,12 +221,9 @@ impl Gate {
         if decision.allowed {
             return Ok(());
         }
-        let event = Event::denied(now(), caller.user(), action.as_str(), &decision.to_string());
-        self.note(caller, about(event, resource)).await?;
-        Err(Fault::new(
-            Reason::Denied,
-            format!("{} may not {action}: {decision}", caller.user()),
-        ))
+        let event = refusal(caller, action, resource, &decision.to_string());
+        let message = format!("{} may not {action}: {decision}", caller.user());
+        Err(Fault::new(Reason::Denied, message).noted_as(event))
     }
 
     fn decide(&self, caller: &Caller, action: Action, resource: Resource<'_>) -> Decision {
@@ -245,8 +245,8 @@ impl Gate {
     /// inspect is not found: who guesses identifiers learns nothing.
     ///
     /// # Errors
-    /// `NotFound` and `Denied`; both are noted.
-    pub async fn check_sandbox(
+    /// `NotFound` and `Denied`.
+    pub fn check_sandbox(
         &self,
         caller: &Caller,
         action: Action,
@@ -254,41 +254,18 @@ impl Gate {
     ) -> Result<(), Fault> {
         let set = self.profiles.current();
         let Some(stored) = set.get(&sandbox.profile) else {
-            return self.check_orphan(caller, action, sandbox).await;
+            return check_orphan(caller, action, sandbox);
         };
         let resource = Resource::Sandbox {
             profile: stored.profile(),
             user: &sandbox.owner,
             id: &sandbox.id,
         };
-        let seen = self.decide(caller, Action::Inspect, resource).allowed;
-        if seen || action == Action::Inspect {
-            let checked = self.check(caller, action, resource).await;
-            return match seen {
-                true => checked,
-                false => checked.map_err(|_| hidden(&sandbox.id)),
-            };
+        if self.decide(caller, Action::Inspect, resource).allowed {
+            return self.check(caller, action, resource);
         }
-        let event = Event::denied(now(), caller.user(), action.as_str(), "not to be seen");
-        self.note(caller, about(event, resource)).await?;
-        Err(hidden(&sandbox.id))
-    }
-
-    /// The profile was deleted: what is left of it is its user's and administrators'.
-    async fn check_orphan(
-        &self,
-        caller: &Caller,
-        action: Action,
-        sandbox: &Meta,
-    ) -> Result<(), Fault> {
-        let own = caller.user() == sandbox.owner && caller.bound_to.is_none();
-        let ends = matches!(action, Action::Kill | Action::Inspect);
-        if own || (caller.subject.administrator && ends) {
-            return Ok(());
-        }
-        let event = Event::denied(now(), caller.user(), action.as_str(), "its profile is gone");
-        self.note(caller, event.with_sandbox(&sandbox.id)).await?;
-        Err(hidden(&sandbox.id))
+        let event = refusal(caller, action, resource, "not to be seen");
+        Err(hidden(&sandbox.id).noted_as(event))
     }
 
     /// Notes an event, and returns when it is on the disk.
@@ -296,17 +273,7 @@ impl Gate {
     /// # Errors
     /// `Internal`: what is not noted is not done.
     pub async fn note(&self, caller: &Caller, event: Event) -> Result<(), Fault> {
-        let event = match (caller.principal.actor(), caller.principal.on_behalf_of()) {
-            (Some(actor), user) => {
-                let event = event.with_actor(actor.as_str());
-                match user {
-                    Some(user) => event.with_on_behalf_of(user.as_str()),
-                    None => event,
-                }
-            }
-            (None, _) => event,
-        };
-        self.write(event).await
+        self.write(attributed(event, &caller.principal)).await
     }
 
     /// Notes an event of the manager's own.
@@ -331,6 +298,36 @@ impl Gate {
             Err(_) => Err(Fault::new(Reason::Internal, "the audit log has stopped")),
         }
     }
+}
+
+/// The profile was deleted: what is left of it is its user's and administrators'.
+fn check_orphan(caller: &Caller, action: Action, sandbox: &Meta) -> Result<(), Fault> {
+    let own = caller.user() == sandbox.owner && caller.bound_to.is_none();
+    let ends = matches!(action, Action::Kill | Action::Inspect);
+    if own || (caller.subject.administrator && ends) {
+        return Ok(());
+    }
+    let event = Event::denied(now(), caller.user(), action.as_str(), "its profile is gone");
+    Err(hidden(&sandbox.id).noted_as(event.with_sandbox(&sandbox.id)))
+}
+
+/// Puts who acted, and for whom, into an event.
+pub fn attributed(event: Event, principal: &Principal) -> Event {
+    let event = match principal.actor() {
+        Some(actor) => event.with_actor(actor.as_str()),
+        None => event,
+    };
+    match principal.on_behalf_of() {
+        Some(user) => event.with_on_behalf_of(user.as_str()),
+        None => event,
+    }
+}
+
+fn refusal(caller: &Caller, action: Action, resource: Resource<'_>, why: &str) -> Event {
+    about(
+        Event::denied(now(), caller.user(), action.as_str(), why),
+        resource,
+    )
 }
 
 /// Puts what was acted upon into an event.

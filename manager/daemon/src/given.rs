@@ -130,3 +130,32 @@ fn levels(meta: &Meta) -> Levels<'_> {
         user: &meta.owner,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use lakekeep_profiles::is_secret_name;
+    use lakekeep_store::state::check_secret_name;
+
+    #[test]
+    fn a_secret_that_a_profile_may_declare_can_be_set_and_no_other() {
+        let mut names: Vec<String> = (0..=0x17f)
+            .filter_map(char::from_u32)
+            .flat_map(|c| {
+                [
+                    c.to_string(),
+                    format!("a{c}"),
+                    format!("{c}a"),
+                    format!("a{c}a"),
+                ]
+            })
+            .collect();
+        names.extend((0..70).map(|length| "n".repeat(length)));
+        let mut good = 0;
+        for name in &names {
+            let declared = is_secret_name(name);
+            assert_eq!(declared, check_secret_name(name).is_ok(), "{name:?}");
+            good += usize::from(declared);
+        }
+        assert_eq!(good, 4 * 62 + 3 + 63);
+    }
+}

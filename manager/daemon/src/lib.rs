@@ -7,7 +7,9 @@
 //! | module | what it does |
 //! |---|---|
 //! | `server` | start, adoption, service, end |
+//! | `tls` | connections over TCP |
 //! | `who`, `gate` | authentication; identity, profile, authorization, audit |
+//! | `refusals` | what is refused becomes an event, here and nowhere else |
 //! | `make`, `admission`, `given` | a sandbox for a caller: policy, quota, trust key; a task's secrets |
 //! | `quotas` | bounds of volumes on their disks |
 //! | `registry`, `sandbox`, `task`, `spool` | what lives: sandboxes, tasks, their output |
@@ -38,6 +40,7 @@ mod metrics;
 mod past;
 mod quotas;
 mod ready;
+mod refusals;
 mod registry;
 mod sandbox;
 mod sandboxes;
@@ -46,6 +49,7 @@ mod spool;
 mod stats;
 mod streams;
 mod task;
+mod tls;
 mod told;
 mod trace;
 mod transfer;

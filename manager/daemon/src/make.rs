@@ -7,16 +7,18 @@ use std::time::{Duration, SystemTime};
 use lakekeep_api::Reason;
 use lakekeep_api::v1::{CreateRequest, Kind as WireKind};
 use lakekeep_identity::{Identity as Mapped, IdentityKind};
-use lakekeep_policy::{MountDoc, MountMode, Policy, PolicyDoc, Preset, TrustKey, TrustKeyParts};
+use lakekeep_policy::{
+    MountDoc, MountMode, MountRule, Policy, PolicyDoc, Preset, TrustKey, TrustKeyParts,
+};
 use lakekeep_profiles::{
-    Action, Asker, Lifetimes, Profile, Refusal, Resolved, Resource, VolumeGrant, VolumeOwner,
-    resolve, resolve_lifetimes,
+    Action, Asker, Counters, Lifetimes, Profile, Refusal, Resolved, Resource, VolumeGrant,
+    VolumeOwner, resolve, resolve_lifetimes,
 };
 use lakekeep_sandbox::chain;
 use lakekeep_store::audit::Event;
 use lakekeep_store::state::Levels;
 
-use crate::admission::{self, Ask};
+use crate::admission::{self, Ask, Permit};
 use crate::fault::Fault;
 use crate::gate::{Gate, now};
 use crate::meta::{Identity, Kind, Meta};
@@ -24,6 +26,7 @@ use crate::metrics::{self, Stage};
 use crate::quotas;
 use crate::registry::{Registry, Wanted};
 use crate::sandbox::{Phase, Sandbox, Volume, lock};
+use crate::task::Task;
 use crate::who::Caller;
 use crate::wire;
 
@@ -88,16 +91,7 @@ impl Making {
         let permit = metrics.stage(Stage::Admission, admitted).await?;
         let bounded = quotas::bound(self.registry.launchers(), &prepared.volumes);
         prepared.wanted.meta.quotas = bounded.await;
-        let made = self.registry.create(prepared.wanted).await;
-        let sandbox = match made {
-            Ok(sandbox) => sandbox,
-            Err(fault) => {
-                let event =
-                    Event::error(now(), caller.user(), "create_sandbox", &fault.to_string());
-                self.gate.note(caller, event).await?;
-                return Err(fault);
-            }
-        };
+        let sandbox = self.registry.create(prepared.wanted).await?;
         self.gate.permits.hold(sandbox.id(), permit);
         self.attend_end(&sandbox);
         self.count(&sandbox.meta, reuse);
@@ -115,22 +109,42 @@ impl Making {
         }
     }
 
-    /// Counts a sandbox that was taken over, and attends its end.
+    /// Counts a sandbox that was taken over, with its tasks, and attends its end.
     pub fn adopt(&self, sandbox: &Arc<Sandbox>) {
-        let set = self.gate.profiles.current();
-        if let Some(stored) = set.get(&sandbox.meta.profile) {
-            let permit = self.gate.admissions.count(Ask {
-                profile: stored.profile().name().clone(),
-                quotas: *stored.profile().quotas(),
-                user: sandbox.meta.owner.clone(),
-                counters: admission::of_sandbox(
-                    sandbox.maker.policy().limits(),
-                    sandbox.meta.kind == Kind::Kernel,
-                ),
-            });
+        let limits = sandbox.maker.policy().limits();
+        let counters = admission::of_sandbox(limits, sandbox.meta.kind == Kind::Kernel);
+        if let Some(ask) = self.ask(sandbox, counters) {
+            let permit = self.gate.admissions.count(ask);
             self.gate.permits.hold(sandbox.id(), permit);
         }
+        for task in sandbox.tasks() {
+            if let Some(ask) = self.ask(sandbox, admission::ONE_TASK) {
+                hold_until_end(self.gate.admissions.count(ask), task);
+            }
+        }
         self.attend_end(sandbox);
+    }
+
+    /// A place for one more task of a sandbox, where its profile has quotas.
+    ///
+    /// # Errors
+    /// `QuotaExceeded`.
+    pub fn admit_task(&self, sandbox: &Sandbox) -> Result<Option<Permit>, Fault> {
+        let ask = self.ask(sandbox, admission::ONE_TASK);
+        ask.map(|ask| self.gate.admissions.admit_now(ask))
+            .transpose()
+    }
+
+    /// What something of a sandbox counts; of a profile that is gone, nothing.
+    fn ask(&self, sandbox: &Sandbox, counters: Counters) -> Option<Ask> {
+        let set = self.gate.profiles.current();
+        let profile = set.get(&sandbox.meta.profile)?.profile();
+        Some(Ask {
+            profile: profile.name().clone(),
+            quotas: *profile.quotas(),
+            user: sandbox.meta.owner.clone(),
+            counters,
+        })
     }
 
     /// Shows one more volume of its profile in a running sandbox.
@@ -146,8 +160,11 @@ impl Making {
         let set = self.gate.profiles.current();
         let stored = self.gate.profile(&set, caller, &sandbox.meta.profile)?;
         let profile = stored.profile();
+        if profile.volume(name).is_none() {
+            return Err(no_volume(profile, name));
+        }
         let resource = Resource::Volume { profile, name };
-        self.gate.check(caller, Action::UseVolume, resource).await?;
+        self.gate.check(caller, Action::UseVolume, resource)?;
         if sandbox.meta.volumes.iter().any(|known| known == name) {
             return Ok(());
         }
@@ -157,7 +174,7 @@ impl Making {
             ..CreateRequest::default()
         };
         // A home is the user's own, also where the sandbox is its project's.
-        let resolved = resolved(profile, &request, &owners.user)?;
+        let resolved = resolved(profile, &request, owners.user.as_ref().ok())?;
         let grant = resolved.volumes.iter().find(|grant| grant.name == name);
         let grant = grant.ok_or_else(|| Fault::new(Reason::NotFound, "the volume is not yours"))?;
         let read_only = grant.mode == MountMode::ReadOnly;
@@ -170,7 +187,7 @@ impl Making {
                 read_only,
                 // A function may bring libraries; it may not run what it wrote.
                 executable: read_only || sandbox.maker.policy().preset() != Preset::Udf,
-                disk: owners.of(grant.owner),
+                disk: owners.of(grant.owner)?,
                 quota,
             })
             .await
@@ -239,26 +256,22 @@ impl Making {
         let stored = self.gate.profile(&set, caller, &name)?;
         let profile = stored.profile();
         let resource = Resource::Profile(profile);
-        self.gate
-            .check(caller, Action::CreateSandbox, resource)
-            .await?;
+        self.gate.check(caller, Action::CreateSandbox, resource)?;
         let project = project(profile, &request.project)?;
         let owners = self.owners(caller, project).await?;
         // A home is the user's own, also where the sandbox is its project's.
-        let resolved = resolved(profile, &request, &owners.user)?;
+        let resolved = resolved(profile, &request, owners.user.as_ref().ok())?;
         for volume in &resolved.volumes {
             let name = &volume.name;
             let resource = Resource::Volume { profile, name };
-            self.gate.check(caller, Action::UseVolume, resource).await?;
+            self.gate.check(caller, Action::UseVolume, resource)?;
         }
-        let on_disk = resolved.volumes.iter();
-        let on_disk = on_disk.map(|volume| Some(owners.of(volume.owner)));
-        let on_disk: Vec<_> = on_disk.collect();
         let volumes = resolved.volumes.iter().map(|volume| volume.name.clone());
         let volumes: Vec<String> = volumes.collect();
         let later = later(profile, &volumes);
         let policy = Policy::check(resolved.policy)
             .map_err(|error| Fault::new(Reason::BadPolicy, error.to_string()))?;
+        let on_disk = on_disk(&policy, &resolved.volumes, &owners)?;
         let lifetimes = lifetimes(profile, &request)?;
         let kind = kind(request.kind());
         let main = identity(&owners.main);
@@ -343,8 +356,8 @@ impl Making {
         let mapped = tokio::task::spawn_blocking(move || {
             let main = gate.identity(&caller, &project)?;
             let user = match project.as_str() {
-                "" => main.clone(),
-                _ => gate.identity(&caller, "")?,
+                "" => Ok(main.clone()),
+                _ => gate.identity(&caller, ""),
             };
             Ok(Owners { main, user })
         });
@@ -358,19 +371,62 @@ impl Making {
 struct Owners {
     /// Of the sandbox and its project's volumes.
     main: Mapped,
-    /// Of the user's own volumes.
-    user: Mapped,
+    /// Of the user's own volumes. Who works in projects alone may be nobody beside.
+    user: Result<Mapped, Fault>,
 }
 
 impl Owners {
     /// User and group on disk of a volume's files.
-    fn of(&self, owner: VolumeOwner) -> (u32, u32) {
+    fn of(&self, owner: VolumeOwner) -> Result<(u32, u32), Fault> {
         let identity = match owner {
-            VolumeOwner::User => &self.user,
+            VolumeOwner::User => self.user.as_ref().map_err(Clone::clone)?,
             VolumeOwner::Project => &self.main,
         };
-        (identity.uid(), identity.gid())
+        Ok((identity.uid(), identity.gid()))
     }
+}
+
+/// The owners on disk of a policy's mounts, in the policy's order, which is not that of
+/// the profile's volumes. Each mount is a volume: a folder without an owner would be
+/// shown as it is.
+fn on_disk(
+    policy: &Policy,
+    volumes: &[VolumeGrant],
+    owners: &Owners,
+) -> Result<Vec<Option<(u32, u32)>>, Fault> {
+    let of = |rule: &MountRule| {
+        let volume = volumes
+            .iter()
+            .find(|volume| volume.target == *rule.target());
+        let volume = volume.ok_or_else(|| {
+            Fault::new(
+                Reason::BadPolicy,
+                format!("mounts: {} is no volume's place", rule.target()),
+            )
+        })?;
+        owners.of(volume.owner).map(Some)
+    };
+    policy.mounts().iter().map(of).collect()
+}
+
+fn no_volume(profile: &Profile, name: &str) -> Fault {
+    let shown: String = name.chars().take(64).collect();
+    Fault::new(
+        Reason::NotFound,
+        format!(
+            "profile {} has no volume {shown:?}; `lakekeep profile show {}` lists them",
+            profile.name(),
+            profile.name()
+        ),
+    )
+}
+
+/// Keeps a task's place until it ends.
+pub fn hold_until_end(permit: Permit, task: Arc<Task>) {
+    tokio::spawn(async move {
+        task.wait().await;
+        drop(permit);
+    });
 }
 
 /// Where volumes may be attached later: places are made for them.
@@ -441,7 +497,11 @@ fn project<'p>(profile: &'p Profile, asked: &str) -> Result<&'p str, Fault> {
     ))
 }
 
-fn resolved(profile: &Profile, request: &CreateRequest, main: &Mapped) -> Result<Resolved, Fault> {
+fn resolved(
+    profile: &Profile,
+    request: &CreateRequest,
+    user: Option<&Mapped>,
+) -> Result<Resolved, Fault> {
     let bad = |message: String| Fault::new(Reason::BadPolicy, message);
     let mut doc = match request.policy.trim() {
         "" => PolicyDoc::default(),
@@ -464,10 +524,10 @@ fn resolved(profile: &Profile, request: &CreateRequest, main: &Mapped) -> Result
             });
         }
     }
-    let account = match main.kind() {
-        IdentityKind::OneToOne | IdentityKind::Pattern => Some(main.name().as_str()),
+    let account = user.and_then(|user| match user.kind() {
+        IdentityKind::OneToOne | IdentityKind::Pattern => Some(user.name().as_str()),
         IdentityKind::Shared | IdentityKind::Managed => None,
-    };
+    });
     resolve(profile, doc, Asker { account }).map_err(|refusals| bad(lines(&refusals)))
 }
 

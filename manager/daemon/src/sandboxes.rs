@@ -21,7 +21,7 @@ use tracing::Instrument;
 use crate::events;
 use crate::fault::Fault;
 use crate::gate::{Gate, now};
-use crate::make::{Making, about};
+use crate::make::{self, Making, about};
 use crate::maker;
 use crate::registry::Registry;
 use crate::sandbox::{Asked, Manner, Sandbox};
@@ -66,13 +66,10 @@ impl Service {
                 }
                 let shown: String = id.chars().take(64).collect();
                 let event = Event::denied(now(), caller.user(), action.as_str(), "no such sandbox");
-                self.gate.note(caller, event.with_sandbox(&shown)).await?;
-                return Err(fault);
+                return Err(fault.noted_as(event.with_sandbox(&shown)));
             }
         };
-        self.gate
-            .check_sandbox(caller, action, &sandbox.meta)
-            .await?;
+        self.gate.check_sandbox(caller, action, &sandbox.meta)?;
         Ok(sandbox)
     }
 
@@ -96,6 +93,11 @@ impl Service {
         let query = start.query_id.clone();
         let words = (start.arguments.as_slice(), start.working_directory.as_str());
         let asked = Asked::new(caller.user(), &start.request_id, words)?;
+        // What is asked for again has its place.
+        let permit = match sandbox.answered(asked.as_ref()) {
+            true => None,
+            false => self.making.admit_task(&sandbox)?,
+        };
         let (request, manner) = self.asked(&sandbox, start, asked)?;
         let program = request.arguments.first().cloned().unwrap_or_default();
         let event = Event::allowed(now(), caller.user(), "exec")
@@ -105,7 +107,13 @@ impl Service {
         self.gate.note(caller, about(event, &sandbox.meta)).await?;
         // To its end, also when the caller goes meanwhile: it may ask for it again.
         let started = Arc::clone(&sandbox);
-        let started = async move { started.exec(&request, &manner).await };
+        let started = async move {
+            let task = started.exec(&request, &manner).await?;
+            if let Some(permit) = permit {
+                make::hold_until_end(permit, Arc::clone(&task));
+            }
+            Ok::<_, Fault>(task)
+        };
         let task = tokio::spawn(started.in_current_span()).await;
         let task = task.map_err(|error| Fault::internal("start a task", &error))?;
         Ok((sandbox, task?))
@@ -236,6 +244,9 @@ impl Service {
     ) -> Result<Streamed<v1::Event>, Fault> {
         let caller = self.caller(&request).await?;
         let asked = request.into_inner();
+        if !asked.sandbox.is_empty() {
+            self.find(&caller, &asked.sandbox, Action::Inspect).await?;
+        }
         let from = match (asked.after, asked.from_oldest) {
             (0, false) => events::From::Now,
             (0, true) => events::From::Oldest,

@@ -21,9 +21,9 @@ use tokio::io::Interest;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tokio_stream::wrappers::UnixListenerStream;
 use tonic::service::Routes;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic::transport::Server;
 use tower_layer::{Identity as Unchanged, Stack};
 
 use crate::admission::{Admissions, Permits};
@@ -35,10 +35,11 @@ use crate::history::History;
 use crate::launchers::Launchers;
 use crate::make::Making;
 use crate::metrics::{Endpoint, Metrics, MetricsDoc};
+use crate::refusals::Refusals;
 use crate::registry::Registry;
 use crate::trace::Telemetry;
 use crate::who::{Authentication, Revoked};
-use crate::{accounts, sandboxes};
+use crate::{accounts, sandboxes, tls};
 
 /// How often what is idle or old is looked for.
 const TIDY: Duration = Duration::from_secs(1);
@@ -168,7 +169,9 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
             gate: Arc::clone(&gate),
             audit_key: state.join("audit.key"),
         },
+        refusals: Refusals::new(Arc::clone(&gate)),
     };
+    let refusals = services.refusals.clone();
     let (stop, stopping) = watch::channel(false);
     let mut servers = vec![unix(services.clone(), inherited.api, stopping.clone())?];
     if let Some(place) = numbers {
@@ -178,7 +181,7 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
         servers.push(over_tcp(services, &tcp, mtls.as_deref(), stopping).await?);
     }
     notify("READY=1");
-    let kept = until_the_end(&gate, &registry, &inherited.lifeline).await?;
+    let kept = until_the_end(&registry, &refusals, (&gate, &inherited.lifeline)).await?;
     stop.send_replace(true);
     if !kept {
         registry.end_all().await;
@@ -187,10 +190,10 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
         server.abort();
     }
     history.flush().await;
+    let failed = ManagerError::start("write the audit log");
+    refusals.tell_all().await.map_err(|error| failed(&error))?;
     let event = Event::allowed(now(), "lakekeep", "manager.stop");
-    gate.write(event)
-        .await
-        .map_err(|error| ManagerError::start("write the audit log")(&error))
+    gate.write(event).await.map_err(|error| failed(&error))
 }
 
 /// Opens what is remembered and what decides.
@@ -333,6 +336,7 @@ async fn adopt(gate: &Gate, registry: &Registry, making: &Making) -> Result<(), 
 struct Services {
     sandboxes: sandboxes::Service,
     accounts: accounts::Service,
+    refusals: Refusals,
 }
 
 impl Services {
@@ -414,11 +418,12 @@ fn unix(
         .and_then(|()| UnixListener::from_std(listener))
         .map_err(|error| ManagerError::start("listen on the API's socket")(&error))?;
     Ok(tokio::spawn(async move {
-        let counting = services.counting();
+        let (refusals, counting) = (services.refusals.clone(), services.counting());
         let Ok(routes) = services.routes().await else {
             return;
         };
         let served = builder(counting)
+            .layer(refusals)
             .add_routes(routes)
             .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
                 // The sender lives until the manager ends.
@@ -437,27 +442,19 @@ async fn over_tcp(
     mut stopping: watch::Receiver<bool>,
 ) -> Result<Serving, ManagerError> {
     let failed = ManagerError::start("serve over TCP");
-    let read = |path: &Path| std::fs::read(path).map_err(|error| failed(&error));
-    let identity = Identity::from_pem(read(&tcp.certificate)?, read(&tcp.key)?);
-    let mut tls = ServerTlsConfig::new().identity(identity);
-    if let Some(path) = authority {
-        tls = tls
-            .client_ca_root(Certificate::from_pem(read(path)?))
-            .client_auth_optional(true);
-    }
-    let mut server = builder(services.counting())
-        .tls_config(tls)
-        .map_err(|error| failed(&error))?;
+    let acceptor = tls::acceptor(tcp, authority).map_err(|error| failed(&error))?;
+    let counting = services.counting();
     let listener = TcpListener::bind(tcp.listen).await;
     let listener = listener.map_err(|error| failed(&error))?;
+    let refusals = services.refusals.clone();
     let routes = services.routes().await?;
     Ok(tokio::spawn(async move {
-        let served = server.add_routes(routes).serve_with_incoming_shutdown(
-            TcpListenerStream::new(listener),
-            async move {
+        let served = builder(counting)
+            .layer(refusals.clone())
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(tls::agreed(listener, acceptor, refusals), async move {
                 drop(stopping.wait_for(|stop| *stop).await);
-            },
-        );
+            });
         if let Err(error) = served.await {
             tracing::error!("TCP: {}", chain(&error));
         }
@@ -466,9 +463,9 @@ async fn over_tcp(
 
 /// Tidies up until the end. `true`: sandboxes that survive shall.
 async fn until_the_end(
-    gate: &Gate,
     registry: &Registry,
-    lifeline: &OwnedFd,
+    refusals: &Refusals,
+    (gate, lifeline): (&Gate, &OwnedFd),
 ) -> Result<bool, ManagerError> {
     let failed = ManagerError::start("wait for signals");
     let mut term = signal(SignalKind::terminate()).map_err(|error| failed(&error))?;
@@ -484,7 +481,12 @@ async fn until_the_end(
             _ = hup.recv() => reload(gate),
             // Its launchers have ended with it.
             _ = lifeline.readable() => return Ok(true),
-            _ = ticks.tick() => registry.tidy(SystemTime::now()).await,
+            _ = ticks.tick() => {
+                registry.tidy(SystemTime::now()).await;
+                if refusals.tell().await.is_err() {
+                    // The log says itself that it has stopped, to everybody who acts next.
+                }
+            }
         }
     }
 }

@@ -34,7 +34,7 @@ impl Service {
         let Some(past) = past::find(&self.gate.store, id).await? else {
             return Ok(None);
         };
-        self.gate.check_sandbox(caller, action, &past.meta).await?;
+        self.gate.check_sandbox(caller, action, &past.meta)?;
         Ok(Some(past))
     }
 

@@ -15,6 +15,7 @@ use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo, UdsConnectInfo};
 use tonic::{Extensions, Request};
 
 use crate::fault::Fault;
+use crate::refusals::Seen;
 
 /// Metadata with a token that the manager signed for an engine.
 pub const DELEGATION: &str = "lakekeep-delegation";
@@ -54,8 +55,12 @@ pub struct Authentication {
 pub struct Revoked(pub Arc<Store>);
 
 impl Revocations for Revoked {
-    fn is_revoked(&self, id: &TokenId) -> Result<bool, RevocationUnavailable> {
-        self.look_up(&id.to_string())
+    fn is_revoked(&self, user: &UserName, id: &TokenId) -> Result<bool, RevocationUnavailable> {
+        self.0
+            .is_revoked(&Self::key(user.as_str(), &id.to_string()))
+            .map_err(|error| RevocationUnavailable {
+                cause: chain(&error),
+            })
     }
 
     fn revoked_until(&self, user: &UserName) -> Result<Option<UnixTime>, RevocationUnavailable> {
@@ -70,12 +75,9 @@ impl Revocations for Revoked {
 }
 
 impl Revoked {
-    fn look_up(&self, id: &str) -> Result<bool, RevocationUnavailable> {
-        self.0
-            .is_revoked(id)
-            .map_err(|error| RevocationUnavailable {
-                cause: chain(&error),
-            })
+    /// What a revocation of one token is kept under: it is the user's own, or none.
+    pub fn key(user: &str, id: &str) -> String {
+        format!("{id}:{user}")
     }
 }
 
@@ -86,8 +88,11 @@ impl Authentication {
     /// `Unauthenticated`; `Denied` for a delegation that is not the caller's.
     pub async fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Fault> {
         let (metadata, extensions) = (request.metadata(), request.extensions());
-        let presenter = self.presenter(metadata, extensions).await?;
+        let seen = extensions.get::<Seen>().cloned().unwrap_or_default();
+        let presenter = self.presenter(metadata, extensions, &seen).await?;
+        seen.is(&presenter);
         let (principal, bound_to) = self.delegated(metadata, presenter)?;
+        seen.is(&principal);
         crate::trace::join(metadata);
         let subject = Subject {
             user: principal.user().to_string(),
@@ -107,13 +112,35 @@ impl Authentication {
         &self,
         metadata: &MetadataMap,
         extensions: &Extensions,
+        seen: &Seen,
     ) -> Result<Principal, Fault> {
-        if let Some(token) = bearer(metadata)? {
-            let verified = self.jwt.authenticate(token, Now::read()).await;
-            return verified
-                .map(lakekeep_identity::VerifiedClaims::into_principal)
-                .map_err(|error| unauthenticated(&error));
+        match self.shown(metadata).await {
+            Ok(Some(principal)) => Ok(principal),
+            Ok(None) => self.connected(extensions),
+            Err(fault) => {
+                // A token that is bad is not passed over. Of who showed it, what is true
+                // is what the connection says, and not what the token claims.
+                if let Ok(connected) = self.connected(extensions) {
+                    seen.is(&connected);
+                }
+                Err(fault)
+            }
         }
+    }
+
+    /// Whose bearer token was shown, if any was.
+    async fn shown(&self, metadata: &MetadataMap) -> Result<Option<Principal>, Fault> {
+        let Some(token) = bearer(metadata)? else {
+            return Ok(None);
+        };
+        let verified = self.jwt.authenticate(token, Now::read()).await;
+        verified
+            .map(|claims| Some(claims.into_principal()))
+            .map_err(|error| unauthenticated(&error))
+    }
+
+    /// Who made the connection, by certificate or by the kernel's word.
+    fn connected(&self, extensions: &Extensions) -> Result<Principal, Fault> {
         if let Some(info) = extensions.get::<TlsConnectInfo<TcpConnectInfo>>() {
             let certificates = info.peer_certs().unwrap_or_default();
             let (Some(mtls), Some(first)) = (self.config.mtls(), certificates.first()) else {

@@ -49,7 +49,7 @@ pub use document::{
 };
 pub use fault::{Fault, Origin, Place, ProfileErrors};
 pub use images::ImageRule;
-pub use names::{BadProfileName, ProfileName};
+pub use names::{BadProfileName, ProfileName, is_secret_name};
 pub use owned::{Etag, Writer};
 pub use personal::{PersonalError, PersonalProfile};
 pub use profile::{

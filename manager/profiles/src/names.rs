@@ -54,7 +54,7 @@ impl std::borrow::Borrow<str> for ProfileName {
     }
 }
 
-/// Whether `text` may name a profile, a volume or a secret.
+/// Whether `text` may name a profile or a volume.
 pub(crate) fn is_name(text: &str) -> bool {
     let edge = |byte: Option<&u8>| {
         byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
@@ -65,6 +65,15 @@ pub(crate) fn is_name(text: &str) -> bool {
         && edge(bytes.last())
         && bytes.len() <= LONGEST_NAME
         && bytes.iter().all(inner)
+}
+
+/// What a secret's name may be, as a sentence.
+pub(crate) const SECRET_RULE: &str = "use letters, digits, \"-\", \"_\" and \".\", from letter or digit to letter or digit, at most 63";
+
+/// Whether `text` may name a secret: as a profile, and in capitals too, as the variables
+/// that many secrets are given as.
+pub fn is_secret_name(text: &str) -> bool {
+    is_name(&text.to_ascii_lowercase())
 }
 
 /// Whether `text` may name a user, a group or a project.

@@ -156,9 +156,20 @@ mod tests {
                     assert!(!decision.reasons.is_empty(), "{cell}");
                 } else {
                     assert!(!decision.would_need.is_empty(), "{cell}");
+                    // Nothing that is to be filled in is left.
+                    assert!(!decision.to_string().contains(['{', '}']), "{cell}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn of_the_manager_it_is_said_what_opens_the_manager() {
+        let authorizer = Authorizer::new().unwrap();
+        let profile = profile("");
+        let refused = decide(&authorizer, &profile, "owner", "manager", Action::ReadAudit);
+        assert!(!refused.allowed);
+        assert_eq!(refused.would_need, ["be an administrator"]);
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub use sandboxes::{Ending, NewSandbox, Sandbox, SandboxFilter};
 pub use tasks::{NewTask, Task, TaskEnding, arguments_digest};
 pub use variables::{
     Effective, LONGEST_VALUE, Levels, MOST_VARIABLES, NameError, SetVariable, Variable, check_name,
+    check_secret_name,
 };
 pub use vocabulary::{SandboxKind, SandboxState, Scope, TaskState};
 

@@ -203,7 +203,7 @@ mod tests {
                 name: &name,
             };
             let value = Plaintext::new(format!("value of {name}").into_bytes());
-            vault.set(which, &value, false, NOW).unwrap();
+            vault.set(which, &value, NOW).unwrap();
             println!("ack {name}");
             vault.rotate().unwrap();
         }

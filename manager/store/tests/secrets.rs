@@ -60,7 +60,7 @@ mod tests {
 
     fn set(vault: &Vault, which: SecretName<'_>, value: &[u8]) -> u64 {
         vault
-            .set(which, &Plaintext::new(value.to_vec()), false, NOW)
+            .set(which, &Plaintext::new(value.to_vec()), NOW)
             .unwrap()
     }
 
@@ -121,27 +121,31 @@ mod tests {
     }
 
     #[test]
-    fn bounds_and_names_are_those_of_variables() {
+    fn bounds_and_names_are_those_of_profiles() {
         let vault = Place::new();
         let vault = vault.open();
-        let try_set = |name: &str, bytes: usize, allow: bool| {
+        let try_set = |name: &str, bytes: usize| {
             let value = Plaintext::new(vec![b'x'; bytes]);
-            vault.set(users("alice", name), &value, allow, NOW)
+            vault.set(users("alice", name), &value, NOW)
         };
         assert!(matches!(
-            try_set("A", 65 << 10, false),
+            try_set("A", 65 << 10),
             Err(SecretError::TooLong { .. })
         ));
-        assert!(try_set("A", 64 << 10, false).is_ok());
+        assert!(try_set("A", 64 << 10).is_ok());
         assert_eq!(value(&vault, users("alice", "A")).len(), 64 << 10);
-        let name = try_set("LD_PRELOAD", 1, false).unwrap_err();
-        assert!(matches!(
-            name,
-            SecretError::Store(StoreError::Name(NameError::RunsCode { .. }))
-        ));
-        assert!(try_set("LD_PRELOAD", 1, true).is_ok());
-        assert!(try_set("A-B", 1, true).is_err());
-        assert!(try_set("EMPTY", 0, false).is_ok());
+        for name in ["model-key", "a.b_C-9", "LD_PRELOAD", &"n".repeat(63)] {
+            assert!(try_set(name, 1).is_ok(), "{name}");
+        }
+        for name in ["", "-a", "a/", "../a", "a b", ".", "ü", &"n".repeat(64)] {
+            let refused = try_set(name, 1).unwrap_err();
+            let form = matches!(
+                refused,
+                SecretError::Store(StoreError::Name(NameError::SecretForm { .. }))
+            );
+            assert!(form, "{name:?}: {refused}");
+        }
+        assert!(try_set("EMPTY", 0).is_ok());
     }
 
     #[test]

@@ -280,6 +280,7 @@ impl Processes {
                 })?;
             }
         }
+        self.places.outlive_launchers();
         self.sweep()
     }
 }

@@ -73,7 +73,8 @@ impl Groups {
         let hierarchy = Hierarchy::detect()?;
         let used: &[Controller] = if lasting { &USED_LASTING } else { &USED };
         if privileged {
-            let aside = set_aside(&hierarchy, used)?;
+            // Also of launchers that last, whatever this one is: it sweeps what they left.
+            let aside = set_aside(&hierarchy, &USED_LASTING)?;
             return Ok(Self {
                 hierarchy: if aside {
                     Hierarchy::detect()?

@@ -68,9 +68,15 @@ impl<'m> Refusals<'m> {
             event["seq"].as_u64() > Some(before)
                 && event["outcome"] == "denied"
                 && (event["who"] == who || event["actor"] == who)
+                && event["extra"]["code"] == reason
+                && event["reason"].as_str().is_some_and(|why| !why.is_empty())
         };
-        if !self.log().iter().any(noted) {
-            self.problems.push(format!("{what}: not in the audit log"));
+        // Once, and no more.
+        match self.log().iter().filter(|event| noted(event)).count() {
+            1 => {}
+            count => self
+                .problems
+                .push(format!("{what}: {count} times in the audit log")),
         }
     }
 

@@ -19,11 +19,12 @@ mod keeper;
 mod load;
 mod setup;
 mod talk;
+mod tls;
 mod user;
 mod watch;
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -32,7 +33,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{HostSnapshot, Place, Tracked, descendants, eventually, fail};
 
-pub use accounts::{ALICE, Account, BOB, CAROL, ENGINE, POOL, SERVICE, account};
+pub use accounts::{ALICE, Account, BOB, CAROL, ENGINE, POOL, SERVICE, account, available};
 pub use audit::Refusals;
 pub use collector::Collector;
 pub use connect::{channel, connect, try_channel};
@@ -41,9 +42,26 @@ pub use keeper::{Heard, Kept};
 pub use load::{Dice, Times, Work, Wrong, cycle};
 pub use setup::{Setup, shared_profile};
 pub use talk::{Done, Talk};
+pub use tls::{Authority, Client, free_port};
 pub use tonic::Code;
 pub use user::{Feed, Refused, User, command, of, shell};
 pub use watch::{Counts, Sample, Use};
+
+/// Namespaces. They are held open: the kernel gives the number of one that is gone to
+/// the next one, which may be another test's.
+#[derive(Debug, Default)]
+pub struct Namespaces {
+    names: BTreeSet<PathBuf>,
+    _held: Vec<File>,
+}
+
+impl Namespaces {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+}
 
 /// A running manager, with its supervisor and launchers.
 ///
@@ -115,6 +133,18 @@ impl Manager {
     pub fn try_user(&self, name: &str) -> Option<User> {
         let channel = try_channel(self.connection(name)).ok()?;
         Some(User::new(name, channel))
+    }
+
+    /// Somebody with this user number, which is no account's.
+    #[must_use]
+    #[track_caller]
+    pub fn stranger(&self, uid: u32) -> User {
+        let account = Account {
+            name: format!("uid {uid}"),
+            uid,
+            gid: uid,
+        };
+        User::new(&account.name, channel(connect(&self.socket(), &account)))
     }
 
     /// The first ordinary user.
@@ -213,8 +243,14 @@ impl Manager {
     /// When it does not answer.
     #[track_caller]
     pub fn start_again(&mut self) {
-        self.supervisor = setup::spawn(&self.folder, &self.config);
+        self.launch_again();
         self.answers();
+    }
+
+    /// The same, without waiting for an answer.
+    #[track_caller]
+    pub fn launch_again(&mut self) {
+        self.supervisor = setup::spawn(&self.folder, &self.config);
     }
 
     /// Waits until the manager answers.
@@ -269,11 +305,19 @@ impl Manager {
 
     /// The namespaces of everything that runs for it and is not in the host's.
     #[must_use]
-    pub fn namespaces(&self) -> BTreeSet<PathBuf> {
-        let mut all: BTreeSet<PathBuf> = self.processes().into_iter().flat_map(spaces).collect();
+    pub fn namespaces(&self) -> Namespaces {
         let own = i32::try_from(std::process::id()).unwrap_or(-1);
-        for host in spaces(own) {
-            all.remove(&host);
+        let host: BTreeSet<PathBuf> = spaces(own).into_iter().map(|(_, name)| name).collect();
+        let mut all = Namespaces::default();
+        for (path, name) in self.processes().into_iter().flat_map(spaces) {
+            // A process that ended meanwhile has none any more.
+            if !host.contains(&name)
+                && !all.names.contains(&name)
+                && let Ok(file) = File::open(path)
+            {
+                all.names.insert(name);
+                all._held.push(file);
+            }
         }
         all
     }
@@ -281,14 +325,14 @@ impl Manager {
     /// Fails the test unless mounts, control groups, processes and these namespaces are
     /// gone.
     #[track_caller]
-    pub fn nothing_is_left(&self, namespaces: &BTreeSet<PathBuf>) {
+    pub fn nothing_is_left(&self, namespaces: &Namespaces) {
         self.before.assert_unchanged();
         eventually("the end of its namespaces", || {
             let living = entries(Path::new("/proc"))
                 .iter()
                 .filter_map(|path| path.file_name()?.to_str()?.parse().ok())
                 .flat_map(spaces)
-                .any(|space| namespaces.contains(&space));
+                .any(|(_, name)| namespaces.names.contains(&name));
             (!living).then_some(())
         });
     }
@@ -357,10 +401,11 @@ fn words(pid: i32) -> Vec<String> {
         .collect()
 }
 
-fn spaces(pid: i32) -> Vec<PathBuf> {
+/// Each namespace of a process: where it can be opened, and its name.
+fn spaces(pid: i32) -> Vec<(PathBuf, PathBuf)> {
     entries(&PathBuf::from(format!("/proc/{pid}/ns")))
-        .iter()
-        .filter_map(|path| fs::read_link(path).ok())
+        .into_iter()
+        .filter_map(|path| fs::read_link(&path).ok().map(|name| (path, name)))
         .collect()
 }
 

@@ -23,7 +23,7 @@ impl Service {
     ) -> Result<Streamed<v1::AuditEvent>, Fault> {
         let caller = self.caller(&request).await?;
         let asked = request.into_inner();
-        self.may_audit(&caller, &asked.profile).await?;
+        self.may_audit(&caller, &asked.profile)?;
         let some = |text: String| (!text.is_empty()).then_some(text);
         let outcome = match asked.outcome.as_str() {
             "" => None,
@@ -77,23 +77,19 @@ impl Service {
         )))
     }
 
-    pub(super) async fn may_audit(&self, caller: &Caller, profile: &str) -> Result<(), Fault> {
+    pub(super) fn may_audit(&self, caller: &Caller, profile: &str) -> Result<(), Fault> {
         let set = self.gate.profiles.current();
         match profile {
-            "" => {
-                self.gate
-                    .check(caller, Action::ReadAudit, Resource::Manager)
-                    .await
-            }
+            "" => self
+                .gate
+                .check(caller, Action::ReadAudit, Resource::Manager),
             name => {
                 let stored = self.gate.profile(&set, caller, name)?;
-                self.gate
-                    .check(
-                        caller,
-                        Action::ReadAudit,
-                        Resource::Profile(stored.profile()),
-                    )
-                    .await
+                self.gate.check(
+                    caller,
+                    Action::ReadAudit,
+                    Resource::Profile(stored.profile()),
+                )
             }
         }
     }
@@ -103,7 +99,7 @@ impl Service {
         request: Request<v1::VerifyAuditRequest>,
     ) -> Result<v1::VerifyAuditResponse, Fault> {
         let caller = self.caller(&request).await?;
-        self.may_audit(&caller, "").await?;
+        self.may_audit(&caller, "")?;
         let (folder, key) = (self.gate.audit_folder.clone(), self.audit_key.clone());
         self.blocking(move |_| {
             let key = AuditKey::read(&key)

@@ -11,6 +11,7 @@ use super::user_name;
 use crate::fault::Fault;
 use crate::gate::now;
 use crate::make::story;
+use crate::who::Revoked;
 use crate::wire;
 
 use super::Service;
@@ -54,8 +55,7 @@ impl Service {
         let own = asked.user.is_empty() || asked.user == caller.user();
         if !own {
             self.gate
-                .check(&caller, Action::Administer, Resource::Manager)
-                .await?;
+                .check(&caller, Action::Administer, Resource::Manager)?;
         }
         let principal = match own {
             true => caller.principal.clone(),
@@ -147,7 +147,10 @@ impl Service {
             let expires = time.plus(lakekeep_identity::MAX_DELEGATION_LIFETIME);
             let done = match id.as_str() {
                 "" => gate.store.revoke_user(&user, expires, time),
-                id => gate.store.revoke_delegation(id, expires, time),
+                id => {
+                    let key = Revoked::key(&user, id);
+                    gate.store.revoke_delegation(&key, expires, time)
+                }
             };
             done.map_err(|error| Fault::internal("revoke", &error))
         })
@@ -180,15 +183,11 @@ impl Service {
                 match profile {
                     Some(profile) => {
                         let resource = Resource::Profile(profile);
-                        self.gate
-                            .check(&caller, Action::EditProfile, resource)
-                            .await?;
+                        self.gate.check(&caller, Action::EditProfile, resource)?;
                     }
-                    None => {
-                        self.gate
-                            .check(&caller, Action::Administer, Resource::Manager)
-                            .await?
-                    }
+                    None => self
+                        .gate
+                        .check(&caller, Action::Administer, Resource::Manager)?,
                 }
                 let stranger = self.stranger(user).await?;
                 Subject {

@@ -70,19 +70,20 @@ impl Service {
     ) -> Result<v1::Profile, Fault> {
         let caller = self.caller(&request).await?;
         let asked = request.into_inner();
-        self.may_write(&caller, &asked.name, Action::EditProfile)
-            .await?;
-        let event = Event::allowed(now(), caller.user(), "edit_profile").with_profile(&asked.name);
+        let named = document_name(&asked.document);
+        let target = match asked.name.as_str() {
+            "" => named.clone().unwrap_or_default(),
+            name => name.to_owned(),
+        };
+        self.may_write(&caller, &target, Action::EditProfile)?;
+        let event = Event::allowed(now(), caller.user(), "edit_profile").with_profile(&target);
         self.gate.note(&caller, event).await?;
         let writer = writer(&caller);
         let name = self
             .blocking(move |gate| {
                 let expected =
                     (!asked.version.is_empty()).then(|| Etag::from_client(&asked.version));
-                let named = document_name(&asked.document);
-                if !asked.name.is_empty()
-                    && named.as_deref().is_some_and(|named| named != asked.name)
-                {
+                if named.is_some_and(|named| named != target) {
                     return Err(Fault::new(
                         Reason::BadRequest,
                         "the document's name is another than the request's",
@@ -99,7 +100,7 @@ impl Service {
         Ok(self.shown(&caller, self.gate.profile(&set, &caller, &name)?))
     }
 
-    pub(super) async fn may_write(
+    pub(super) fn may_write(
         &self,
         caller: &Caller,
         name: &str,
@@ -111,7 +112,6 @@ impl Service {
                 let stored = self.gate.profile(&set, caller, name)?;
                 self.gate
                     .check(caller, action, Resource::Profile(stored.profile()))
-                    .await
             }
             // Of a new one, the ceilings decide.
             None => Ok(()),
@@ -124,8 +124,7 @@ impl Service {
     ) -> Result<(), Fault> {
         let caller = self.caller(&request).await?;
         let asked = request.into_inner();
-        self.may_write(&caller, &asked.name, Action::DeleteProfile)
-            .await?;
+        self.may_write(&caller, &asked.name, Action::DeleteProfile)?;
         let event =
             Event::allowed(now(), caller.user(), "delete_profile").with_profile(&asked.name);
         self.gate.note(&caller, event).await?;

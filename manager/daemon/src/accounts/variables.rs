@@ -20,7 +20,7 @@ use super::Service;
 
 impl Service {
     /// Whose variable it is, for a caller who may change it.
-    pub(super) async fn owner(
+    pub(super) fn owner(
         &self,
         caller: &Caller,
         which: &v1::VariableRef,
@@ -34,8 +34,7 @@ impl Service {
             WireScope::Profile => {
                 let stored = self.gate.profile(&set, caller, &which.owner)?;
                 self.gate
-                    .check(caller, action, Resource::Profile(stored.profile()))
-                    .await?;
+                    .check(caller, action, Resource::Profile(stored.profile()))?;
                 Ok((Scope::Profile, which.owner.clone()))
             }
             WireScope::Project => {
@@ -59,13 +58,10 @@ impl Service {
                     action.as_str(),
                     "owns no profile of the project",
                 );
-                self.gate
-                    .note(caller, event.with_extra("project", &which.owner))
-                    .await?;
-                Err(Fault::new(
-                    Reason::Denied,
-                    "project: you own no profile of it",
-                ))
+                Err(
+                    Fault::new(Reason::Denied, "project: you own no profile of it")
+                        .noted_as(event.with_extra("project", &which.owner)),
+                )
             }
             WireScope::User | WireScope::Unspecified => {
                 let own = which.owner.is_empty() || which.owner == caller.user();
@@ -78,13 +74,9 @@ impl Service {
                     "set_own_variables",
                     "not the user's own",
                 );
-                self.gate
-                    .note(caller, event.with_extra("of", &which.owner))
-                    .await?;
-                Err(Fault::new(
-                    Reason::Denied,
-                    "users set their own variables and secrets themselves",
-                ))
+                let message = "users set their own variables and secrets themselves";
+                Err(Fault::new(Reason::Denied, message)
+                    .noted_as(event.with_extra("of", &which.owner)))
             }
         }
     }
@@ -95,7 +87,7 @@ impl Service {
         let which = asked.variable.unwrap_or_default();
         // Wiped when it is dropped, from here on.
         let value = Plaintext::new(asked.value);
-        let (scope, owner) = self.owner(&caller, &which).await?;
+        let (scope, owner) = self.owner(&caller, &which)?;
         let allow_code = caller.subject.administrator;
         let event = Event::allowed(now(), caller.user(), "set_variable")
             .with_extra("name", &which.name)
@@ -112,7 +104,7 @@ impl Service {
                     owner: &owner,
                     name: &which.name,
                 };
-                let set = gate.vault.set(name, &value, allow_code, now());
+                let set = gate.vault.set(name, &value, now());
                 return set.map(drop).map_err(|error| refused(&error));
             }
             let text = std::str::from_utf8(value.expose()).map_err(|_| {
@@ -138,7 +130,7 @@ impl Service {
     pub(super) async fn removed(&self, request: Request<v1::VariableRef>) -> Result<(), Fault> {
         let caller = self.caller(&request).await?;
         let which = request.into_inner();
-        let (scope, owner) = self.owner(&caller, &which).await?;
+        let (scope, owner) = self.owner(&caller, &which)?;
         let event = Event::allowed(now(), caller.user(), "delete_variable")
             .with_extra("name", &which.name)
             .with_extra("of", &format!("{scope:?} {owner}"));

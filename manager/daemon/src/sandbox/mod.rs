@@ -190,6 +190,11 @@ impl Sandbox {
         &self.folder
     }
 
+    /// Whether a start was asked for before, and answered.
+    pub fn answered(&self, asked: Option<&Asked>) -> bool {
+        asked.is_some_and(|asked| self.starts.answered(asked))
+    }
+
     /// Where its story is written down.
     pub fn history(&self) -> &History {
         &self.history

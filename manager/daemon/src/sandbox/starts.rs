@@ -112,6 +112,13 @@ impl Starts {
         }))
     }
 
+    /// Whether a start was answered already.
+    pub fn answered(&self, asked: &Asked) -> bool {
+        let books = lock(&self.0);
+        let known = books.known.get(&asked.key());
+        known.is_some_and(|known| known.task.is_some())
+    }
+
     /// Remembers what an earlier manager answered.
     pub fn restore(&self, asked: &Asked, task: u32) {
         lock(&self.0).add(asked, Some(task));

@@ -252,7 +252,8 @@ fn check_revoked(
 ) -> Result<(), DelegationTokenError> {
     let id = claims.id;
     let until = revocations.revoked_until(&claims.user)?;
-    if revocations.is_revoked(&id)? || until.is_some_and(|until| claims.issued <= until) {
+    let own = revocations.is_revoked(&claims.user, &id)?;
+    if own || until.is_some_and(|until| claims.issued <= until) {
         return Err(DelegationTokenError::Revoked { id });
     }
     Ok(())

@@ -16,12 +16,13 @@ pub struct RevocationUnavailable {
 
 /// Knows the tokens that were revoked; kept by the manager's store.
 pub trait Revocations {
-    /// Whether this one was revoked.
+    /// Whether this one, of this user, was revoked. A revocation by somebody else, who
+    /// came to know the identifier, is none.
     ///
     /// # Errors
     ///
     /// [`RevocationUnavailable`] if that cannot be said.
-    fn is_revoked(&self, id: &TokenId) -> Result<bool, RevocationUnavailable>;
+    fn is_revoked(&self, user: &UserName, id: &TokenId) -> Result<bool, RevocationUnavailable>;
 
     /// The time up to which, that second included, every token of this user is
     /// revoked.
@@ -35,14 +36,14 @@ pub trait Revocations {
 /// Revocations in memory.
 #[derive(Clone, Debug, Default)]
 pub struct RevocationSet {
-    tokens: BTreeSet<TokenId>,
+    tokens: BTreeSet<(UserName, TokenId)>,
     users: BTreeMap<UserName, UnixTime>,
 }
 
 impl RevocationSet {
-    /// Revokes one token.
-    pub fn revoke(&mut self, id: TokenId) {
-        self.tokens.insert(id);
+    /// Revokes one token of a user's.
+    pub fn revoke(&mut self, user: UserName, id: TokenId) {
+        self.tokens.insert((user, id));
     }
 
     /// Revokes every token of `user` that was issued at `until` or before.
@@ -53,8 +54,8 @@ impl RevocationSet {
 }
 
 impl Revocations for RevocationSet {
-    fn is_revoked(&self, id: &TokenId) -> Result<bool, RevocationUnavailable> {
-        Ok(self.tokens.contains(id))
+    fn is_revoked(&self, user: &UserName, id: &TokenId) -> Result<bool, RevocationUnavailable> {
+        Ok(self.tokens.contains(&(user.clone(), *id)))
     }
 
     fn revoked_until(&self, user: &UserName) -> Result<Option<UnixTime>, RevocationUnavailable> {

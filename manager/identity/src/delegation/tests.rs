@@ -210,7 +210,9 @@ fn revoked_tokens_are_refused() {
     let token = issue(&key, None).unwrap();
     let id = parse_delegation_token(&token).unwrap().id();
     let mut one = RevocationSet::default();
-    one.revoke(id);
+    one.revoke(name("alice"), id);
+    let mut another_s = RevocationSet::default();
+    another_s.revoke(name("bob"), id);
     let mut user = RevocationSet::default();
     user.revoke_user(name("alice"), NOW);
     let mut earlier = RevocationSet::default();
@@ -219,6 +221,7 @@ fn revoked_tokens_are_refused() {
         (one, Err(DelegationTokenError::Revoked { id })),
         (user, Err(DelegationTokenError::Revoked { id })),
         (earlier, Ok(())),
+        (another_s, Ok(())),
     ] {
         assert_eq!(
             key.verify(&token, &peer("spark"), &set, NOW).map(drop),
@@ -231,7 +234,7 @@ fn revoked_tokens_are_refused() {
 struct Broken;
 
 impl Revocations for Broken {
-    fn is_revoked(&self, _: &TokenId) -> Result<bool, RevocationUnavailable> {
+    fn is_revoked(&self, _: &UserName, _: &TokenId) -> Result<bool, RevocationUnavailable> {
         let cause = "disk".to_owned();
         Err(RevocationUnavailable { cause })
     }

@@ -4,19 +4,25 @@ use std::collections::BTreeSet;
 
 use cedar_policy::{
     ActionConstraint, Authorizer as Cedar, Context, Decision as Answer, Effect as CedarEffect,
-    EntityUid, Policy, PolicySet, Request, Response, Schema,
+    EntityTypeName, EntityUid, Policy, PolicySet, Request, ResourceConstraint, Response, Schema,
 };
 
 use super::entities::{self, Wrong, uid};
 use super::{Action, Decision, Effect, Reason, Resource, Subject};
 use crate::profile::Profile;
 
+/// What is done, and to what kind of thing.
+struct Asked {
+    action: EntityUid,
+    kind: EntityTypeName,
+}
+
 /// Who does what to what.
 pub(super) type Question<'a> = (&'a Subject, Action, Resource<'a>);
 
 pub(super) fn decide(schema: &Schema, policies: &PolicySet, question: Question<'_>) -> Decision {
     match ask(schema, policies, question) {
-        Ok((action, response)) => explain(policies, &response, &action, question),
+        Ok((asked, response)) => explain(policies, &response, &asked, question),
         Err(error) => Decision {
             allowed: false,
             reasons: Vec::new(),
@@ -38,20 +44,18 @@ fn ask(
     schema: &Schema,
     policies: &PolicySet,
     (subject, action, resource): Question<'_>,
-) -> Result<(EntityUid, Response), Wrong> {
+) -> Result<(Asked, Response), Wrong> {
     let action = uid("Action", action.as_str())?;
     let (target, entities) = entities::of(schema, subject, resource)?;
     let principal = uid("User", &subject.user)?;
-    let request = Request::new(
-        principal,
-        action.clone(),
-        target,
-        Context::empty(),
-        Some(schema),
-    )
-    .map_err(|error| error.to_string())?;
+    let asked = Asked {
+        action: action.clone(),
+        kind: target.type_name().clone(),
+    };
+    let request = Request::new(principal, action, target, Context::empty(), Some(schema))
+        .map_err(|error| error.to_string())?;
     Ok((
-        action,
+        asked,
         Cedar::new().is_authorized(&request, policies, &entities),
     ))
 }
@@ -61,7 +65,7 @@ fn ask(
 fn explain(
     policies: &PolicySet,
     response: &Response,
-    action: &EntityUid,
+    asked: &Asked,
     question: Question<'_>,
 ) -> Decision {
     let diagnostics = response.diagnostics();
@@ -74,7 +78,7 @@ fn explain(
     let would_need = if allowed {
         Vec::new()
     } else {
-        needs(policies, &decided, action, question)
+        needs(policies, &decided, asked, question)
     };
     Decision {
         allowed,
@@ -100,7 +104,7 @@ fn reason(policy: &Policy) -> Reason {
 fn needs(
     policies: &PolicySet,
     decided: &[&Policy],
-    action: &EntityUid,
+    asked: &Asked,
     (_, _, resource): Question<'_>,
 ) -> Vec<String> {
     let forbids = decided
@@ -120,7 +124,7 @@ fn needs(
     }
     let permits = policies
         .policies()
-        .filter(|policy| policy.effect() == CedarEffect::Permit && is_about(policy, action));
+        .filter(|policy| policy.effect() == CedarEffect::Permit && is_about(policy, asked));
     let needs: BTreeSet<String> = permits
         .filter_map(|policy| policy.annotation("needs"))
         .map(|needs| fill(needs, resource))
@@ -128,15 +132,21 @@ fn needs(
     needs.into_iter().collect()
 }
 
-fn is_about(policy: &Policy, action: &EntityUid) -> bool {
-    match policy.action_constraint() {
+fn is_about(policy: &Policy, asked: &Asked) -> bool {
+    let action = match policy.action_constraint() {
         ActionConstraint::Any => true,
-        ActionConstraint::In(actions) => actions.contains(action),
-        ActionConstraint::Eq(only) => only == *action,
-    }
+        ActionConstraint::In(actions) => actions.contains(&asked.action),
+        ActionConstraint::Eq(only) => only == asked.action,
+    };
+    // What would open a profile to somebody opens no manager.
+    action
+        && match policy.resource_constraint() {
+            ResourceConstraint::Is(kind) | ResourceConstraint::IsIn(kind, _) => kind == asked.kind,
+            ResourceConstraint::Any | ResourceConstraint::In(_) | ResourceConstraint::Eq(_) => true,
+        }
 }
 
-/// Puts the profile's name and owner in.
+/// Puts the profile's name and owner in; of the manager, which has neither, the words.
 fn fill(needs: &str, resource: Resource<'_>) -> String {
     let profile: Option<&Profile> = match resource {
         Resource::Profile(profile)
@@ -144,11 +154,9 @@ fn fill(needs: &str, resource: Resource<'_>) -> String {
         | Resource::Volume { profile, .. } => Some(profile),
         Resource::Manager => None,
     };
-    let Some(profile) = profile else {
-        return needs.to_owned();
+    let (name, owner) = match profile {
+        Some(profile) => (profile.name().as_str(), crate::show::shown(profile.owner())),
+        None => ("the profile", "its owner".to_owned()),
     };
-    let owner = crate::show::shown(profile.owner());
-    needs
-        .replace("{profile}", profile.name().as_str())
-        .replace("{owner}", &owner)
+    needs.replace("{profile}", name).replace("{owner}", &owner)
 }

@@ -6,7 +6,7 @@ use super::volumes::protected;
 use super::{LONGEST_LIST, too_long};
 use crate::document::{ProfileDoc, SecretDoc, SecretForm};
 use crate::fault::Findings;
-use crate::names::{NAME_RULE, is_name, is_variable};
+use crate::names::{SECRET_RULE, is_secret_name, is_variable};
 use crate::profile::{Secret, SecretTarget};
 use crate::show::quoted;
 
@@ -41,8 +41,8 @@ fn name(number: usize, secret: &SecretDoc, findings: &mut Findings<'_>) -> Optio
         findings.add(&field, "", "missing", "add name = \"…\"");
         return None;
     };
-    if !is_name(name) {
-        findings.add(&field, quoted(name), "not a secret's name", NAME_RULE);
+    if !is_secret_name(name) {
+        findings.add(&field, quoted(name), "not a secret's name", SECRET_RULE);
     }
     Some(name.clone())
 }

@@ -11,7 +11,7 @@ use super::error::SecretError;
 use super::keys::{self, Closed, Key};
 use super::plaintext::Plaintext;
 use crate::canonical::Canonical;
-use crate::state::{Levels, Scope, Sql, Store, StoreError, check_name, transaction};
+use crate::state::{Levels, Scope, Sql, Store, StoreError, check_secret_name, transaction};
 use crate::{Digest, Timestamp};
 
 /// Which secret.
@@ -21,7 +21,7 @@ pub struct SecretName<'a> {
     pub scope: Scope,
     /// The profile, project or user.
     pub owner: &'a str,
-    /// Its name, which is one of a variable.
+    /// Its name.
     pub name: &'a str,
 }
 
@@ -92,8 +92,7 @@ impl Vault {
         Ok(vault)
     }
 
-    /// Sets a secret and returns its version. `allow_code` is as for variables:
-    /// a secret may be given to a task as one.
+    /// Sets a secret and returns its version.
     ///
     /// # Errors
     /// [`SecretError`]; the old value, if there is one, then stays.
@@ -101,11 +100,10 @@ impl Vault {
         &self,
         which: SecretName<'_>,
         value: &Plaintext,
-        allow_code: bool,
         now: Timestamp,
     ) -> Result<u64, SecretError> {
         const OPERATION: &str = "set the secret";
-        check_name(which.name, allow_code)?;
+        check_secret_name(which.name)?;
         crate::state::check_owner(which.owner)?;
         let bytes = value.expose().len();
         if bytes > LONGEST_SECRET {

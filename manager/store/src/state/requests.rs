@@ -79,7 +79,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         const OPERATION: &str = "revoke the delegation";
-        bounded("the delegation's id", id, LONGEST_NAME)?;
+        bounded("the delegation's id", id, 2 * LONGEST_NAME)?;
         let sql = "INSERT INTO revoked_delegations (id, revoked, expires) VALUES (?1, ?2, ?3)
              ON CONFLICT (id) DO UPDATE SET revoked = max(revoked, excluded.revoked),
                  expires = max(expires, excluded.expires)";

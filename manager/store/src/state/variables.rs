@@ -85,7 +85,7 @@ pub struct Effective {
     pub replaced: Vec<Scope>,
 }
 
-/// A name that no variable may have.
+/// A name that no variable, or no secret, may have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// It is not a name that every shell takes.
@@ -93,6 +93,14 @@ pub enum NameError {
         "{name:?} is not a name of a variable: letters, digits and _, no digit first, at most {LONGEST_VARIABLE} bytes"
     )]
     Form {
+        /// The name.
+        name: String,
+    },
+    /// It is not a name of a secret, which is one of a file as well.
+    #[error(
+        "{name:?} is not a name of a secret: letters, digits, \"-\", \"_\" and \".\", from letter or digit to letter or digit, at most {LONGEST_SECRET_NAME} bytes"
+    )]
+    SecretForm {
         /// The name.
         name: String,
     },
@@ -178,7 +186,31 @@ const CODE: &[&str] = &[
     "OPENSSL_MODULES",
 ];
 
-/// Whether a variable, or a secret, may have a name. Upper and lower case are
+/// Longest name of a secret in bytes.
+const LONGEST_SECRET_NAME: usize = 63;
+
+/// Whether a secret may have a name: any that a profile may declare. The variable that
+/// it is given as has a name of its own, which the profile says.
+///
+/// # Errors
+/// [`NameError::SecretForm`].
+pub fn check_secret_name(name: &str) -> Result<(), NameError> {
+    let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = name.as_bytes();
+    let inner = |byte: &u8| edge(Some(byte)) || b"-_.".contains(byte);
+    let good = edge(bytes.first())
+        && edge(bytes.last())
+        && bytes.len() <= LONGEST_SECRET_NAME
+        && bytes.iter().all(inner);
+    match good {
+        true => Ok(()),
+        false => Err(NameError::SecretForm {
+            name: name.to_owned(),
+        }),
+    }
+}
+
+/// Whether a variable may have a name. Upper and lower case are
 /// different names. Names that the manager sets are never allowed.
 ///
 /// # Errors
