@@ -31,7 +31,7 @@ use crate::{HostSnapshot, Place, Tracked, descendants, eventually, fail};
 
 pub use accounts::{ALICE, Account, BOB, CAROL, ENGINE, POOL, SERVICE, account, available};
 pub use audit::Refusals;
-pub use connect::{channel, connect};
+pub use connect::{channel, connect, wait};
 pub use issuer::Issuer;
 pub use setup::{Setup, shared_profile};
 pub use talk::{Done, Talk};
