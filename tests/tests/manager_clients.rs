@@ -8,11 +8,20 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::time::Duration;
 
 use lakekeep_api::v1::exec_request::Request as In;
 use lakekeep_api::v1::{self, WhoAmIRequest};
-use lakekeep_tests::manager::{ALICE, BOB, Manager, Setup, create, shell};
+use lakekeep_tests::Privilege;
+use lakekeep_tests::manager::{ALICE, BOB, Code, Manager, Setup, channel, create, shell, wait};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 
 /// The manager's resident memory, bytes.
 fn memory(manager: &Manager) -> u64 {
@@ -195,5 +204,63 @@ fn input_out_of_order_is_refused_and_what_is_known_is_passed_over() {
     talk.end_input();
     let done = talk.finish().unwrap();
     assert_eq!(done.text(), "one two three");
+    manager.end();
+}
+
+#[test]
+fn health_and_reflection_answer_and_what_is_no_method_is_noted() {
+    let Some(manager) = Setup::new().start("services") else {
+        return;
+    };
+    let open = || channel(manager.connection(ALICE));
+    let mut health = HealthClient::new(open());
+    let asked = |service: &str| HealthCheckRequest {
+        service: service.to_owned(),
+    };
+    for service in ["", "lakekeep.v1.Sandboxes", "lakekeep.v1.Accounts"] {
+        let answer = wait("health", health.check(asked(service)));
+        let status = answer.unwrap().into_inner().status();
+        assert_eq!(status, ServingStatus::Serving, "{service}");
+    }
+    let list = ServerReflectionRequest {
+        message_request: Some(MessageRequest::ListServices(String::new())),
+        ..ServerReflectionRequest::default()
+    };
+    let mut reflection = ServerReflectionClient::new(open());
+    let stream = reflection.server_reflection_info(tokio_stream::iter([list]));
+    let mut stream = wait("reflection", stream).unwrap().into_inner();
+    let answer = wait("its answer", stream.message()).unwrap().unwrap();
+    let answer = format!("{answer:?}");
+    for service in ["lakekeep.v1.Sandboxes", "lakekeep.v1.Accounts"] {
+        assert!(answer.contains(service), "{answer}");
+    }
+    // Whoever asks for what there is not was not asked who it is.
+    let unknown = wait("health", health.check(asked("nothing"))).unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+    let log = manager.root().audit(v1::QueryAuditRequest::default());
+    let noted = |event: &serde_json::Value| {
+        event["action"] == "unknown_method" && event["who"] == "?" && event["outcome"] == "denied"
+    };
+    assert!(log.unwrap().iter().any(noted));
+    manager.end();
+}
+
+#[test]
+fn systemd_hands_it_the_socket_and_hears_when_it_is_ready() {
+    let setup = Setup::new().activated();
+    let path = setup.place().dir("m", Privilege::Root).join("notify");
+    let notified = UnixDatagram::bind(&path).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    notified
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    let Some(manager) = setup.start("systemd") else {
+        return;
+    };
+    let mut word = [0; 64];
+    let length = notified.recv(&mut word).unwrap();
+    assert_eq!(&word[..length], b"READY=1");
+    let me = manager.alice().who_am_i(WhoAmIRequest::default()).unwrap();
+    assert_eq!(me.user, ALICE);
     manager.end();
 }

@@ -32,8 +32,34 @@ fn two_users_side_by_side() {
     }
     let on_disk = text.lines().find(|line| line.ends_with(" notes")).unwrap();
     assert!(on_disk.contains(" 700001 700001 "), "{on_disk}");
+    // The README shows what it does, for users of other names.
+    let plain = without_identifiers(&text.replace(ALICE, "ann").replace(BOB, "bob"));
+    let readme = include_str!("../../README.md");
+    let shown = |line: &&str| {
+        ["ann$ ", "bob$ ", "root$ "]
+            .iter()
+            .any(|who| line.starts_with(who))
+    };
+    let shown: Vec<&str> = readme.lines().filter(shown).collect();
+    assert_eq!(shown.len(), 5);
+    for line in shown {
+        assert!(
+            plain.contains(&without_identifiers(line)),
+            "{line}\n{plain}"
+        );
+    }
     // The administrator reads that he tried.
     let tried = |line: &&str| line.contains(BOB) && line.contains("exec");
     let audit = text.split("audit query").nth(1).unwrap();
     assert!(audit.lines().any(|line| tried(&line)), "{text}");
+}
+
+/// The text with every sandbox's identifier under one name.
+fn without_identifiers(text: &str) -> String {
+    let is_one = |word: &str| word.len() == 16 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let words = text.split(' ').map(|word| match is_one(word) {
+        true => "ID",
+        false => word,
+    });
+    words.collect::<Vec<_>>().join(" ")
 }

@@ -181,7 +181,7 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
         servers.push(over_tcp(services, &tcp, mtls.as_deref(), stopping).await?);
     }
     notify("READY=1");
-    let kept = until_the_end(&registry, &refusals, (&gate, &inherited.lifeline)).await?;
+    let kept = until_the_end(&gate, &registry, &refusals, &inherited.lifeline).await?;
     stop.send_replace(true);
     if !kept {
         registry.end_all().await;
@@ -463,9 +463,10 @@ async fn over_tcp(
 
 /// Tidies up until the end. `true`: sandboxes that survive shall.
 async fn until_the_end(
+    gate: &Gate,
     registry: &Registry,
     refusals: &Refusals,
-    (gate, lifeline): (&Gate, &OwnedFd),
+    lifeline: &OwnedFd,
 ) -> Result<bool, ManagerError> {
     let failed = ManagerError::start("wait for signals");
     let mut term = signal(SignalKind::terminate()).map_err(|error| failed(&error))?;

@@ -36,7 +36,7 @@ use crate::{HostSnapshot, Place, Tracked, descendants, eventually, fail};
 pub use accounts::{ALICE, Account, BOB, CAROL, ENGINE, POOL, SERVICE, account, available};
 pub use audit::Refusals;
 pub use collector::Collector;
-pub use connect::{channel, connect, try_channel};
+pub use connect::{channel, connect, try_channel, wait};
 pub use issuer::Issuer;
 pub use keeper::{Heard, Kept};
 pub use load::{Dice, Times, Work, Wrong, cycle};

@@ -1,6 +1,9 @@
 //! The configuration of a test's manager.
 
 use std::fs::{self, File};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -39,6 +42,7 @@ pub struct Setup {
     tables: String,
     launchers: usize,
     ceilings: Option<PathBuf>,
+    activated: bool,
 }
 
 impl Default for Setup {
@@ -59,6 +63,7 @@ impl Setup {
             tables: String::new(),
             launchers: 1,
             ceilings: None,
+            activated: false,
         }
     }
 
@@ -86,6 +91,14 @@ impl Setup {
     #[must_use]
     pub fn ceilings(mut self, path: &Path) -> Self {
         self.ceilings = Some(path.to_owned());
+        self
+    }
+
+    /// As systemd starts it: the API's socket is open, and readiness is told to the
+    /// socket `m/notify` of the place.
+    #[must_use]
+    pub fn activated(mut self) -> Self {
+        self.activated = true;
         self
     }
 
@@ -153,7 +166,10 @@ impl Setup {
         let config = folder.join("lakekeep.toml");
         write(&config, &(text + &self.identity + &self.tables));
         let manager = Manager {
-            supervisor: spawn(&folder, &config),
+            supervisor: match self.activated {
+                true => activate(&folder, &config),
+                false => spawn(&folder, &config),
+            },
             config,
             folder,
             before,
@@ -171,10 +187,14 @@ fn write(path: &Path, text: &str) {
 /// Starts `lakekeep serve`; what it says is added to the log.
 #[track_caller]
 pub(super) fn spawn(folder: &Path, config: &Path) -> Tracked {
+    let mut command = serve(Command::new(lakekeep()), folder, config);
+    Tracked::spawn(command.stdin(Stdio::null()))
+}
+
+fn serve(mut command: Command, folder: &Path, config: &Path) -> Command {
     let path: PathBuf = folder.join("log");
     let log = File::options().create(true).append(true).open(&path);
     let log = log.unwrap_or_else(|e| fail(format_args!("{}: {e}", path.display())));
-    let mut command = Command::new(lakekeep());
     command
         .arg("serve")
         .arg("--config")
@@ -182,9 +202,28 @@ pub(super) fn spawn(folder: &Path, config: &Path) -> Tracked {
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .current_dir("/")
-        .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log);
+    command
+}
+
+/// As [`spawn`], with the API's socket on descriptor 3 (sd_listen_fds(3)).
+#[track_caller]
+fn activate(folder: &Path, config: &Path) -> Tracked {
+    const GIVE: &str = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\"";
+    let path = folder.join("run/lakekeep.sock");
+    let listener = fs::create_dir_all(folder.join("run"))
+        .and_then(|()| UnixListener::bind(&path))
+        .and_then(|listener| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).map(|()| listener)
+        });
+    let listener = listener.unwrap_or_else(|e| fail(format_args!("{}: {e}", path.display())));
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", GIVE]).arg(lakekeep());
+    let mut command = serve(shell, folder, config);
+    command
+        .env("NOTIFY_SOCKET", folder.join("notify"))
+        .stdin(Stdio::from(OwnedFd::from(listener)));
     Tracked::spawn(&mut command)
 }
 
