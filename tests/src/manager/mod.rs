@@ -56,6 +56,12 @@ pub struct Namespaces {
 }
 
 impl Namespaces {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
