@@ -39,6 +39,58 @@ fn value(text: &str, name: &str, labels: &[&str]) -> f64 {
         .sum()
 }
 
+/// Samples that one sandbox and one task of it leave: name, labels, the least value.
+const TOLD: &[(&str, &[&str], f64)] = &[
+    (
+        "lakekeep_sandboxes",
+        &["profile=\"_user\"", "state=\"running\""],
+        1.0,
+    ),
+    (
+        "lakekeep_sandbox_creations_total",
+        &["kind=\"interactive\""],
+        1.0,
+    ),
+    ("lakekeep_sandbox_claims_total", &["result=\"reused\""], 1.0),
+    ("lakekeep_task_starts_total", &[], 1.0),
+    ("lakekeep_output_bytes_total", &[], 9.0),
+    ("lakekeep_refusals_total", &["reason=\"NOT_FOUND\""], 1.0),
+    ("lakekeep_audit_append_seconds_count", &[], 4.0),
+    (
+        "lakekeep_launcher_requests_total",
+        &["request=\"create\""],
+        1.0,
+    ),
+    ("lakekeep_launcher_connections_total", &[], 1.0),
+    (
+        "lakekeep_spawn_stage_seconds_count",
+        &["stage=\"launcher_create\""],
+        1.0,
+    ),
+    (
+        "lakekeep_spawn_stage_seconds_count",
+        &["stage=\"task_start\""],
+        1.0,
+    ),
+    (
+        "lakekeep_grpc_calls_total",
+        &["Sandboxes/Create\"", "code=\"OK\""],
+        1.0,
+    ),
+    (
+        "lakekeep_grpc_calls_total",
+        &["Sandboxes/Exec\"", "code=\"OK\""],
+        1.0,
+    ),
+    (
+        "lakekeep_grpc_calls_total",
+        &["Sandboxes/Get\"", "code=\"NOT_FOUND\""],
+        1.0,
+    ),
+    ("process_open_fds", &[], 10.0),
+    ("process_resident_memory_bytes", &[], 1e6),
+];
+
 #[test]
 fn the_metrics_tell_what_happened_and_of_nobody() {
     let setup = Setup::new();
@@ -60,58 +112,9 @@ fn the_metrics_tell_what_happened_and_of_nobody() {
         let text = scrape(&socket)?;
         (value(&text, "lakekeep_task_ends_total", &["verdict=\"exit\""]) >= 1.0).then_some(text)
     });
-    for (name, labels, least) in [
-        (
-            "lakekeep_sandboxes",
-            ["profile=\"_user\"", "state=\"running\""].as_slice(),
-            1.0,
-        ),
-        (
-            "lakekeep_sandbox_creations_total",
-            &["kind=\"interactive\""],
-            1.0,
-        ),
-        ("lakekeep_sandbox_claims_total", &["result=\"reused\""], 1.0),
-        ("lakekeep_task_starts_total", &[], 1.0),
-        ("lakekeep_output_bytes_total", &[], 9.0),
-        ("lakekeep_refusals_total", &["reason=\"NOT_FOUND\""], 1.0),
-        ("lakekeep_audit_append_seconds_count", &[], 4.0),
-        (
-            "lakekeep_launcher_requests_total",
-            &["request=\"create\""],
-            1.0,
-        ),
-        ("lakekeep_launcher_connections_total", &[], 1.0),
-        (
-            "lakekeep_spawn_stage_seconds_count",
-            &["stage=\"launcher_create\""],
-            1.0,
-        ),
-        (
-            "lakekeep_spawn_stage_seconds_count",
-            &["stage=\"task_start\""],
-            1.0,
-        ),
-        (
-            "lakekeep_grpc_calls_total",
-            &["Sandboxes/Create\"", "code=\"OK\""],
-            1.0,
-        ),
-        (
-            "lakekeep_grpc_calls_total",
-            &["Sandboxes/Exec\"", "code=\"OK\""],
-            1.0,
-        ),
-        (
-            "lakekeep_grpc_calls_total",
-            &["Sandboxes/Get\"", "code=\"NOT_FOUND\""],
-            1.0,
-        ),
-        ("process_open_fds", &[], 10.0),
-        ("process_resident_memory_bytes", &[], 1e6),
-    ] {
+    for (name, labels, least) in TOLD {
         let found = value(&text, name, labels);
-        assert!(found >= least, "{name} {labels:?}: {found}\n{text}");
+        assert!(found >= *least, "{name} {labels:?}: {found}\n{text}");
     }
     for word in [ALICE, &sandbox.id, "echo", "home-"] {
         assert!(!text.contains(word), "{word}\n{text}");

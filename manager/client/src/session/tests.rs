@@ -9,7 +9,7 @@ use lakekeep_api::Reason;
 use lakekeep_api::v1::exec_event::Event as Say;
 use lakekeep_api::v1::exec_request::Request as Hear;
 use lakekeep_api::v1::{
-    AttachStart, ExecEvent, ExecRequest, OutputData, StdinData, TaskEnded, TaskStarted,
+    AttachStart, ExecEvent, ExecRequest, ExecStart, OutputData, StdinData, TaskEnded, TaskStarted,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
@@ -66,6 +66,13 @@ impl Stage {
     async fn hear_input(&mut self) -> StdinData {
         match self.hear().await {
             Hear::Stdin(input) => input,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn start(&self) -> &ExecStart {
+        match &self.first {
+            Hear::Start(start) => start,
             other => panic!("{other:?}"),
         }
     }
@@ -291,15 +298,41 @@ async fn a_manager_that_does_not_know_the_task_any_more_ends_the_session() {
 }
 
 #[tokio::test]
-async fn a_start_that_was_lost_is_not_started_twice() {
+async fn a_start_that_was_lost_is_asked_for_again_under_the_same_word() {
     let theatre = theatre(vec![
-        scene(async |stage: Stage| stage.break_off().await),
-        scene(async |stage: Stage| panic!("started twice: {:?}", stage.first)),
+        scene(async |stage: Stage| {
+            assert_eq!(stage.start().request_id, "word");
+            stage.break_off().await;
+        }),
+        scene(async |stage: Stage| {
+            // The one before is still being answered.
+            let soon = Some(Duration::from_millis(1));
+            let status = Reason::Conflict.status("being answered", soon);
+            stage.to.send(Err(status)).await.unwrap();
+        }),
+        scene(async |stage: Stage| {
+            assert_eq!(stage.start().request_id, "word");
+            stage.started(0).await;
+            stage.end().await;
+        }),
     ])
+    .await;
+    let command = Command::new("s", ["cat"]).request_id("word");
+    let mut session = theatre.client.exec(command).await.unwrap();
+    let ending = session.output.wait().await.unwrap();
+    assert_eq!(ending.map(|ending| ending.exit_code), Some(3));
+}
+
+#[tokio::test]
+async fn a_start_that_is_refused_is_not_asked_for_again() {
+    let theatre = theatre(vec![scene(async |stage: Stage| {
+        let status = Reason::Conflict.status("another command", None);
+        stage.to.send(Err(status)).await.unwrap();
+    })])
     .await;
     let command = Command::new("s", ["cat"]);
     let error = theatre.client.exec(command).await.unwrap_err();
-    assert_eq!(error.cause(), Cause::Lost);
+    assert_eq!(error.reason(), Some(Reason::Conflict));
 }
 
 #[tokio::test]

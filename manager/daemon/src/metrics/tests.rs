@@ -73,7 +73,7 @@ fn an_address_that_others_reach_is_refused() {
 }
 
 fn toml(text: &str) -> Result<MetricsDoc, lakekeep_identity::DocumentError> {
-    lakekeep_identity::read_toml("t", text).map(|document| document.value().clone())
+    lakekeep_identity::read_toml::<MetricsDoc>("t", text).map(|document| document.value().clone())
 }
 
 #[tokio::test]
@@ -100,7 +100,7 @@ async fn one_page_is_served_and_no_other() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.contains("version=0.0.4"), "{answer}");
     assert!(answer.contains("lakekeep_sandbox_ends_total{verdict=\"killed\"} 1"));
-    let bucket = "lakekeep_spawn_stage_seconds_bucket{le=\"0.005\",stage=\"plan\"} 1";
+    let bucket = "lakekeep_spawn_stage_seconds_bucket{stage=\"plan\",le=\"0.005\"} 1";
     assert!(answer.contains(bucket), "{answer}");
     assert!(ask("GET /other").await.starts_with("HTTP/1.1 404"));
     assert!(ask("POST /metrics").await.starts_with("HTTP/1.1 405"));
