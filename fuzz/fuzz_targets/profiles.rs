@@ -70,7 +70,11 @@ fn document(text: &str, request: &str) {
     match (checked, profile(&again)) {
         (Ok(profile), Ok(_)) => asked(&profile, request),
         (Err(errors), Err(_)) => refusal(&errors.to_string()),
-        (one, other) => panic!("{one:?}, and of {again:?} {other:?}"),
+        (one, other) => panic!(
+            "{:?}, and of {again:?} {:?}",
+            one.map(drop),
+            other.map(drop)
+        ),
     }
 }
 
@@ -94,14 +98,21 @@ fn asked(profile: &Profile, text: &str) {
         }
     };
     for grant in &resolved.volumes {
-        let volume = profile.volume(&grant.name).expect("a volume of the profile");
+        let volume = profile
+            .volume(&grant.name)
+            .expect("a volume of the profile");
         assert!(grant.mode == volume.mode() || grant.mode == lakekeep_policy::MountMode::ReadOnly);
         assert_eq!(&grant.target, volume.target());
     }
     assert_eq!(resolved.policy.mounts.len(), resolved.volumes.len());
     if let Ok(policy) = Policy::check(resolved.policy) {
         assert!(profile.presets().contains(&policy.preset()));
-        assert!(profile.floor().iter().all(|layer| policy.floor().contains(layer)));
+        assert!(
+            profile
+                .floor()
+                .iter()
+                .all(|layer| policy.floor().contains(layer))
+        );
     }
 }
 
@@ -132,8 +143,15 @@ fn policies(text: &str) {
     };
     for action in Action::ALL {
         let decision = authorizer.decide(&subject, *action, Resource::Profile(&PROFILE));
-        assert_eq!(decision.allowed, decision.allowed && !decision.reasons.is_empty());
+        assert_eq!(
+            decision.allowed,
+            decision.allowed && !decision.reasons.is_empty()
+        );
         assert!(decision.allowed || decision.errors.len() + decision.would_need.len() > 0);
-        assert!(!decision.to_string().contains(|c: char| c.is_control() && c != '\n'));
+        assert!(
+            !decision
+                .to_string()
+                .contains(|c: char| c.is_control() && c != '\n')
+        );
     }
 }

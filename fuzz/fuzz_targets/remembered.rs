@@ -69,11 +69,18 @@ static FOLDER: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().expect("
 
 /// A log is a head, a NUL, and the lines of its one file.
 fn log(bytes: &[u8]) {
-    let at = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let at = bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(bytes.len());
     let (head, lines) = bytes.split_at(at);
     let folder = FOLDER.path();
     put(folder, "head", head);
-    put(folder, "audit-00000000000000000001.jsonl", lines.get(1..).unwrap_or_default());
+    put(
+        folder,
+        "audit-00000000000000000001.jsonl",
+        lines.get(1..).unwrap_or_default(),
+    );
     for key in [None, Some(AuditKey::from_bytes([1; 32]))] {
         let report = verify(folder, key.as_ref()).expect("a folder that can be read");
         if let Some(broken) = &report.broken {
@@ -99,8 +106,17 @@ fn envelope(bytes: &[u8]) {
     match parse_envelope(bytes) {
         Ok(found) => {
             assert!(found.value.len() <= LONGEST_SECRET && found.name.len() <= 255);
-            let lengths = [found.scope.len(), found.owner.len(), found.name.len(), 8, found.value.len()];
-            assert_eq!(bytes.len(), 4 + lengths.iter().map(|length| length + 4).sum::<usize>());
+            let lengths = [
+                found.scope.len(),
+                found.owner.len(),
+                found.name.len(),
+                8,
+                found.value.len(),
+            ];
+            assert_eq!(
+                bytes.len(),
+                4 + lengths.iter().map(|length| length + 4).sum::<usize>()
+            );
         }
         Err(error) => printable(&error.to_string()),
     }
