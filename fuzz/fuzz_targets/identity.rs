@@ -48,7 +48,10 @@ fuzz_target!(|text: &str| {
         Err(error) => return refusal(&error.to_string()),
     };
     match document.value().auth.check() {
-        Ok(auth) => auth.warnings().iter().for_each(|warning| printable(&warning.to_string())),
+        Ok(auth) => auth
+            .warnings()
+            .iter()
+            .for_each(|warning| printable(&warning.to_string())),
         Err(errors) => refusal(&document.errors(&errors).to_string()),
     }
     let map = match document.value().identity.check() {

@@ -3,6 +3,9 @@
 //! head, a whole log, a secret's envelope.
 #![no_main]
 
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -69,11 +72,18 @@ static FOLDER: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().expect("
 
 /// A log is a head, a NUL, and the lines of its one file.
 fn log(bytes: &[u8]) {
-    let at = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let at = bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(bytes.len());
     let (head, lines) = bytes.split_at(at);
     let folder = FOLDER.path();
     put(folder, "head", head);
-    put(folder, "audit-00000000000000000001.jsonl", lines.get(1..).unwrap_or_default());
+    put(
+        folder,
+        "audit-00000000000000000001.jsonl",
+        lines.get(1..).unwrap_or_default(),
+    );
     for key in [None, Some(AuditKey::from_bytes([1; 32]))] {
         let report = verify(folder, key.as_ref()).expect("a folder that can be read");
         if let Some(broken) = &report.broken {
@@ -90,8 +100,13 @@ fn log(bytes: &[u8]) {
     }
 }
 
+/// As the manager's own files are: others are refused unread.
 fn put(folder: &Path, name: &str, bytes: &[u8]) {
-    std::fs::write(folder.join(name), bytes).expect("a file");
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let file = options.open(folder.join(name));
+    file.and_then(|mut file| file.write_all(bytes))
+        .expect("a file");
 }
 
 /// Nothing of a secret is in what is said of it.
@@ -99,8 +114,17 @@ fn envelope(bytes: &[u8]) {
     match parse_envelope(bytes) {
         Ok(found) => {
             assert!(found.value.len() <= LONGEST_SECRET && found.name.len() <= 255);
-            let lengths = [found.scope.len(), found.owner.len(), found.name.len(), 8, found.value.len()];
-            assert_eq!(bytes.len(), 4 + lengths.iter().map(|length| length + 4).sum::<usize>());
+            let lengths = [
+                found.scope.len(),
+                found.owner.len(),
+                found.name.len(),
+                8,
+                found.value.len(),
+            ];
+            assert_eq!(
+                bytes.len(),
+                4 + lengths.iter().map(|length| length + 4).sum::<usize>()
+            );
         }
         Err(error) => printable(&error.to_string()),
     }

@@ -10,9 +10,7 @@ fuzz_target!(|text: &str| {
     let shown = clean::clean(text);
     assert!(!shown.contains(char::is_control), "{shown:?}");
     // Nor is the text's direction turned around; what is harmless stays as it is.
-    let turning = |letter: char| {
-        matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
+    let turning = |letter: char| matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     assert!(!shown.contains(turning), "{shown:?}");
     assert_eq!(clean::clean(&shown), shown);
     let lines = clean::clean_lines(text);

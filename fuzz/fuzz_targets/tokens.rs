@@ -19,7 +19,9 @@ static MANAGER: LazyLock<(DelegationKey, Principal)> = LazyLock::new(|| {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let key = DelegationKey::load_or_create(&folder.path().join("key"), "manager").expect("a key");
     let auth = identity::auth("[peer]\nenabled = true");
-    let root = auth.peer().principal(PeerCredentials { uid: 0 }, &SystemAccounts);
+    let root = auth
+        .peer()
+        .principal(PeerCredentials { uid: 0 }, &SystemAccounts);
     (key, root.expect("root has an account"))
 });
 

@@ -11,14 +11,17 @@ use lakekeep_plan::{Command, HostFacts, ImageFacts, Inputs, Plan};
 use lakekeep_policy::{Policy, PolicyDoc};
 use lakekeep_protocol::InitReply;
 use lakekeep_protocol::channel::decode;
-use lakekeep_protocol::facts::{GroupUsageFacts, TaskFacts};
+use lakekeep_protocol::facts::{
+    EndFacts, GroupUsageFacts, LimitFacts, ProcessFacts, TaskFacts, UsageFacts,
+};
 use lakekeep_protocol::launch::Created;
 use lakekeep_protocol::task::Exited;
 use lakekeep_sandbox::{Interference, Outcome, service};
 use libfuzzer_sys::fuzz_target;
 
 static PLAN: LazyLock<Plan> = LazyLock::new(|| {
-    let text = "version = 1\nimage = \"/srv/image\"\n[limits]\ncpu_time = \"20s\"\nmemory = \"64MiB\"";
+    let text =
+        "version = 1\nimage = \"/srv/image\"\n[limits]\ncpu_time = \"20s\"\nmemory = \"64MiB\"";
     let doc = PolicyDoc::from_toml("policy", text).expect("a document");
     let policy = Policy::check(doc).expect("a policy");
     let image = ImageFacts::Folder(FolderImage {
@@ -43,6 +46,13 @@ static PLAN: LazyLock<Plan> = LazyLock::new(|| {
     Plan::new(&inputs).expect("a plan")
 });
 
+static CREATED: LazyLock<Created> = LazyLock::new(|| Created {
+    init: ProcessFacts::default(),
+    id_range: (100_000, 65_536),
+    limits: LimitFacts::default(),
+    unmapped_mounts: Vec::new(),
+});
+
 fuzz_target!(|data: &[u8]| {
     let Some((&choice, body)) = data.split_first() else {
         return;
@@ -52,15 +62,15 @@ fuzz_target!(|data: &[u8]| {
         Ok(InitReply::Spawned { facts, .. }) => {
             let exited = Exited {
                 task: 1,
-                ended: lakekeep_protocol::facts::EndFacts::Exited(0),
-                usage: lakekeep_protocol::facts::UsageFacts::default(),
+                ended: EndFacts::Exited(0),
+                usage: UsageFacts::default(),
                 scratch_free: (0, 0),
                 refused: Vec::new(),
             };
             ended(choice, &exited, &facts);
         }
         Ok(InitReply::SpawnFailed { failure, .. }) => {
-            if let Ok(outcome) = service::failed_outcome(&PLAN, &Created::default(), &failure) {
+            if let Ok(outcome) = service::failed_outcome(&PLAN, &CREATED, &failure) {
                 told(&outcome);
             }
         }
@@ -79,11 +89,10 @@ fn ended(choice: u8, exited: &Exited, facts: &TaskFacts) {
     let interference = Interference {
         timed_out: choice & 8 != 0,
         too_much_output: choice & 16 != 0,
-        ..Interference::default()
     };
     let end = service::End {
         plan: &PLAN,
-        created: &Created::default(),
+        created: &CREATED,
         facts,
         exited,
         group: &group,

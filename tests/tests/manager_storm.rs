@@ -31,8 +31,9 @@ use lakekeep_tests::manager::{
 };
 use lakekeep_tests::{eventually, eventually_within, number_from_env};
 
-/// The longest pause between two kills.
-const LONGEST_PAUSE: usize = 3000;
+/// The longest pause before a kill, milliseconds: after a kill, and after something was
+/// done since.
+const LONGEST_PAUSES: [usize; 2] = [300, 1500];
 
 const NAMES: [&str; 2] = [ALICE, BOB];
 
@@ -198,12 +199,22 @@ fn finish(user: &User, mut kept: Kept, storm: &Storm) {
 }
 
 /// The kills: half of them for the manager, the others for whatever launchers there are.
-fn rage(manager: &Manager, kills: usize, seed: u64) -> String {
+/// One of four comes soon after the one before, into a start or an adoption; the others
+/// wait until a cycle was done.
+fn rage(manager: &Manager, storm: &Storm, kills: usize, seed: u64) -> String {
     let mut dice = Dice::new(seed);
     let mut moments = String::from("at_ms,pid,what\n");
     let begun = Instant::now();
     for _ in 0..kills {
-        let pause = dice.below(LONGEST_PAUSE);
+        let done = storm.cycles.load(Ordering::Relaxed);
+        let mut longest = LONGEST_PAUSES[0];
+        if dice.below(4) > 0 {
+            longest = LONGEST_PAUSES[1];
+            eventually("a cycle between two kills", || {
+                (storm.cycles.load(Ordering::Relaxed) > done).then_some(())
+            });
+        }
+        let pause = dice.below(longest);
         thread::sleep(Duration::from_millis(u64::try_from(pause).unwrap()));
         let (pid, what) = eventually("somebody to kill", || match dice.below(2) {
             0 => Some((manager.pid()?, "manager")),
@@ -245,7 +256,7 @@ fn three_hundred_kills() {
                 scope.spawn(move || keep(manager, at, storm))
             })
             .collect();
-        let moments = rage(&manager, kills, seed);
+        let moments = rage(&manager, &storm, kills, seed);
         manager.answers();
         eventually("all launchers", || {
             (manager.launcher_servers().len() == 2).then_some(())

@@ -1,6 +1,6 @@
 //! Folders and sockets of a manager and its launchers.
 
-use std::fs::{DirBuilder, File};
+use std::fs::DirBuilder;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -91,20 +91,6 @@ impl Places {
             launchers,
             launcher_state,
         })
-    }
-}
-
-impl Places {
-    /// Waits until the launchers that were killed are gone to their last process. Each
-    /// holds the lock of its folder, and what is swept before it lets go stays.
-    pub fn outlive_launchers(&self) {
-        let folders = std::fs::read_dir(self.launcher_state.join("launchers"));
-        for folder in folders.into_iter().flatten().flatten() {
-            let held = File::open(folder.path()).and_then(|folder| folder.lock_shared());
-            if held.is_err() {
-                // It is gone already, or the next launcher's to sweep.
-            }
-        }
     }
 }
 

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use lakekeep_sandbox::service_command;
 use lakekeep_sys::signal::Signals;
 use lakekeep_sys::{memfd, socket};
+use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process};
 use serde::Serialize;
 
 use crate::error::SupervisorError;
@@ -23,7 +24,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A child that has lived so long is well: the next pause is the first one again.
-const WELL: Duration = Duration::from_secs(10);
+const WELL: Duration = Duration::from_secs(2);
 
 /// All children.
 #[derive(Debug)]
@@ -271,6 +272,11 @@ impl Processes {
             while crate::next(signals)?.is_some() {}
             self.manager.reap(Instant::now())?;
         }
+        // The process that serves dies with the launcher that watches it, a little later. It
+        // becomes a child of this one, so that it can be waited for: until it is gone, what
+        // it made is its own and is not swept.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            .map_err(SupervisorError::kernel("prctl"))?;
         for slot in &mut self.launchers {
             slot.signal(Signal::KILL);
             if let Some(mut child) = slot.child.take() {
@@ -280,8 +286,19 @@ impl Processes {
                 })?;
             }
         }
-        self.places.outlive_launchers();
+        wait_for_orphans()?;
         self.sweep()
+    }
+}
+
+/// Waits until this process has no child left.
+fn wait_for_orphans() -> Result<(), SupervisorError> {
+    loop {
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::CHILD) => return Ok(()),
+            Err(errno) => return Err(SupervisorError::kernel("wait")(errno)),
+        }
     }
 }
 
