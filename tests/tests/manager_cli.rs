@@ -137,7 +137,11 @@ fn a_run_goes_through_the_manager_and_never_without_it() {
     let wide = run(&["--mount", "/etc:/mnt/x:rw", "--", "true"]);
     assert_eq!(wide.code, Some(125), "{wide:?}");
     // Its sandbox was for it alone.
-    assert!(!say(&manager, ALICE, &["ps"], "").success().contains("running"));
+    assert!(
+        !say(&manager, ALICE, &["ps"], "")
+            .success()
+            .contains("running")
+    );
     let nobody = Command::new(lakekeep())
         .args(["run", "--", "true"])
         .env("LAKEKEEP_SOCKET", manager.place().path().join("nobody"))
