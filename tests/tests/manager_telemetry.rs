@@ -150,9 +150,12 @@ fn spans_of_calls_and_stages_reach_a_collector_in_their_callers_trace() {
         .with("authorization", "Bearer none")
         .who_am_i(WhoAmIRequest::default());
     assert_eq!(refused.unwrap_err().code, Code::Unauthenticated);
-    manager.end();
-
-    let spans = collector.spans();
+    let last = "lakekeep.v1.Accounts/WhoAmI";
+    let spans = eventually("the refused call among the spans", || {
+        let spans = collector.spans();
+        let done = |name| spans.iter().any(|span| span.name == name);
+        (done(last) && done("lakekeep.v1.Sandboxes/Exec")).then_some(spans)
+    });
     let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
     let named = |name: &str| {
         let found = spans
@@ -192,4 +195,5 @@ fn spans_of_calls_and_stages_reach_a_collector_in_their_callers_trace() {
     for word in [ALICE, "true", "sh"] {
         assert!(!told.contains(&format!("\"{word}\"")), "{word}");
     }
+    manager.end();
 }
