@@ -51,7 +51,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Groups {
     hierarchy: Hierarchy,
     used: &'static [Controller],
-    /// The version 1 hierarchies are set aside: libcontainer joins nothing.
+    /// libcontainer is shown a version 2 tree, and joins nothing in it.
     aside: bool,
 }
 
@@ -74,15 +74,14 @@ impl Groups {
         let used: &[Controller] = if lasting { &USED_LASTING } else { &USED };
         if privileged {
             // Also of launchers that last, whatever this one is: it sweeps what they left.
-            let aside = set_aside(&hierarchy, &USED_LASTING)?;
+            let shown = set_aside(&hierarchy, &USED_LASTING)?;
             return Ok(Self {
-                hierarchy: if aside {
-                    Hierarchy::detect()?
-                } else {
-                    hierarchy
+                hierarchy: match shown {
+                    Shown::AsFound => hierarchy,
+                    Shown::Nothing | Shown::Unified => Hierarchy::detect()?,
                 },
                 used,
-                aside,
+                aside: shown == Shown::Unified,
             });
         } else if hierarchy.mode() != Mode::V2 {
             // libcontainer treats a version 2 tree that it may not write as
@@ -100,7 +99,7 @@ impl Groups {
     /// The cgroup of sandbox `id` of launcher `launcher`, as OCI wants it: an
     /// absolute path, for an empty one means the caller's own group.
     ///
-    /// Where the hierarchies are set aside it is the launcher's own group, into which
+    /// Where it is shown a tree to join nothing in, it is the launcher's own group, into which
     /// nothing can be moved ([`Groups::bar`]). Where this caller can make none, it is the
     /// launcher's own name at the top: a path that nobody makes or removes while
     /// libcontainer finds out that it may not.
@@ -113,8 +112,7 @@ impl Groups {
         }
     }
 
-    /// Where the hierarchies are set aside: makes the launcher's group on the version 2
-    /// tree, and covers the file by which libcontainer would move each init into it,
+    /// Where libcontainer is shown a version 2 tree: makes the launcher's group in it, and covers the file by which libcontainer would move each init into it,
     /// which waits for an RCU grace period and limits nothing.
     fn bar(&self, launcher: &str) -> Result<(), StartError> {
         if !self.aside {
@@ -348,12 +346,26 @@ fn bounded(limit: Option<Limit>) -> Option<u64> {
     }
 }
 
+/// What libcontainer is shown of the hierarchies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// What the host has.
+    AsFound,
+    /// None: the version 1 hierarchies are where it does not look.
+    Nothing,
+    /// A version 2 tree alone.
+    Unified,
+}
+
 /// Shows libcontainer a version 2 tree in place of the version 1 hierarchies. It would
 /// join every one of those that it finds, each an RCU grace period long, and reads the
 /// mount table once for each controller that exists anywhere; the init enters the used
-/// ones itself ([`Group::entrances`]), and they return under other names. Whether
-/// something was to be moved.
-fn set_aside(hierarchy: &Hierarchy, wanted: &[Controller]) -> Result<bool, StartError> {
+/// ones itself ([`Group::entrances`]), and they return under other names.
+///
+/// The tree is a copy of the host's own mount, for a new one waits for a grace period too
+/// (`cgroup_favor_dynmods`, Linux 6.18). A host that has none mounted keeps libcontainer's
+/// version 1 manager, which then finds nothing to join.
+fn set_aside(hierarchy: &Hierarchy, wanted: &[Controller]) -> Result<Shown, StartError> {
     let place = Path::new(CGROUP_ROOT);
     let used = |point: &Path| {
         let held = |controller: &Controller| {
@@ -374,13 +386,16 @@ fn set_aside(hierarchy: &Hierarchy, wanted: &[Controller]) -> Result<bool, Start
     });
     // Elsewhere, or divided between the versions: left to libcontainer as it is.
     if points.is_empty() || !all_old || points.iter().any(|point| point.parent() != Some(place)) {
-        return Ok(false);
+        return Ok(Shown::AsFound);
     }
+    let copy = |point: &Path| {
+        mount::clone_tree(CWD, point).context("open_tree", point.display().to_string())
+    };
+    let unified = hierarchy.unified().map(|mount| copy(&mount.point));
+    let unified = unified.transpose()?;
     let mut kept = Vec::new();
     for point in points.into_iter().filter(|point| used(point)) {
-        let object = point.display().to_string();
-        let tree = mount::clone_tree(CWD, point).context("open_tree", object)?;
-        kept.push((point.file_name().unwrap_or_default(), tree));
+        kept.push((point.file_name().unwrap_or_default(), copy(point)?));
     }
     // All at once, for every unmount waits for the kernel's readers.
     mount::detach(c"/sys/fs/cgroup").context("umount", CGROUP_ROOT)?;
@@ -388,20 +403,28 @@ fn set_aside(hierarchy: &Hierarchy, wanted: &[Controller]) -> Result<bool, Start
     let ground = mount::new_detached(c"tmpfs", &options, restricted());
     let ground = ground.context("mount tmpfs", ASIDE)?;
     mount::attach_at(&ground, c"/sys/fs").context("move_mount", ASIDE)?;
-    let unified = mount::new_detached(c"cgroup2", &[], restricted());
-    place_at(&unified.context("mount cgroup2", CGROUP_ROOT)?, place)?;
+    make_place(place)?;
+    if let Some(unified) = &unified {
+        mount::restrict(unified, restricted(), None).context("mount_setattr", CGROUP_ROOT)?;
+        place_at(unified, place)?;
+    }
     for (name, tree) in kept {
         let mut aside = OsString::from(USED_PREFIX);
         aside.push(name);
-        place_at(&tree, &Path::new(ASIDE).join(aside))?;
+        let point = Path::new(ASIDE).join(aside);
+        make_place(&point)?;
+        place_at(&tree, &point)?;
     }
-    Ok(true)
+    Ok(unified.map_or(Shown::Nothing, |_| Shown::Unified))
 }
 
-/// Makes the directory `point` and mounts `tree` there.
+fn make_place(point: &Path) -> Result<(), StartError> {
+    let made = rustix::fs::mkdir(point, FileMode::from_raw_mode(0o755));
+    Ok(made.context("mkdir", point.display().to_string())?)
+}
+
 fn place_at(tree: &OwnedFd, point: &Path) -> Result<(), StartError> {
     let object = point.display().to_string();
-    rustix::fs::mkdir(point, FileMode::from_raw_mode(0o755)).context("mkdir", &object)?;
     let place = mount::host_place(point).context("open", &object)?;
     Ok(mount::attach(tree, &place).context("move_mount", object)?)
 }
