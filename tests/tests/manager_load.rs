@@ -103,7 +103,7 @@ fn populate(users: &[User], count: usize) -> Vec<Living> {
 
 fn live(user: &User, at: usize) -> Living {
     let sandbox = user.sandbox(Work::of_cycle(at).request());
-    let talk = (at % 4 == 0).then(|| {
+    let talk = at.is_multiple_of(4).then(|| {
         let script = "echo waits; read word; echo heard $word";
         let mut talk = user.exec(shell(&sandbox.id, script)).unwrap();
         talk.prints("waits");
@@ -250,12 +250,12 @@ fn memory_is_flat(samples: &[(Duration, Sample)], cycles: usize) {
         eprintln!("{cycles} cycles tell nothing of memory that grows");
         return;
     }
-    let mean = |from: usize, part: fn(&Sample) -> Use| {
+    let mean = |from: usize, part: Part<Sample, Use>| {
         let some = samples.iter().skip(from).take(quarter);
         let sum: u64 = some.map(|(_, sample)| part(sample).pss).sum();
         sum / u64::try_from(quarter).unwrap()
     };
-    let parts: [(&str, fn(&Sample) -> Use); 3] = [
+    let parts: [(&str, Part<Sample, Use>); 3] = [
         ("manager", |sample| sample.manager),
         ("supervisor", |sample| sample.supervisor),
         ("launchers", |sample| sample.launchers),
@@ -269,6 +269,9 @@ fn memory_is_flat(samples: &[(Duration, Sample)], cycles: usize) {
         );
     }
 }
+
+/// One figure of several.
+type Part<Whole, Figure> = fn(&Whole) -> Figure;
 
 fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
@@ -287,7 +290,7 @@ fn report(found: &Found, before: &Sample, took: Duration) {
         lock(&found.errors).len()
     )
     .unwrap();
-    let parts: [(&str, fn(&Times) -> Duration); 3] = [
+    let parts: [(&str, Part<Times, Duration>); 3] = [
         ("create", |times| times.create),
         ("exec", |times| times.exec),
         ("destroy", |times| times.destroy),

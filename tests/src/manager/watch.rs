@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::{Manager, entries, parent, words};
 use crate::{descendants, open_descriptors};
@@ -153,7 +153,7 @@ fn of(pid: i32) -> Use {
     }
 }
 
-fn groups_in(group: &PathBuf) -> usize {
+fn groups_in(group: &Path) -> usize {
     let below = entries(group).into_iter().filter(|path| path.is_dir());
     below.map(|path| 1 + groups_in(&path)).sum()
 }
