@@ -53,9 +53,11 @@ parse_arguments() {
     done
 }
 
-# The paths of the test executables, as cargo names them.
+# The paths of the test executables, as cargo names them: with the features of the whole
+# workspace, as test.sh builds it, so that nothing is compiled twice. The manager's tests
+# need accounts and services that the machine does not have: only where they are named.
 test_executables() {
-    cargo test --release --locked -p lakekeep-tests -p lakekeep-sys --no-run \
+    cargo test --release --locked --workspace --no-run \
         --message-format=json | python3 -c '
 import json, sys
 wanted = sys.argv[1:]
@@ -64,11 +66,12 @@ for line in sys.stdin:
     item = json.loads(line)
     if item["reason"] != "compiler-artifact" or not item["profile"]["test"]:
         continue
-    target = item["target"]
+    name = item["target"]["name"]
     # A library of its own tests, or a file in tests/; a binary has none.
-    kept = "test" in target["kind"] or target["name"] == "lakekeep_sys"
-    if kept and item["executable"] and (not wanted or target["name"] in wanted):
-        found.add(target["name"])
+    ours = "/tests#" in item["package_id"] and "test" in item["target"]["kind"]
+    kept = ours and not name.startswith("manager_") or name == "lakekeep_sys"
+    if item["executable"] and (name in wanted if wanted else kept):
+        found.add(name)
         print(item["executable"])
 missing = set(wanted) - found
 if missing:
@@ -91,7 +94,7 @@ main() {
     parse_arguments "$@"
     cd "$ROOM"
     local user list tests failed=()
-    cargo build --release --locked
+    cargo build --release --workspace --all-targets --locked
     list=$(test_executables)
     mapfile -t tests <<<"$list"
     for user in "${users[@]}"; do
