@@ -20,6 +20,8 @@ packages() {
         command=${entry%%:*} package=${entry##*:}
         command -v "$command" >/dev/null || missing+=("$package")
     done
+    # Debian divides venv from Python.
+    python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
     [ "${#missing[@]}" -eq 0 ] && return
     if [ "$(id -u)" -ne 0 ]; then
         echo "test.sh: missing: ${missing[*]}; install them (Debian: apt-get install ${missing[*]})" >&2
@@ -51,6 +53,8 @@ step "layering"
 .ci/layering.sh
 step "tests"
 tests "$@"
+step "the Python client"
+python/test.sh -q
 step "lints"
 cargo clippy --release --workspace --all-targets --locked -- -D warnings
 if [ "${LAKEKEEP_TESTS_VM:-0}" = 1 ]; then
