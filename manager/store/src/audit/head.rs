@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::key::AuditKey;
+use super::line::printable;
 use crate::Digest;
 use crate::canonical::Canonical;
 use crate::files::{self, FileError, Named};
@@ -88,7 +89,7 @@ pub fn parse_head(
     if slot.len() > SLOT {
         return Err(syntax(format!("longer than {SLOT} bytes")));
     }
-    let wire: Wire = serde_json::from_slice(slot).map_err(|error| syntax(error.to_string()))?;
+    let wire: Wire = serde_json::from_slice(slot).map_err(|error| syntax(printable(&error)))?;
     if check_seal && wire.head.seal(key) != wire.seal {
         return Err(HeadError::Seal);
     }

@@ -138,9 +138,22 @@ pub fn parse_line(line: &[u8], check: Check<'_>) -> Result<Record, LineError> {
         return Err(LineError::HashMismatch);
     }
     let wire: Wire<'_> = serde_json::from_slice(line).map_err(|error| LineError::Syntax {
-        why: error.to_string(),
+        why: printable(&error),
     })?;
     Ok(wire.into_record(hash))
+}
+
+/// What the parser says. It quotes what it read, which may hold characters that steer a
+/// terminal.
+pub(super) fn printable(error: &serde_json::Error) -> String {
+    let mut shown = String::new();
+    for letter in error.to_string().chars() {
+        match letter.is_control() {
+            true => shown.extend(letter.escape_default()),
+            false => shown.push(letter),
+        }
+    }
+    shown
 }
 
 /// What a hash covers, and the hash.
@@ -158,6 +171,16 @@ mod tests {
     use crate::Timestamp;
 
     const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_001);
+
+    #[test]
+    fn what_is_quoted_of_a_line_steers_no_terminal() {
+        let hash = "0".repeat(64);
+        let line = format!("{{\"acti\u{7f}\u{9b}n\":1,\"hash\":\"{hash}\"}}");
+        let error = parse_line(line.as_bytes(), Check::Skip).unwrap_err();
+        let shown = error.to_string();
+        assert!(shown.contains("\\u{7f}"), "{shown}");
+        assert!(!shown.contains(char::is_control), "{shown:?}");
+    }
 
     fn full() -> Event {
         Event::denied(NOW, "uid:1000", "sandbox.exec", "not yours")
