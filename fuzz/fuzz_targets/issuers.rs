@@ -32,8 +32,10 @@ fn discovery(bytes: &[u8], loopback: bool) {
     match parse_discovery(bytes, ISSUER, loopback) {
         Ok(url) => {
             let plain = ["http://127.", "http://localhost", "http://[::1]"];
-            let near = loopback && plain.iter().any(|start| url.starts_with(start));
-            assert!(url.starts_with("https://") || near, "{url:?}");
+            // Of no case (RFC 3986, 3.1 and 3.2.2).
+            let lower = url.to_ascii_lowercase();
+            let near = loopback && plain.iter().any(|start| lower.starts_with(start));
+            assert!(lower.starts_with("https://") || near, "{url:?}");
             printable(&url);
         }
         Err(error) => printable(&error.to_string()),
