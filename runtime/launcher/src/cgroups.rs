@@ -44,7 +44,7 @@ const ASIDE: &str = "/sys/fs";
 const USED_PREFIX: &str = "lakekeep-";
 
 /// How long the last processes of a group may take to die.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Where sandboxes' groups are made.
 #[derive(Debug)]
