@@ -7,10 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use lakekeep_api::Reason;
 use lakekeep_plan::Plan;
-use lakekeep_protocol::InitRequest;
 use lakekeep_protocol::facts::TaskFacts;
 use lakekeep_protocol::task::TaskFailure;
+use lakekeep_protocol::{InitRequest, ProtocolError};
 use lakekeep_sandbox::service;
+use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use tokio::sync::{Notify, oneshot};
 
@@ -233,7 +234,14 @@ impl Sandbox {
         let descriptors: Vec<_> = given.iter().map(AsFd::as_fd).collect();
         if let Err(error) = line.init.send(&request, &descriptors) {
             lock(&self.asked).remove(&number);
-            return Err(Fault::internal("ask an init for a task", &error));
+            return Err(match error {
+                // It died meanwhile, and this is sooner to know than its watcher.
+                ProtocolError::Socket {
+                    errno: Errno::PIPE | Errno::CONNRESET,
+                    ..
+                } => Fault::new(Reason::Ended, "the sandbox ended before its task started"),
+                other => Fault::internal("ask an init for a task", &other),
+            });
         }
         drop(given);
         match tokio::time::timeout(PATIENCE, waiting).await {
