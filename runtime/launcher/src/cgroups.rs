@@ -112,22 +112,27 @@ impl Groups {
         }
     }
 
-    /// Where libcontainer is shown a version 2 tree: makes the launcher's group in it, and covers the file by which libcontainer would move each init into it,
-    /// which waits for an RCU grace period and limits nothing.
-    fn bar(&self, launcher: &str) -> Result<(), StartError> {
+    /// Where libcontainer is shown a version 2 tree: makes the launcher's group in it, and
+    /// covers the file by which libcontainer would move each init into it, which waits for
+    /// an RCU grace period and limits nothing. `false` when another launcher, the last of
+    /// its time, removed the folder of all launchers meanwhile.
+    fn bar(&self, launcher: &str) -> Result<bool, StartError> {
         if !self.aside {
-            return Ok(());
+            return Ok(true);
         }
         let group = Path::new(CGROUP_ROOT).join("lakekeep").join(launcher);
         let object = group.display().to_string();
-        let made = DirBuilder::new().recursive(true).mode(0o711).create(&group);
-        made.map_err(|error| Error::io("mkdir", &object, &error))?;
+        match DirBuilder::new().recursive(true).mode(0o711).create(&group) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            made => made.map_err(|error| Error::io("mkdir", &object, &error))?,
+        }
         let procs = group.join("cgroup.procs");
         let object = procs.display().to_string();
         let place = mount::host_place(&procs).context("open", &object)?;
         let cover =
             mount::clone_tree(CWD, Path::new("/dev/null")).context("open_tree", "/dev/null")?;
-        Ok(mount::attach(&cover, &place).context("move_mount", object)?)
+        mount::attach(&cover, &place).context("move_mount", object)?;
+        Ok(true)
     }
 
     /// Makes the group of a sandbox with its limits; it is removed when this is
@@ -166,8 +171,8 @@ impl Groups {
         let made = DirBuilder::new().recursive(true).mode(0o711).create(&path);
         match made.and_then(|()| File::open(&path)) {
             Ok(lock) if lock::try_lock(&lock).context("flock", &object)? && path.exists() => {
-                self.bar(launcher)?;
-                Ok(Some(Claim { _lock: Some(lock) }))
+                let barred = self.bar(launcher)?;
+                Ok(barred.then_some(Claim { _lock: Some(lock) }))
             }
             Ok(_) => Ok(None),
             // Or the folder of all launchers went, with the last of them.
