@@ -102,14 +102,20 @@ impl HostSnapshot {
         files
             .into_iter()
             .chain(below)
-            .filter(|path| !PERMANENT.iter().any(|name| path.ends_with(name)))
+            .filter(|path| !path.ends_with("ids") && !is_map_folder(path))
             .collect()
     }
 }
 
-/// Made at the first run and used by all later ones: the file whose locks are the
-/// leases of id ranges, and a rootless caller's stand-ins for the setuid helpers.
-const PERMANENT: [&str; 3] = ["ids", "map/newuidmap", "map/newgidmap"];
+/// Made at the first run and used by all later ones, as the file `ids` is, whose locks are
+/// the leases of id ranges: a rootless caller's stand-ins for the setuid helpers.
+fn is_map_folder(path: &Path) -> bool {
+    let links = children(path);
+    path.parent().is_some_and(|parent| parent.ends_with("map"))
+        && links
+            .iter()
+            .all(|link| link.ends_with("newuidmap") || link.ends_with("newgidmap"))
+}
 
 fn is_state(dir: &Path) -> bool {
     dir.file_name()

@@ -71,6 +71,7 @@ impl From<SandboxError> for Fault {
             SandboxError::SandboxEnded => Reason::Ended,
             SandboxError::LauncherEnded { .. }
             | SandboxError::LauncherSilent { .. }
+            | SandboxError::Interrupted { .. }
             | SandboxError::NoService { .. } => Reason::Unavailable,
             _ => Reason::Internal,
         };

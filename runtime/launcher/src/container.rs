@@ -78,11 +78,16 @@ pub fn create(
         spec.init_capabilities,
     );
     let built = in_network(inherited.network, || build(spec, folders, seal, &report));
-    if built.is_err() {
-        // libcontainer leaves its helper waiting for an answer that never comes.
-        strays::end(inherited_inits)?;
-    }
-    let mut container = built?;
+    let mut container = match built {
+        Ok(container) => container,
+        Err(failed) => {
+            // libcontainer leaves its helper waiting for an answer that never comes.
+            return Err(match strays::end(inherited_inits)? {
+                Some(signal) => Failed::interrupted(LaunchStep::Container, signal),
+                None => failed,
+            });
+        }
+    };
     let mut init = InitProcess::of(&container)?;
     let facts = init.read_back(placement)?;
     container

@@ -75,6 +75,15 @@ impl Failed {
         }
     }
 
+    /// One of the processes that take the step was killed by somebody else.
+    pub fn interrupted(step: LaunchStep, signal: i32) -> Self {
+        Self {
+            step,
+            errno: Errno::INTR.raw_os_error(),
+            detail: format!("a process of it was ended by signal {signal}"),
+        }
+    }
+
     /// Wraps one of our own kernel errors.
     pub fn kernel(step: LaunchStep) -> impl Fn(lakekeep_sys::Error) -> Self {
         move |error| Self {

@@ -106,21 +106,22 @@ pub fn enter(arguments: &Arguments) -> Result<Infallible, StartError> {
 /// inside; this program, which has the right to write such a map, does it.
 const MAP_HELPERS: [(&str, &str); 2] = [("newuidmap", "uid_map"), ("newgidmap", "gid_map")];
 
+/// The folder is named after the program, so that a link in it is made once and never
+/// changed: two launchers may do it at the same time, and one that is killed leaves nothing.
 fn place_map_helpers(state: &Path) -> Result<PathBuf, StartError> {
-    let folder = state.join("map");
-    let object = folder.display().to_string();
-    // This will be a PATH of a process with rights: nobody else may write here.
-    folder::make_private(&folder)?;
     let program = std::fs::read_link("/proc/self/exe").context("readlink", "/proc/self/exe")?;
+    let name = blake3::hash(program.as_os_str().as_encoded_bytes()).to_hex();
+    let folders = state.join("map");
+    let folder = folders.join(name.as_str());
+    // This will be a PATH of a process with rights: nobody else may write here.
+    folder::make_private(&folders)?;
+    folder::make_private(&folder)?;
     for (name, _) in MAP_HELPERS {
         let link = folder.join(name);
-        if std::fs::read_link(&link).is_ok_and(|target| target == program) {
-            continue;
+        match std::os::unix::fs::symlink(&program, &link) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            made => made.context("symlink", link.display().to_string())?,
         }
-        // Another launcher of the same user may do the same at the same time.
-        let draft = folder.join(format!("{name}.{}", std::process::id()));
-        std::os::unix::fs::symlink(&program, &draft).context("symlink", &object)?;
-        std::fs::rename(&draft, &link).context("rename", &object)?;
     }
     Ok(folder)
 }

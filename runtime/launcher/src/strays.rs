@@ -2,36 +2,47 @@
 //! creation, and orphans of its own, which become this process's children
 //! because it is PID 1 of its pid namespace.
 
+use std::os::fd::{AsFd, OwnedFd};
+
 use lakekeep_protocol::launch::LaunchStep;
 use lakekeep_sys::error::Context;
-use lakekeep_sys::{Errno, Error, process};
+use lakekeep_sys::process::{self, Ended};
+use lakekeep_sys::{Errno, Error};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::error::Failed;
 
-/// Ends every child that is not one of `inits`.
-pub fn end(inits: &[Pid]) -> Result<(), Failed> {
+/// Ends every child that is not one of `inits`, and tells by which signal one of them
+/// had ended before.
+pub fn end(inits: &[Pid]) -> Result<Option<i32>, Failed> {
     end_children(inits).map_err(Failed::kernel(LaunchStep::Container))
 }
 
-fn end_children(inits: &[Pid]) -> Result<(), Error> {
+fn end_children(inits: &[Pid]) -> Result<Option<i32>, Error> {
+    let mut signal = None;
     for pid in children()?.into_iter().filter(|pid| !inits.contains(pid)) {
         // A child of ours that we have not waited for: its number is its own.
         match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(pidfd) => {
-                process::kill(&pidfd).context("pidfd_send_signal", "stray child")?;
-                reap(&pidfd)?;
-            }
+            Ok(pidfd) => signal = end_one(&pidfd)?.or(signal),
             Err(Errno::SRCH) => {}
             Err(errno) => return Err(Error::new("pidfd_open", "stray child", errno)),
         }
     }
-    Ok(())
+    Ok(signal)
 }
 
-fn reap(pidfd: &std::os::fd::OwnedFd) -> Result<(), Error> {
-    match process::wait(std::os::fd::AsFd::as_fd(pidfd)) {
-        Ok(_) | Err(Errno::CHILD) => Ok(()),
+fn end_one(pidfd: &OwnedFd) -> Result<Option<i32>, Error> {
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let mut ended = [PollFd::new(pidfd, PollFlags::IN)];
+    let before = rustix::event::poll(&mut ended, Some(&now)).context("poll", "stray child")? > 0;
+    process::kill(pidfd).context("pidfd_send_signal", "stray child")?;
+    match process::wait(pidfd.as_fd()) {
+        Ok(Ended::Signaled(signal)) if before => Ok(Some(signal)),
+        Ok(_) | Err(Errno::CHILD) => Ok(None),
         Err(errno) => Err(Error::new("waitid", "stray child", errno)),
     }
 }

@@ -59,6 +59,17 @@ pub enum SandboxError {
         /// More on it, and what to do.
         remedy: String,
     },
+    /// Somebody killed a process with which the sandbox was being made; what was made
+    /// is undone.
+    #[error(
+        "{what} was interrupted ({detail}); was it you, or is the host out of memory? Try again"
+    )]
+    Interrupted {
+        /// The step, from our own plan.
+        what: String,
+        /// By what.
+        detail: String,
+    },
     /// The init ended without saying how the task ended.
     #[error(
         "the sandbox ended before its task: its init was killed, or the host ran out of memory"
@@ -119,6 +130,12 @@ impl SandboxError {
 
     /// Renders a launcher's failure from our own copy of the plan.
     pub(crate) fn launch(failure: &Failure, plan: &Plan) -> Self {
+        if (failure.step, failure.errno) == (LaunchStep::Container, Errno::INTR.raw_os_error()) {
+            return Self::Interrupted {
+                what: launch_step(failure.step).to_owned(),
+                detail: failure.detail.clone(),
+            };
+        }
         let (what, remedy) = match failure.step {
             LaunchStep::Rootfs(index) => rootfs(index, failure.errno, plan),
             step => (

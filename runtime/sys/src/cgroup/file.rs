@@ -45,8 +45,12 @@ pub(super) fn write(path: &Path, value: &str) -> Result<(), CgroupError> {
 /// Like [`write`], with the name that the operation has in an error.
 pub(super) fn write_as(op: Operation, path: &Path, value: &str) -> Result<(), CgroupError> {
     let file = open(path, OFlags::WRONLY).map_err(|errno| failed(op, path, errno))?;
-    let written = rustix::io::retry_on_intr(|| rustix::io::write(&file, value.as_bytes()))
-        .map_err(|errno| failed(op, path, errno))?;
+    let written = rustix::io::retry_on_intr(|| rustix::io::write(&file, value.as_bytes()));
+    let written = written.map_err(|errno| match errno {
+        // The group was removed between open and write.
+        Errno::NODEV => failed(op, path, Errno::NOENT),
+        other => failed(op, path, other),
+    })?;
     if written == value.len() {
         return Ok(());
     }

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use super::file::{self, SHORT};
 use super::wait::{self, Deadline, Pause};
 use super::{CgroupError, Controller, Group, Version};
@@ -44,7 +46,11 @@ impl Group {
     pub(super) fn thaw_to_end(&self) -> Result<(), CgroupError> {
         match self.made(Controller::Freezer) {
             Some(dir) if dir.version == Version::V1 => {
-                file::write(&dir.file("freezer.state"), "THAWED")
+                match file::write(&dir.file("freezer.state"), "THAWED") {
+                    // Another sweeper was faster.
+                    Err(error) if error.errno() == Some(Errno::NOENT) => Ok(()),
+                    other => other,
+                }
             }
             _ => Ok(()),
         }
