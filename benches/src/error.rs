@@ -45,6 +45,9 @@ pub enum BenchError {
     /// Figures that cannot be written as JSON.
     #[error("JSON")]
     Json(#[from] serde_json::Error),
+    /// The manager refused something, or was lost.
+    #[error("the manager")]
+    Manager(#[from] lakekeep_client::ClientError),
     /// The kernel does not say what children used.
     #[error("getrusage")]
     Usage(#[from] nix::errno::Errno),

@@ -14,6 +14,7 @@ const PLACES: [&str; 8] = ["bin", "dev", "proc", "sys", "tmp", "etc", "run", "ho
 
 const TRUE: &str = include_str!("../guest/true.c");
 const HOLD: &str = include_str!("../guest/hold.c");
+const CLOCK: &str = include_str!("../guest/clock.c");
 const GROUPS: &str = include_str!("../guest/groups.c");
 
 /// Name below every cgroup hierarchy of the groups that OCI peers are given.
@@ -52,6 +53,7 @@ impl Ground {
         }
         let bin = ground.path("root/bin");
         ground.compile(&bin.join("true"), TRUE)?;
+        ground.compile(&bin.join("clock"), CLOCK)?;
         ground.compile(&bin.join(&ground.hold), HOLD)?;
         Ok(ground)
     }
@@ -103,6 +105,11 @@ impl Ground {
     /// Path of a guest within the root file system.
     pub fn guest(&self, guest: Guest) -> String {
         format!("/bin/{}", self.name(guest))
+    }
+
+    /// Path of the program that says when it began.
+    pub fn clock() -> String {
+        "/bin/clock".to_owned()
     }
 
     /// Name of a guest's process.

@@ -28,6 +28,12 @@ const UNLIMITED: u64 = 1 << 60;
 
 /// The layers that hold for a guest of `peer`, as one line.
 pub fn of(peer: &Peer, ground: &Ground, serial: u32) -> Result<String, BenchError> {
+    if let Some(manager) = peer.called() {
+        let name = ground.name(Guest::Hold);
+        let found = manager.look(ground, || find(name).as_deref().map(layers))?;
+        let program = peer.name.as_str().to_owned();
+        return Ok(found.ok_or(BenchError::NoGuest { program })?.join(" "));
+    }
     let mut command = peer.command(ground, Guest::Hold, serial);
     let program = command.get_program().to_string_lossy().into_owned();
     command

@@ -9,6 +9,7 @@ mod error;
 mod ground;
 mod isolation;
 mod machine;
+mod managed;
 mod measure;
 mod peers;
 mod raw;

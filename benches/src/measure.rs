@@ -20,8 +20,9 @@ pub struct Sample {
     /// From before the spawn until its end was collected.
     pub wall: Duration,
     /// User and system time of the command and of all its descendants that were
-    /// waited for. What kernel workers do on its behalf is not in it.
-    pub cpu: Duration,
+    /// waited for. What kernel workers do on its behalf is not in it. None for a call to
+    /// a process that was there before.
+    pub cpu: Option<Duration>,
 }
 
 /// No run takes so long; one that does is ended and counts as failed.
@@ -48,7 +49,10 @@ pub fn once(command: &mut Command, ground: &Ground) -> Result<Sample, BenchError
     let wall = start.elapsed();
     let cpu = children()?.saturating_sub(used);
     succeed(status, program, ground)?;
-    Ok(Sample { wall, cpu })
+    Ok(Sample {
+        wall,
+        cpu: Some(cpu),
+    })
 }
 
 /// Waits for a child, which is killed when it takes too long.
@@ -121,6 +125,6 @@ mod tests {
         command.args(["-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"]);
         let sample = once(&mut command, &ground).unwrap();
         // Not "at most the wall time": tests beside this one have children too.
-        assert!(sample.cpu > Duration::from_millis(1));
+        assert!(sample.cpu > Some(Duration::from_millis(1)));
     }
 }

@@ -52,7 +52,9 @@ pub fn write(
             peer,
             sample,
         } = placed;
-        let (wall, cpu) = (micros(sample.wall), micros(sample.cpu));
+        let wall = micros(sample.wall);
+        let cpu = sample.cpu.map(|cpu| micros(cpu).to_string());
+        let cpu = cpu.unwrap_or_default();
         // Writing to a String does not fail.
         writeln!(text, "{round},{position},{peer},{wall},{cpu}").ok();
     }

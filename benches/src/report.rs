@@ -41,7 +41,7 @@ impl Figure {
             median_us: Some(summary.median),
             min_us: Some(summary.min),
             p99_us: Some(summary.p99),
-            cpu_us: Some(summary.cpu),
+            cpu_us: summary.cpu,
             ratio: fork.map(|fork| ratio(summary.median, fork.median)),
             error: None,
         }
@@ -62,10 +62,11 @@ impl Figure {
         }
     }
 
-    fn cells(&self) -> [String; 8] {
+    fn cells(&self) -> [String; 9] {
         let number =
             |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
         [
+            self.scenario.to_owned(),
             self.peer.to_owned(),
             self.n.to_string(),
             number(self.median_us),
@@ -88,7 +89,8 @@ fn ratio(median: u64, fork: u64) -> f64 {
     (median as f64 / fork.max(1) as f64 * 10.0).round() / 10.0
 }
 
-const HEAD: [&str; 8] = [
+const HEAD: [&str; 9] = [
+    "scenario",
     "peer",
     "n",
     "median_us",
@@ -104,7 +106,7 @@ pub fn print(figures: &[Figure]) {
     print_table(
         &HEAD,
         &figures.iter().map(Figure::cells).collect::<Vec<_>>(),
-        &[0, 7],
+        &[0, 1, 8],
     );
 }
 
@@ -150,7 +152,7 @@ mod tests {
             median: 25,
             min: 1,
             p99: 40,
-            cpu: 9,
+            cpu: Some(9),
         };
         let fork = Summary {
             median: 10,

@@ -5,17 +5,14 @@ use std::process::ExitCode;
 use crate::args::SpawnArgs;
 use crate::chain;
 use crate::error::BenchError;
-use crate::ground::{Ground, Guest};
+use crate::ground::Ground;
 use crate::isolation;
 use crate::machine::{self, Machine};
-use crate::measure::{self, Sample};
-use crate::peers::{Name, Peer};
+use crate::measure::Sample;
+use crate::peers::{Manager, Name, Peer};
 use crate::raw::{self, Circumstances, Placed};
 use crate::report::{self, Figure};
 use crate::stats::Summary;
-
-/// `lakekeep run`, no manager; peers in their own way of one command.
-const SCENARIO: &str = "embedded";
 
 /// Runs of each peer before those that count: caches of files and of the kernel.
 const WARM_UP: u32 = 3;
@@ -69,9 +66,10 @@ pub fn run(arguments: &SpawnArgs) -> Result<ExitCode, BenchError> {
 fn enter(arguments: &SpawnArgs, ground: &Ground) -> Vec<Entrant> {
     let wanted = |name: &Name| *name == Name::Fork || arguments.peers.contains(name);
     let names = Name::ALL.into_iter().filter(wanted);
+    let manager = Manager::default();
     names
         .map(|name| {
-            let peer = Peer::new(name, ground, &arguments.programs, arguments.user);
+            let peer = Peer::new(name, ground, &arguments.programs, arguments.user, &manager);
             let mut entrant = Entrant {
                 name,
                 isolation: String::new(),
@@ -117,9 +115,7 @@ fn rounds(arguments: &SpawnArgs, ground: &Ground, entrants: &mut [Entrant]) -> V
 impl Entrant {
     /// Runs it once; a failure is kept and ends its part.
     fn sample(&mut self, ground: &Ground, serial: u32) -> Option<Sample> {
-        let run =
-            |peer: &Peer| measure::once(&mut peer.command(ground, Guest::True, serial), ground);
-        let sample = self.attempt(serial, run)?;
+        let sample = self.attempt(serial, |peer| peer.sample(ground, serial))?;
         self.samples.push(sample);
         Some(sample)
     }
@@ -148,17 +144,17 @@ fn figures(entrants: &[Entrant]) -> Vec<Figure> {
         .find(|entrant| entrant.name == Name::Fork)
         .and_then(summary);
     let figure = |entrant: &Entrant| {
-        let name = entrant.name.as_str();
+        let (scenario, name) = (entrant.name.scenario(), entrant.name.as_str());
         match (&entrant.peer, summary(entrant)) {
-            (Err(error), _) => Figure::missing(SCENARIO, name, chain(error)),
+            (Err(error), _) => Figure::missing(scenario, name, chain(error)),
             (Ok(_), Some(summary)) => Figure::measured(
-                SCENARIO,
+                scenario,
                 name,
                 entrant.isolation.clone(),
                 &summary,
                 fork.as_ref(),
             ),
-            (Ok(_), None) => Figure::missing(SCENARIO, name, "no samples".to_owned()),
+            (Ok(_), None) => Figure::missing(scenario, name, "no samples".to_owned()),
         }
     };
     entrants.iter().map(figure).collect()

@@ -10,7 +10,7 @@ pub struct Summary {
     pub min: u64,
     pub p99: u64,
     /// Mean, for the kernel accounts CPU time of many short runs well in sum.
-    pub cpu: u64,
+    pub cpu: Option<u64>,
 }
 
 impl Summary {
@@ -18,13 +18,15 @@ impl Summary {
     pub fn of(samples: &[Sample]) -> Option<Self> {
         let mut walls: Vec<u64> = samples.iter().map(|sample| micros(sample.wall)).collect();
         walls.sort_unstable();
-        let cpu: u64 = samples.iter().map(|sample| micros(sample.cpu)).sum();
+        let cpu: Option<Vec<u64>> = samples.iter().map(|s| s.cpu.map(micros)).collect();
+        let cpu = cpu.map(|all| all.iter().sum::<u64>());
+        let count = u64::try_from(samples.len()).ok()?;
         Some(Self {
             n: walls.len(),
             median: percentile(&walls, 50)?,
             min: *walls.first()?,
             p99: percentile(&walls, 99)?,
-            cpu: cpu / u64::try_from(walls.len()).ok()?,
+            cpu: cpu.and_then(|sum| sum.checked_div(count)),
         })
     }
 }
@@ -59,7 +61,7 @@ mod tests {
         assert_eq!(Summary::of(&[]), None);
         let sample = |wall, cpu| Sample {
             wall: Duration::from_micros(wall),
-            cpu: Duration::from_micros(cpu),
+            cpu: Some(Duration::from_micros(cpu)),
         };
         let summary = Summary::of(&[sample(30, 4), sample(10, 2), sample(20, 6)]);
         assert_eq!(
@@ -69,7 +71,7 @@ mod tests {
                 median: 20,
                 min: 10,
                 p99: 30,
-                cpu: 4
+                cpu: Some(4)
             })
         );
     }

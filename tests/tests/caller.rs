@@ -48,6 +48,22 @@ fn a_strict_umask_changes_nothing_inside() {
     assert_eq!(said(&output), "0022\n1777\n444\n", "{output:?}");
 }
 
+/// Of a real-time policy one loop would be enough to take a processor from the host.
+#[test]
+fn a_real_time_policy_is_not_inherited() {
+    const POLICY: &str = "sed 's/.*) //' /proc/self/stat | cut -d' ' -f39; ionice";
+    let place = Place::new();
+    if !Privilege::Root.available("policy") {
+        return;
+    }
+    let run = Run::new(&place, Privilege::Root).shell(POLICY);
+    let real_time = "chrt -f -p 7 $$ >/dev/null && ionice -c 1 -n 3 -p $$";
+    let outside = from_shell(&format!("{real_time} && {{ {POLICY}; }} >&2"), &run);
+    let words = String::from_utf8_lossy(&outside.stderr).into_owned();
+    assert_eq!(words, "1\nrealtime: prio 3\n", "{outside:?}");
+    assert_eq!(said(&outside), "0\nnone: prio 0\n", "{outside:?}");
+}
+
 #[test]
 fn ignored_signals_and_personality_are_not_inherited() {
     let place = Place::new();

@@ -6,38 +6,13 @@
     reason = "a test fails by panicking"
 )]
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-
 use lakekeep_api::v1::{SandboxRef, WhoAmIRequest};
 use lakekeep_tests::eventually;
-use lakekeep_tests::manager::{ALICE, Code, Collector, Setup, create, kill, shell};
+use lakekeep_tests::manager::{ALICE, Code, Collector, Setup, create, kill, scrape, shell, value};
 
 /// A trace that a caller has begun.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-
-fn scrape(socket: &Path) -> Option<String> {
-    let mut stream = UnixStream::connect(socket).ok()?;
-    let request = b"GET /metrics HTTP/1.1\r\nhost: m\r\nconnection: close\r\n\r\n";
-    stream.write_all(request).ok()?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).ok()?;
-    text.starts_with("HTTP/1.1 200").then_some(text)
-}
-
-/// The sum of all samples of this name that have all of these labels.
-fn value(text: &str, name: &str, labels: &[&str]) -> f64 {
-    let samples = text.lines().filter(|line| {
-        let rest = line.strip_prefix(name);
-        rest.is_some_and(|rest| rest.starts_with(['{', ' ']))
-            && labels.iter().all(|label| line.contains(label))
-    });
-    samples
-        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-        .sum()
-}
 
 /// Samples that one sandbox and one task of it leave: name, labels, the least value.
 const TOLD: &[(&str, &[&str], f64)] = &[

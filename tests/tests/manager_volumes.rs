@@ -12,50 +12,9 @@ use std::path::Path;
 
 use lakekeep_api::v1;
 use lakekeep_tests::Privilege;
-use lakekeep_tests::manager::{ALICE, BOB, CAROL, Manager, Setup, account, create, shared_profile};
-
-/// The folders of a project and of two users, and a manager that has them as volumes.
-fn start(test: &str) -> Option<Manager> {
-    let setup = Setup::new();
-    let root = setup.place().dir("disk", Privilege::Root);
-    for name in ["project", "reference", "homes/lkt-alice", "homes/lkt-bob"] {
-        let made = setup.place().dir(&format!("disk/{name}"), Privilege::Root);
-        fs::set_permissions(made, fs::Permissions::from_mode(0o700)).unwrap();
-    }
-    // Who comes down to them is let through; each one is its owner's alone.
-    fs::set_permissions(root.join("homes"), fs::Permissions::from_mode(0o755)).unwrap();
-    let volumes = format!(
-        "project = \"apollo\"\n\
-         [[volume]]\nname = \"work\"\nsource = {work:?}\ntarget = \"/work\"\nmode = \"rw\"\nowner = \"project\"\n\
-         [[volume]]\nname = \"reference\"\nsource = {reference:?}\ntarget = \"/reference\"\nmode = \"ro\"\nowner = \"project\"\n\
-         [[volume]]\nname = \"home\"\nhome = true\nsource = {home:?}\ntarget = \"/mnt/home\"\nmode = \"rw\"\n",
-        work = root.join("project"),
-        reference = root.join("reference"),
-        home = format!("{}/homes/{{account}}", root.display()),
-    );
-    let identity = "[[identity.rule]]\nname = \"project\"\nproject = \"apollo\"\naccount = \"lkt-carol\"\n\
-                    [[identity.rule]]\nname = \"own\"\nuser = \"*\"\naccount = \"$1\"\n";
-    let manager = setup
-        .identity(identity)
-        .profile("apollo", &shared_profile("apollo", &volumes))
-        .start(test)?;
-    let give = |path: &str, name: &str| {
-        let to = account(name);
-        chown(root.join(path), Some(to.uid), Some(to.gid)).unwrap();
-    };
-    give("project", CAROL);
-    give("reference", CAROL);
-    give("homes/lkt-alice", ALICE);
-    give("homes/lkt-bob", BOB);
-    fs::write(root.join("reference/book"), "to be read").unwrap();
-    chown(
-        root.join("reference/book"),
-        Some(account(CAROL).uid),
-        Some(account(CAROL).gid),
-    )
-    .unwrap();
-    Some(manager)
-}
+use lakekeep_tests::manager::{
+    ALICE, BOB, CAROL, Setup, account, create, shared_profile, with_volumes,
+};
 
 fn owner(path: &Path) -> (u32, u32) {
     let found = fs::metadata(path).unwrap();
@@ -64,7 +23,7 @@ fn owner(path: &Path) -> (u32, u32) {
 
 #[test]
 fn two_users_write_one_project_and_neither_sees_the_other_s_home() {
-    let Some(manager) = start("volumes") else {
+    let Some(manager) = with_volumes("volumes", |_| String::new()) else {
         return;
     };
     let disk = manager.place().path().join("disk");
@@ -110,7 +69,7 @@ fn two_users_write_one_project_and_neither_sees_the_other_s_home() {
 
 #[test]
 fn a_read_only_volume_is_not_written() {
-    let Some(manager) = start("read_only") else {
+    let Some(manager) = with_volumes("read_only", |_| String::new()) else {
         return;
     };
     let disk = manager.place().path().join("disk");

@@ -13,12 +13,14 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-use lakekeep_tests::{Place, Privilege, Run, Tracked, eventually, for_each_privilege};
+use lakekeep_tests::{
+    HostSnapshot, Place, Privilege, Run, Tracked, eventually, for_each_privilege,
+};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 struct Session {
-    _child: Tracked,
+    child: Tracked,
     controller: OwnedFd,
     output: Receiver<Vec<u8>>,
     seen: String,
@@ -27,6 +29,11 @@ struct Session {
 impl Session {
     /// `lakekeep run --tty` with a terminal of its own, as a shell would start it.
     fn start(place: &Place, privilege: Privilege, script: &str) -> Self {
+        let run = Run::new(place, privilege).flags(["--tty"]).shell(script);
+        Self::of(&run, privilege)
+    }
+
+    fn of(run: &Run, privilege: Privilege) -> Self {
         let controller =
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&controller).unwrap();
@@ -36,10 +43,7 @@ impl Session {
         let path = std::path::PathBuf::from(name.to_str().unwrap());
         let terminal = File::options().read(true).write(true).open(&path).unwrap();
         std::os::unix::fs::chown(&path, Some(privilege.uid()), None).unwrap();
-        let run = Run::new(place, privilege)
-            .flags(["--tty"])
-            .shell(script)
-            .to_command();
+        let run = run.to_command();
         // setsid(1) makes the terminal the session's: without one no SIGWINCH comes.
         let mut command = Command::new("/usr/bin/setsid");
         command
@@ -61,7 +65,7 @@ impl Session {
         drop(command);
         let output = follow(File::from(controller.try_clone().unwrap()));
         Self {
-            _child: child,
+            child,
             controller,
             output,
             seen: String::new(),
@@ -136,6 +140,42 @@ fn control_c_interrupts_the_command() {
         session.await_text("ready");
         rustix::io::write(&session.controller, b"\x03").unwrap();
         session.await_text("interrupted");
+    });
+}
+
+/// The terminal tells all of the foreground, and the launcher is no part of it.
+#[test]
+fn control_c_reaches_a_command_that_has_no_terminal() {
+    for_each_privilege("control_c_plain", |privilege| {
+        let place = Place::new();
+        let before = HostSnapshot::take(place.path());
+        let script =
+            "trap 'echo interrupted; exit 7' INT; echo ready; while :; do sleep 0.05; done";
+        let mut session = Session::of(&Run::new(&place, privilege).shell(script), privilege);
+        session.await_text("ready");
+        rustix::io::write(&session.controller, b"\x03").unwrap();
+        session.await_text("interrupted");
+        let status = eventually("the end of the run", || session.child.try_wait().unwrap());
+        assert_eq!(status.code(), Some(7));
+        before.assert_unchanged();
+    });
+}
+
+#[test]
+fn a_terminal_that_goes_away_leaves_nothing() {
+    for_each_privilege("hangup", |privilege| {
+        for flags in [&["--tty"][..], &[]] {
+            let place = Place::new();
+            let before = HostSnapshot::take(place.path());
+            let run = Run::new(&place, privilege).flags(flags);
+            let run = run.shell("echo ready; while :; do sleep 0.05; done");
+            let mut session = Session::of(&run, privilege);
+            session.await_text("ready");
+            // The end of the session's leader is the end of the line for all in the foreground.
+            session.child.kill().unwrap();
+            session.child.wait().unwrap();
+            before.assert_unchanged();
+        }
     });
 }
 

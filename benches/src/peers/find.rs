@@ -19,7 +19,12 @@ pub fn program(name: Name, programs: &Programs) -> Result<PathBuf, BenchError> {
         Name::Crun => ("crun", "install crun"),
         Name::Runc => ("runc", "install runc"),
         Name::Youki => ("youki", "cargo install youki --locked"),
-        Name::Lakekeep | Name::LakekeepHost | Name::LakekeepRootless => return lakekeep(programs),
+        Name::Lakekeep
+        | Name::LakekeepHost
+        | Name::LakekeepRootless
+        | Name::Managed
+        | Name::Claim
+        | Name::Nested => return lakekeep(programs),
     };
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = programs

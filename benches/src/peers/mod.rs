@@ -6,12 +6,15 @@ mod oci;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 
 use clap::ValueEnum;
 
 use crate::args::Programs;
 use crate::error::BenchError;
 use crate::ground::{Ground, Guest};
+use crate::managed::{Call, Managed};
+use crate::measure::{self, Sample};
 use crate::peers::oci::Oci;
 
 /// A peer's name.
@@ -36,10 +39,16 @@ pub enum Name {
     LakekeepHost,
     /// The same as an ordinary user.
     LakekeepRootless,
+    /// `lakekeep run` while a manager runs.
+    Managed,
+    /// A new user's sandbox over gRPC, to the first instruction of a task in it.
+    Claim,
+    /// A task in a sandbox that is there, over gRPC, to its end.
+    Nested,
 }
 
 impl Name {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::Fork,
         Self::CgroupFloor,
         Self::CgroupProcs,
@@ -51,7 +60,20 @@ impl Name {
         Self::Lakekeep,
         Self::LakekeepHost,
         Self::LakekeepRootless,
+        Self::Managed,
+        Self::Claim,
+        Self::Nested,
     ];
+
+    /// What is measured: the whole of a cold run, or less.
+    pub fn scenario(self) -> &'static str {
+        match self {
+            Self::Managed => "run-managed",
+            Self::Claim => "claim-grpc",
+            Self::Nested => "nested-grpc",
+            _ => "embedded",
+        }
+    }
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -66,7 +88,24 @@ impl Name {
             Self::Lakekeep => "lakekeep",
             Self::LakekeepHost => "lakekeep-host",
             Self::LakekeepRootless => "lakekeep-rootless",
+            Self::Managed => "lakekeep-managed",
+            Self::Claim => "lakekeep-claim",
+            Self::Nested => "lakekeep-nested",
         }
+    }
+}
+
+/// The manager of this run, started when it is first needed.
+#[derive(Debug, Default)]
+pub struct Manager(std::cell::OnceCell<Rc<Managed>>);
+
+impl Manager {
+    fn get(&self, program: &Path, ground: &Ground) -> Result<Rc<Managed>, BenchError> {
+        if let Some(running) = self.0.get() {
+            return Ok(Rc::clone(running));
+        }
+        let started = Rc::new(Managed::start(program, ground)?);
+        Ok(Rc::clone(self.0.get_or_init(|| started)))
     }
 }
 
@@ -92,6 +131,10 @@ enum Way {
         /// The ordinary user, and the folder that is this user's own.
         user: Option<(u32, PathBuf)>,
     },
+    /// `lakekeep run` with a manager's socket.
+    Managed(Rc<Managed>),
+    /// No command: a call.
+    Call(Rc<Managed>, Call),
 }
 
 impl Peer {
@@ -101,6 +144,7 @@ impl Peer {
         ground: &Ground,
         programs: &Programs,
         user: u32,
+        manager: &Manager,
     ) -> Result<Self, BenchError> {
         let root = rustix::process::geteuid().is_root();
         let needs_root = !matches!(
@@ -134,8 +178,27 @@ impl Peer {
                 image: ground.root(),
                 user: ordinary_user(ground, root.then_some(user))?,
             },
+            Name::Managed => Way::Managed(manager.get(&program, ground)?),
+            Name::Claim => Way::Call(manager.get(&program, ground)?, Call::Claim),
+            Name::Nested => Way::Call(manager.get(&program, ground)?, Call::Nested),
         };
         Ok(Self { name, program, way })
+    }
+
+    /// Runs the guest once, and measures it.
+    pub fn sample(&self, ground: &Ground, serial: u32) -> Result<Sample, BenchError> {
+        match &self.way {
+            Way::Call(manager, call) => manager.once(*call),
+            _ => measure::once(&mut self.command(ground, Guest::True, serial), ground),
+        }
+    }
+
+    /// The manager that is called, where this is no command.
+    pub fn called(&self) -> Option<&Managed> {
+        match &self.way {
+            Way::Call(manager, _) => Some(manager),
+            _ => None,
+        }
     }
 
     /// The command that runs `guest`; `serial` is of this run alone.
@@ -203,6 +266,10 @@ impl Peer {
                     command.args(["--", &path]);
                 }
                 become_ordinary(&mut command, user.as_ref());
+            }
+            Way::Managed(manager) | Way::Call(manager, _) => {
+                command.args(["run", "--profile", "bench", "--", &path]);
+                command.env(lakekeep_client::SOCKET_VARIABLE, manager.socket());
             }
         }
         command

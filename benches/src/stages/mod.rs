@@ -17,7 +17,7 @@ use crate::error::BenchError;
 use crate::ground::{Ground, Guest};
 use crate::machine;
 use crate::measure;
-use crate::peers::{Name, Peer};
+use crate::peers::{Manager, Name, Peer};
 use crate::report::print_table;
 use crate::stages::milestones::{MILESTONES, instants};
 use crate::stages::trace::Trace;
@@ -35,7 +35,13 @@ type Stages = Vec<Vec<u64>>;
 /// Traces, and prints the table.
 pub fn run(arguments: &StagesArgs) -> Result<ExitCode, BenchError> {
     let ground = Ground::make()?;
-    let peer = Peer::new(Name::Lakekeep, &ground, &arguments.programs, 0)?;
+    let peer = Peer::new(
+        Name::Lakekeep,
+        &ground,
+        &arguments.programs,
+        0,
+        &Manager::default(),
+    )?;
     let load = machine::load();
     let mut stages: Stages = vec![Vec::new(); MILESTONES.len() - 1];
     let (mut traced, mut untraced) = (Vec::new(), Vec::new());

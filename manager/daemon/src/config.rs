@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::history::HistoryDoc;
 use crate::metrics::MetricsDoc;
+use crate::parked::ParkedDoc;
 use crate::trace::TelemetryDoc;
 
 /// What a configuration file holds.
@@ -33,6 +34,8 @@ pub struct ConfigDoc {
     pub metrics: Option<MetricsDoc>,
     /// What is remembered of ended sandboxes.
     pub history: HistoryDoc,
+    /// Sandboxes made ahead.
+    pub parked: ParkedDoc,
     /// Logs and traces.
     pub telemetry: TelemetryDoc,
     /// Who is believed to be whom.

@@ -14,6 +14,7 @@
 //! | `quotas` | bounds of volumes on their disks |
 //! | `registry`, `sandbox`, `task`, `spool` | what lives: sandboxes, tasks, their output |
 //! | `maker` | the plan of each task |
+//! | `parked` | sandboxes made ahead |
 //! | `launchers` | the connections to the launchers |
 //! | `history`, `past` | what became of sandboxes, written down and found again |
 //! | `metrics`, `calls`, `trace` | numbers, logs and spans for whoever runs it |
@@ -37,6 +38,7 @@ mod make;
 mod maker;
 mod meta;
 mod metrics;
+mod parked;
 mod past;
 mod quotas;
 mod ready;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use lakekeep_api::Reason;
 use lakekeep_plan::{Command, HostFacts, ImageFacts, Inputs, MountFacts, Plan};
-use lakekeep_policy::Policy;
+use lakekeep_policy::{MountRule, Policy};
 use lakekeep_protocol::task::{MAX_SECRETS, SECRETS_DIRECTORY};
 use lakekeep_sandbox::look;
 use lakekeep_seccomp::{Arch, Refusal, builtin_program};
@@ -120,6 +120,27 @@ impl Maker {
     /// What is allowed.
     pub fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// Plans for the sandbox of another identifier.
+    pub fn rename(&mut self, id: &str) {
+        id.clone_into(&mut self.id);
+    }
+
+    /// How many of the plan's last mounts are the policy's, where each can be mounted
+    /// after all others: folders, none below another.
+    pub fn late_mounts(&self) -> Option<usize> {
+        let rules = self.policy.mounts();
+        let below = |(index, rule): (usize, &MountRule)| {
+            let others = rules
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != index);
+            let mut targets = others.map(|(_, other)| other.target());
+            targets.any(|target| rule.target().starts_with(target))
+        };
+        let folders = self.mounts.iter().all(|facts| facts.directory);
+        (folders && !rules.iter().enumerate().any(below)).then_some(rules.len())
     }
 
     /// The plan of the sandbox, and of a task in it.

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use lakekeep_api::Reason;
 use lakekeep_plan::{HostFacts, Plan};
 use lakekeep_policy::{Policy, PolicyDoc};
 use lakekeep_protocol::launch::{HeldSandbox, RootfsStep};
-use lakekeep_sandbox::service;
+use lakekeep_sandbox::service::{self, Held};
 use lakekeep_sandbox::{Kind as VerdictKind, Verdict};
 
 use crate::events::{Events, What};
@@ -19,6 +19,7 @@ use crate::launchers::{Launcher, Launchers};
 use crate::maker::{Ingredients, Maker, Request, without_environment};
 use crate::meta::{Kind, Meta};
 use crate::metrics::{Metrics, Snapshot, Stage, kind};
+use crate::parked::{Divided, Parked, ParkedDoc, Stock, divide};
 use crate::sandbox::{Parts, Phase, Sandbox, lock};
 use crate::task::{Files, Record};
 
@@ -42,6 +43,7 @@ pub struct Registry {
     events: Events,
     metrics: Arc<Metrics>,
     history: History,
+    stock: Stock,
 }
 
 /// A sandbox to be made.
@@ -74,6 +76,7 @@ impl Registry {
         launchers: Launchers,
         folder: PathBuf,
         (events, metrics, history): (Events, Arc<Metrics>, History),
+        parked: ParkedDoc,
     ) -> std::io::Result<Self> {
         use std::os::unix::fs::DirBuilderExt;
         std::fs::DirBuilder::new()
@@ -82,6 +85,7 @@ impl Registry {
             .create(&folder)?;
         Ok(Self {
             host: Arc::new(host),
+            stock: Stock::new(parked, launchers.clone(), metrics.parked.clone()),
             launchers,
             folder,
             sandboxes: Mutex::new(BTreeMap::new()),
@@ -112,6 +116,11 @@ impl Registry {
         now
     }
 
+    /// What is made ahead.
+    pub fn stock(&self) -> &Stock {
+        &self.stock
+    }
+
     /// The launchers.
     pub fn launchers(&self) -> &Launchers {
         &self.launchers
@@ -122,7 +131,7 @@ impl Registry {
         &self.events
     }
 
-    /// Makes a sandbox.
+    /// Makes a sandbox, or makes one that was made ahead its caller's.
     ///
     /// # Errors
     /// `BadPolicy`, `NotEnforced`, `Unavailable`; nothing is left of it then.
@@ -132,39 +141,95 @@ impl Registry {
         meta.created = SystemTime::now();
         let planned = async { self.plan(&meta, wanted.policy, &wanted.later) };
         let (maker, plan) = self.metrics.stage(Stage::Plan, planned).await?;
+        let divided = maker.late_mounts().and_then(|late| divide(&plan, late));
+        let ready = divided.and_then(|divided| Some((self.stock.take(&divided)?, divided)));
+        let sandbox = match ready {
+            Some((parked, divided)) => {
+                self.claim(parked, divided, (meta, maker, plan), &wanted.later)
+                    .await
+            }
+            None => self.make(meta, maker, plan).await,
+        }?;
+        let preset = sandbox.maker.policy().preset();
+        self.history.made(&sandbox.meta, preset.as_str());
+        self.events.tell(&sandbox.meta, 0, What::Created, "");
+        Ok(sandbox)
+    }
+
+    async fn make(&self, meta: Meta, maker: Maker, plan: Plan) -> Result<Arc<Sandbox>, Fault> {
         let launcher = self.launchers.idlest();
         let launcher = launcher.ok_or_else(|| Fault::new(Reason::Unavailable, "no launcher"))?;
-        let folder = self.folder.join(&meta.id);
-        write_record(&folder, &meta, &plan)
-            .map_err(|error| Fault::internal("write a sandbox's record", &error))?;
+        let folder = self.write_record(&meta, &plan)?;
         let asked = plan.clone();
         let held = launcher.ask("create", move |service| service.create(&asked));
         let held = self.metrics.stage(Stage::LauncherCreate, held).await;
         let made = match held {
             Ok(held) => {
-                let made = Parts {
-                    meta,
-                    maker,
-                    plan,
-                    launcher,
-                    held,
-                    folder: folder.clone(),
-                    events: self.events.clone(),
-                    metrics: Arc::clone(&self.metrics),
-                    history: self.history.clone(),
-                };
-                self.admit(made).await
+                self.admit(self.parts((meta, maker, plan), launcher, held), Vec::new())
+                    .await
             }
             Err(error) => Err(error.into()),
         };
         if made.is_err() {
             remove_folder(&folder);
         }
-        let sandbox = made?;
-        let preset = sandbox.maker.policy().preset();
-        self.history.made(&sandbox.meta, preset.as_str());
-        self.events.tell(&sandbox.meta, 0, What::Created, "");
-        Ok(sandbox)
+        made
+    }
+
+    /// Makes a parked sandbox its caller's. Where that cannot be done, one of its own is
+    /// made, as if none had been ready.
+    async fn claim(
+        &self,
+        parked: Parked,
+        divided: Divided,
+        (mut meta, mut maker, mut plan): (Meta, Maker, Plan),
+        later: &[String],
+    ) -> Result<Arc<Sandbox>, Fault> {
+        let policy = maker.policy().clone();
+        let (again, id) = (meta.clone(), meta.id.clone());
+        meta.id.clone_from(&parked.id);
+        maker.rename(&parked.id);
+        plan.rename(&parked.id);
+        let folder = self.write_record(&meta, &plan)?;
+        let parts = self.parts((meta, maker, plan), parked.launcher, parked.held);
+        let claimed = self.admit(parts, divided.late);
+        let claimed = self.metrics.stage(Stage::Claim, claimed).await;
+        let Err(fault) = claimed else {
+            return claimed;
+        };
+        remove_folder(&folder);
+        if fault.reason() == Reason::Internal {
+            self.stock.spoiled(divided.shape).await;
+        }
+        let meta = Meta { id, ..again };
+        let (maker, plan) = self.plan(&meta, policy, later)?;
+        self.make(meta, maker, plan).await
+    }
+
+    fn write_record(&self, meta: &Meta, plan: &Plan) -> Result<PathBuf, Fault> {
+        let folder = self.folder.join(&meta.id);
+        write_record(&folder, meta, plan)
+            .map_err(|error| Fault::internal("write a sandbox's record", &error))?;
+        Ok(folder)
+    }
+
+    fn parts(
+        &self,
+        (meta, maker, plan): (Meta, Maker, Plan),
+        launcher: Arc<Launcher>,
+        held: Held,
+    ) -> Parts {
+        Parts {
+            folder: self.folder.join(&meta.id),
+            meta,
+            maker,
+            plan,
+            launcher,
+            held,
+            events: self.events.clone(),
+            metrics: Arc::clone(&self.metrics),
+            history: self.history.clone(),
+        }
     }
 
     /// The maker of its plans, and its own.
@@ -185,12 +250,33 @@ impl Registry {
         Ok((maker, plan))
     }
 
-    async fn admit(&self, parts: Parts) -> Result<Arc<Sandbox>, Fault> {
+    /// Takes a sandbox into service, with these mounts besides; or ends it.
+    async fn admit(&self, parts: Parts, late: Vec<RootfsStep>) -> Result<Arc<Sandbox>, Fault> {
         let sandbox = Sandbox::start(parts)?;
-        let kept = sandbox.keep_init();
-        self.metrics.stage(Stage::KeepInit, kept).await?;
-        lock(&self.sandboxes).insert(sandbox.id().to_owned(), Arc::clone(&sandbox));
-        Ok(sandbox)
+        let ready = async {
+            for step in late {
+                sandbox.show(step).await?;
+            }
+            let kept = sandbox.keep_init();
+            self.metrics.stage(Stage::KeepInit, kept).await
+        };
+        match ready.await {
+            Ok(()) => {
+                lock(&self.sandboxes).insert(sandbox.id().to_owned(), Arc::clone(&sandbox));
+                Ok(sandbox)
+            }
+            Err(fault) => {
+                let verdict = Verdict::of_sandbox(
+                    VerdictKind::Lost,
+                    "it could not be made ready".to_owned(),
+                    "make another",
+                );
+                if sandbox.kill(verdict).await.is_err() {
+                    // Its launcher is gone, and it with it.
+                }
+                Err(fault)
+            }
+        }
     }
 
     /// A sandbox by identifier.
@@ -257,19 +343,8 @@ impl Registry {
                 Ok((held, running, ends))
             })
             .await?;
-        let sandbox = self
-            .admit(Parts {
-                meta,
-                maker,
-                plan,
-                launcher: Arc::clone(launcher),
-                held,
-                folder,
-                events: self.events.clone(),
-                metrics: Arc::clone(&self.metrics),
-                history: self.history.clone(),
-            })
-            .await?;
+        let parts = self.parts((meta, maker, plan), Arc::clone(launcher), held);
+        let sandbox = self.admit(parts, Vec::new()).await?;
         sandbox.recall_volumes();
         self.events.tell(&sandbox.meta, 0, What::Adopted, "");
         let known =
@@ -312,6 +387,7 @@ impl Registry {
 
     /// Ends what is idle or old, and forgets what ended long ago.
     pub async fn tidy(&self, now: SystemTime) {
+        self.stock.tidy(Instant::now()).await;
         let mut ended = Vec::new();
         for sandbox in self.all() {
             if let Phase::Ended(_, at) = sandbox.phase() {
@@ -469,6 +545,7 @@ fn nonce() -> Result<u64, Fault> {
     Ok(u64::from_be_bytes(bytes))
 }
 
-fn identifier() -> Result<String, Fault> {
+/// A new sandbox's.
+pub fn identifier() -> Result<String, Fault> {
     Ok(format!("{:016x}", nonce()?))
 }

@@ -147,7 +147,8 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
     let history = History::start(Arc::clone(&store), kept, metrics.history.clone())
         .map_err(|error| ManagerError::start("start the history's thread")(&error))?;
     let heard = (Events::new(), Arc::clone(&metrics), history.clone());
-    let registry = Registry::new(host, launchers, runtime.join("sandboxes"), heard)
+    let (folder, parked) = (runtime.join("sandboxes"), config.doc.parked);
+    let registry = Registry::new(host, launchers, folder, heard, parked)
         .map_err(|error| ManagerError::start("make the sandboxes' folder")(&error))?;
     let registry = Arc::new(registry);
     let tcp = config.doc.tcp.clone();
@@ -180,6 +181,7 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
     if let Some(tcp) = tcp {
         servers.push(over_tcp(services, &tcp, mtls.as_deref(), stopping).await?);
     }
+    tokio::spawn(registry.stock().clone().fill());
     notify("READY=1");
     let kept = until_the_end(&gate, &registry, &refusals, &inherited.lifeline).await?;
     stop.send_replace(true);

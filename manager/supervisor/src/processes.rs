@@ -226,7 +226,12 @@ impl Processes {
         let mut words = self.settings.manager.iter();
         let program = words.next().map(String::as_str).unwrap_or_default();
         let mut command = Command::new(program);
-        command.args(words).env_clear().stdin(Stdio::null());
+        // Out of reach of a terminal: the supervisor hears its interrupt, and ends things in order.
+        command
+            .args(words)
+            .env_clear()
+            .stdin(Stdio::null())
+            .process_group(0);
         if let Some(notify) = &self.settings.notify {
             command.env("NOTIFY_SOCKET", notify);
         }

@@ -80,6 +80,7 @@ fn start() -> Result<ExitCode, StartError> {
     process::ensure_single_threaded().map_err(StartError::Threads)?;
     // libcontainer returns to where it was: a place that this user may lack the right to enter.
     rustix::process::chdir("/").context("chdir", "/")?;
+    process::ordinary_scheduling().context("sched_setscheduler", "the launcher")?;
     // What the caller masks must not make a sandbox's root unreadable inside.
     rustix::process::umask(Mode::from_raw_mode(0o022));
     if !rustix::process::geteuid().is_root() {

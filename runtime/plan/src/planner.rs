@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lakekeep_policy::{Layer, Policy};
-use lakekeep_protocol::launch::{GroupLimits, IdSource, SandboxSpec};
+use lakekeep_protocol::launch::{GroupLimits, IdSource, RootfsStep, SandboxSpec};
 use lakekeep_protocol::task::TaskSpec;
 use serde::{Deserialize, Serialize};
 
@@ -116,6 +116,29 @@ impl Plan {
             filter_digest,
             policy_digest: inputs.policy.digest(),
         })
+    }
+
+    /// The same plan for a sandbox of another identifier, which the host name is made of.
+    pub fn rename(&mut self, id: &str) {
+        let hostname = hostname(id);
+        let sandbox = &mut self.sandbox;
+        for named in rootfs::names(&hostname) {
+            let place = path_of(&named).map(str::to_owned);
+            let same = |step: &&mut RootfsStep| path_of(step) == place.as_deref();
+            if let Some(step) = sandbox.rootfs.iter_mut().find(same) {
+                *step = named;
+            }
+        }
+        id.clone_into(&mut sandbox.id);
+        self.task.hostname.clone_from(&hostname);
+        sandbox.hostname = hostname;
+    }
+}
+
+fn path_of(step: &RootfsStep) -> Option<&str> {
+    match step {
+        RootfsStep::File { path, .. } => Some(path),
+        _ => None,
     }
 }
 

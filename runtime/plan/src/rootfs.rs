@@ -160,9 +160,19 @@ fn parent(path: &str, into: &mut BTreeSet<String>) {
     into.extend(named.map(str::to_owned));
 }
 
+/// The files that hold the sandbox's name.
+pub fn names(hostname: &str) -> [RootfsStep; 2] {
+    [
+        file("/etc/hostname", format!("{hostname}\n")),
+        file(
+            "/etc/hosts",
+            format!("127.0.0.1 localhost {hostname}\n::1 localhost {hostname}\n"),
+        ),
+    ]
+}
+
 fn generated(parts: &Parts<'_>) -> Vec<RootfsStep> {
     let user = parts.user;
-    let name = parts.hostname;
     let mut passwd = format!("user:x:{user}:{user}:user:{HOME}:/bin/sh\n");
     let mut group = format!("user:x:{user}:\n");
     if user != 0 {
@@ -171,14 +181,12 @@ fn generated(parts: &Parts<'_>) -> Vec<RootfsStep> {
     }
     passwd.push_str("nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n");
     group.push_str("nogroup:x:65534:\n");
+    let [hostname, hosts] = names(parts.hostname);
     let mut steps = vec![
         file("/etc/passwd", passwd),
         file("/etc/group", group),
-        file("/etc/hostname", format!("{name}\n")),
-        file(
-            "/etc/hosts",
-            format!("127.0.0.1 localhost {name}\n::1 localhost {name}\n"),
-        ),
+        hostname,
+        hosts,
         file("/etc/resolv.conf", "# no network\n"),
         file(
             "/etc/nsswitch.conf",

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -19,6 +20,10 @@ use crate::sandbox::Sandbox;
 /// children without a bound; a launcher that hangs is ended, and the next one
 /// sweeps what it left.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A process group apart: what a terminal sends to the caller's (an interrupt, the end of
+/// the line) must not end a launcher before it has cleaned up.
+const OWN_GROUP: i32 = 0;
 
 /// Most of a launcher's last words that are kept, bytes.
 const WORDS: u64 = 4096;
@@ -58,6 +63,7 @@ impl Launcher {
             .stdin(Stdio::from(socket))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
+            .process_group(OWN_GROUP)
             .spawn()
             .map_err(|error| SandboxError::StartLauncher {
                 program: program.display().to_string(),
@@ -206,7 +212,8 @@ pub fn service_command(
         .args(words)
         .env_clear()
         .stdin(Stdio::from(socket))
-        .stdout(Stdio::null());
+        .stdout(Stdio::null())
+        .process_group(OWN_GROUP);
     Ok(command)
 }
 

@@ -313,6 +313,44 @@ fn micros(time: libc::timeval) -> u64 {
     seconds * 1_000_000 + u64::try_from(time.tv_usec).unwrap_or(0)
 }
 
+/// Gives up a real-time or deadline policy, and a real-time priority of its I/O, that came
+/// with the caller (sched(7), ioprio_set(2)): what is started from here must not push the
+/// host's own work aside, and a version 1 cpu group takes no real-time process.
+///
+/// # Errors
+/// Where the kernel has no such call or refuses it.
+pub fn ordinary_scheduling() -> Result<(), Errno> {
+    const WHO_PROCESS: libc::c_int = 1;
+    const CLASS_SHIFT: libc::c_long = 13;
+    const CLASS_REALTIME: libc::c_long = 1;
+    // SAFETY: 0 names the caller; the call reads no memory of ours.
+    let policy = unsafe { libc::sched_getscheduler(0) };
+    match policy {
+        -1 => return Err(last_errno()),
+        libc::SCHED_OTHER | libc::SCHED_BATCH | libc::SCHED_IDLE => {}
+        _ => {
+            let ordinary = libc::sched_param { sched_priority: 0 };
+            // SAFETY: the kernel reads one sched_param, which lives until it returns.
+            if unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const ordinary) } == -1
+            {
+                return Err(last_errno());
+            }
+        }
+    }
+    // SAFETY: three numbers; 0 names the caller.
+    match unsafe { libc::syscall(libc::SYS_ioprio_get, WHO_PROCESS, 0) } {
+        -1 => Err(last_errno()),
+        priority if priority >> CLASS_SHIFT == CLASS_REALTIME => {
+            // SAFETY: three numbers; 0 is no class and no level: the one of the policy.
+            match unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, 0) } {
+                -1 => Err(last_errno()),
+                _ => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Asks the kernel to kill this process when its parent (thread) ends, and
 /// makes sure that it has not ended already.
 ///

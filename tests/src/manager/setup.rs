@@ -163,6 +163,10 @@ impl Setup {
         if let Some(path) = &self.ceilings {
             text.push_str(&format!("ceilings = {path:?}\n"));
         }
+        if !self.tables.contains("[parked]") {
+            // What is made ahead would be counted as left behind.
+            text.push_str("[parked]\nper_shape = 0\n");
+        }
         let config = folder.join("lakekeep.toml");
         write(&config, &(text + &self.identity + &self.tables));
         let manager = Manager {

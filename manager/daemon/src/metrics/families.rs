@@ -297,6 +297,41 @@ impl Launchers {
     }
 }
 
+/// Sandboxes made ahead.
+#[derive(Debug, Clone)]
+pub struct Parked {
+    ready: Gauge,
+    claims: Family<Labelled, Counter>,
+}
+
+impl Parked {
+    pub(super) fn new(book: &mut Book) -> Self {
+        Self {
+            ready: book.add(
+                ("lakekeep_parked", None),
+                "Sandboxes that wait for whoever asks",
+                Gauge::default(),
+            ),
+            claims: book.add(
+                ("lakekeep_parked_claims", None),
+                "New sandboxes that were asked for, by whether one was ready",
+                Family::default(),
+            ),
+        }
+    }
+
+    /// So many are ready.
+    pub fn ready(&self, number: usize) {
+        self.ready.set(i64::try_from(number).unwrap_or(i64::MAX));
+    }
+
+    /// One was asked for.
+    pub fn asked(&self, found: bool) {
+        let result = if found { "ready" } else { "none" };
+        self.claims.get_or_create(&[("result", result)]).inc();
+    }
+}
+
 /// The audit log.
 #[derive(Debug)]
 pub struct Audit {

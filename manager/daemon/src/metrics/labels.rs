@@ -55,6 +55,8 @@ pub enum Stage {
     Plan,
     /// The launcher's work.
     LauncherCreate,
+    /// One that was made ahead becomes its caller's: volumes.
+    Claim,
     /// Its init's socket is left with the launcher.
     KeepInit,
     /// A task's plan.
@@ -75,6 +77,7 @@ impl Stage {
             Self::Admission => "admission",
             Self::Plan => "plan",
             Self::LauncherCreate => "launcher_create",
+            Self::Claim => "claim",
             Self::KeepInit => "keep_init",
             Self::TaskPlan => "task_plan",
             Self::KeepStreams => "keep_streams",

@@ -24,7 +24,7 @@ use crate::sandbox::lock;
 
 pub use endpoint::{Endpoint, MetricsDoc};
 pub use families::{
-    Audit, Calls, History, Launchers, Output, Queue, Sandboxes, Snapshot, Stages, Tasks,
+    Audit, Calls, History, Launchers, Output, Parked, Queue, Sandboxes, Snapshot, Stages, Tasks,
 };
 pub use labels::{Called, Stage, kind, verdict};
 
@@ -54,6 +54,7 @@ pub struct Metrics {
     pub output: Output,
     pub queue: Queue,
     pub launchers: Launchers,
+    pub parked: Parked,
     pub audit: Audit,
     pub calls: Calls,
     pub stages: Stages,
@@ -108,6 +109,7 @@ impl Metrics {
             output: Output::new(&mut book),
             queue: Queue::new(&mut book),
             launchers: Launchers::new(&mut book),
+            parked: Parked::new(&mut book),
             audit: Audit::new(&mut book),
             calls: Calls::new(&mut book),
             stages: Stages::new(&mut book),

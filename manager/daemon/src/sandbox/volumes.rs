@@ -63,6 +63,27 @@ impl Sandbox {
             owner: Some((task.user, task.group)),
             disk: Some(volume.disk),
         };
+        self.show(step).await?;
+        self.maker.attach(target, volume.read_only);
+        lock(&self.bounded).extend(volume.quota.clone());
+        let mut all = self.attached();
+        all.push(volume);
+        let text = serde_json::to_vec(&all)
+            .map_err(|error| Fault::internal("write down a volume", &error))?;
+        crate::files::replace(&self.folder.join(RECORD), &text)
+            .map_err(|error| Fault::internal("write down a volume", &error))
+    }
+
+    /// Mounts one more tree, for tasks that start from now on: a [`RootfsStep::Bind`] at an
+    /// empty directory of the root.
+    ///
+    /// # Errors
+    /// Of the launcher and the init; `Ended`.
+    pub async fn show(&self, step: RootfsStep) -> Result<(), Fault> {
+        let RootfsStep::Bind { target, .. } = &step else {
+            return Err(Fault::new(Reason::Internal, "not a mount"));
+        };
+        let target = target.clone();
         let id = self.meta.id.clone();
         let tree = self
             .launcher
@@ -76,24 +97,16 @@ impl Sandbox {
         let sent = self.line()?.init.send(&request, &[tree.as_fd()]);
         sent.map_err(|error| Fault::internal("ask an init to place a volume", &error))?;
         match placed.await {
-            Ok(0) => {}
+            Ok(0) => Ok(()),
             Ok(errno) => {
                 let why = std::io::Error::from_raw_os_error(errno);
-                return Err(Fault::new(
+                Err(Fault::new(
                     Reason::Internal,
                     format!("place a volume at {target}: {why}"),
-                ));
+                ))
             }
-            Err(_) => return Err(Fault::new(Reason::Ended, "the sandbox has ended")),
+            Err(_) => Err(Fault::new(Reason::Ended, "the sandbox has ended")),
         }
-        self.maker.attach(target, volume.read_only);
-        lock(&self.bounded).extend(volume.quota.clone());
-        let mut all = self.attached();
-        all.push(volume);
-        let text = serde_json::to_vec(&all)
-            .map_err(|error| Fault::internal("write down a volume", &error))?;
-        crate::files::replace(&self.folder.join(RECORD), &text)
-            .map_err(|error| Fault::internal("write down a volume", &error))
     }
 
     /// The quotas of all its volumes, also of those attached since.

@@ -1,0 +1,260 @@
+//! A manager of this run's own, and what is measured of it through its interface.
+
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command as Process, Stdio};
+use std::time::{Duration, Instant};
+
+use lakekeep_client::{Client, ClientError, Command, Create, Event, Output, Session, Target, v1};
+use tokio::runtime::Runtime;
+
+use crate::error::BenchError;
+use crate::ground::{Ground, Guest};
+use crate::measure::Sample;
+
+/// The account that the manager runs as: one that every host has.
+const SERVICE: &str = "nobody";
+
+/// Its readiness, and every answer, come sooner or not at all.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Made ahead of each shape: enough for rounds that come one after the other.
+const PARKED: usize = 4;
+
+/// A running manager; dropped, it is ended with all that it made.
+#[derive(Debug)]
+pub struct Managed {
+    process: Child,
+    socket: PathBuf,
+    runtime: Runtime,
+    client: Client,
+    /// A sandbox that stays.
+    warm: String,
+    clock: String,
+    guest: String,
+}
+
+/// What is asked of the manager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// A new sandbox, to the first instruction of a task in it.
+    Claim,
+    /// A task in a sandbox that is there, from the request to the news of its end.
+    Nested,
+}
+
+impl Managed {
+    /// Starts it, and waits until it is ready.
+    pub fn start(program: &Path, ground: &Ground) -> Result<Self, BenchError> {
+        let folder = ground.folder("manager")?;
+        let config = configure(&folder, &ground.root())?;
+        let told = folder.join("notify");
+        let told = UnixDatagram::bind(&told).map_err(BenchError::file("bind", &told))?;
+        told.set_read_timeout(Some(PATIENCE))
+            .map_err(BenchError::file("setsockopt", &folder))?;
+        let mut command = Process::new(program);
+        command
+            .args(["serve", "--config"])
+            .arg(config)
+            .env("NOTIFY_SOCKET", folder.join("notify"))
+            .stdin(Stdio::null())
+            .stdout(ground.words()?)
+            .stderr(ground.words()?);
+        let name = || program.display().to_string();
+        let process = command.spawn();
+        let mut process = process.map_err(|error| BenchError::Start {
+            program: name(),
+            error,
+        })?;
+        if !is_ready(&told) {
+            end(&mut process);
+            return Err(BenchError::Failed {
+                program: name(),
+                status: "did not become ready".to_owned(),
+                words: ground.read_words(),
+            });
+        }
+        let socket = folder.join("run/lakekeep.sock");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(BenchError::file("epoll_create", &folder))?;
+        let connected = runtime.block_on(async {
+            let client = Client::connect(Target::unix(&socket)).await?;
+            let warm = client.create(create()).await?.id;
+            Ok::<_, ClientError>((client, warm))
+        });
+        match connected {
+            Ok((client, warm)) => Ok(Self {
+                process,
+                socket,
+                runtime,
+                client,
+                warm,
+                clock: Ground::clock(),
+                guest: ground.guest(Guest::True),
+            }),
+            Err(error) => {
+                end(&mut process);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Asks once.
+    pub fn once(&self, call: Call) -> Result<Sample, BenchError> {
+        let asked = async {
+            match call {
+                Call::Claim => self.claim().await,
+                Call::Nested => self.nested().await,
+            }
+        };
+        let wall = self.runtime.block_on(asked)?;
+        Ok(Sample { wall, cpu: None })
+    }
+
+    /// The guest reads the clock that this process reads.
+    async fn claim(&self) -> Result<Duration, BenchError> {
+        let before = monotonic();
+        let sandbox = self.client.create(create()).await?;
+        let command = Command::new(&sandbox.id, [self.clock.as_str()]).no_stdin();
+        let first = read(self.client.exec(command).await?.output).await;
+        self.client.kill(&sandbox.id).await?;
+        let stamp: [u8; 8] = first?.try_into().map_err(|_| self.wrong("no time"))?;
+        let first = Duration::from_nanos(u64::from_ne_bytes(stamp));
+        Ok(first.saturating_sub(before))
+    }
+
+    async fn nested(&self) -> Result<Duration, BenchError> {
+        let began = Instant::now();
+        let command = Command::new(&self.warm, [self.guest.as_str()]).no_stdin();
+        read(self.client.exec(command).await?.output).await?;
+        Ok(began.elapsed())
+    }
+
+    /// Runs the guest that stays, and looks at it.
+    pub fn look<T>(&self, ground: &Ground, look: impl FnOnce() -> T) -> Result<T, BenchError> {
+        let held = async {
+            let guest = ground.guest(Guest::Hold);
+            let command = Command::new(&self.warm, [guest.as_str()]);
+            let mut session = self.client.exec(command).await?;
+            while let Some(event) = session.output.next().await? {
+                if matches!(event, Event::Stdout(_)) {
+                    break;
+                }
+            }
+            let found = look();
+            let Session { stdin, output, .. } = session;
+            stdin.end().await?;
+            read(output).await?;
+            Ok(found)
+        };
+        self.runtime.block_on(held)
+    }
+
+    fn wrong(&self, what: &str) -> BenchError {
+        BenchError::Failed {
+            program: self.clock.clone(),
+            status: what.to_owned(),
+            words: String::new(),
+        }
+    }
+}
+
+/// A task's output, to its end, which must be a good one.
+async fn read(mut output: Output) -> Result<Vec<u8>, BenchError> {
+    let mut all = Vec::new();
+    while let Some(event) = output.next().await? {
+        match event {
+            Event::Stdout(bytes) => all.extend_from_slice(&bytes),
+            Event::Stderr(_) => {}
+            Event::Ended(end) if end.exit_code == 0 => {}
+            Event::Ended(end) => {
+                return Err(BenchError::Failed {
+                    program: "a task".to_owned(),
+                    status: format!("exit code {}", end.exit_code),
+                    words: end.outcome,
+                });
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// As an engine asks for it: it ends with its manager.
+fn create() -> Create {
+    Create::new().profile("bench").kind(v1::Kind::Udf)
+}
+
+fn monotonic() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::new(
+        u64::try_from(now.tv_sec).unwrap_or(0),
+        u32::try_from(now.tv_nsec).unwrap_or(0),
+    )
+}
+
+fn is_ready(told: &UnixDatagram) -> bool {
+    let mut message = [0; 256];
+    loop {
+        match told.recv(&mut message) {
+            Ok(length)
+                if message
+                    .get(..length)
+                    .is_some_and(|m| m.starts_with(b"READY=1")) =>
+            {
+                return true;
+            }
+            Ok(_) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Writes the configuration, and a profile with the shared root file system as image.
+fn configure(folder: &Path, image: &Path) -> Result<PathBuf, BenchError> {
+    let profiles = folder.join("profiles");
+    std::fs::create_dir_all(&profiles).map_err(BenchError::file("mkdir", &profiles))?;
+    let profile = format!(
+        "version = 1\nname = \"bench\"\nowner = \"root\"\nproject = \"bench\"\n\
+         images = [{image:?}]\npresets = [\"general\"]\n\
+         [defaults]\npreset = \"general\"\nimage = {image:?}\n"
+    );
+    let path = profiles.join("bench.toml");
+    std::fs::write(&path, profile).map_err(BenchError::file("write", &path))?;
+    let text = format!(
+        "user = \"{SERVICE}\"\nname = \"bench\"\nlaunchers = 2\n\
+         socket = {socket:?}\nruntime = {run:?}\nstate = {state:?}\n\
+         [profiles]\nfolder = {profiles:?}\n\
+         [parked]\nper_shape = {PARKED}\nper_second = 100\n\
+         [[identity.rule]]\nname = \"bench\"\nproject = \"bench\"\n\
+         shared = {{ uid = 700001, gid = 700001, name = \"bench\" }}\n",
+        socket = folder.join("run/lakekeep.sock"),
+        run = folder.join("run"),
+        state = folder.join("state"),
+    );
+    let path = folder.join("lakekeep.toml");
+    std::fs::write(&path, text).map_err(BenchError::file("write", &path))?;
+    Ok(path)
+}
+
+fn end(process: &mut Child) {
+    let pid = i32::try_from(process.id()).ok();
+    let pid = pid.and_then(rustix::process::Pid::from_raw);
+    // It ends its sandboxes and launchers before itself.
+    let told = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::TERM));
+    if !matches!(told, Some(Ok(()))) || process.wait().is_err() {
+        // It has ended already.
+    }
+}
+
+impl Drop for Managed {
+    fn drop(&mut self) {
+        end(&mut self.process);
+    }
+}

@@ -1,0 +1,196 @@
+//! Sandboxes made ahead: they are like any other, and nobody's until they are asked for.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::path::{Path, PathBuf};
+
+use lakekeep_api::v1;
+use lakekeep_tests::manager::{
+    ALICE, BOB, Manager, Setup, User, create, kill, of, scrape, value, with_volumes,
+};
+use lakekeep_tests::{descendants, eventually};
+
+/// One of each shape, and the numbers that tell of it.
+fn tables(place: &Path) -> String {
+    let socket = socket(place);
+    format!("[parked]\nper_shape = 1\n[metrics]\nsocket = {socket:?}\n")
+}
+
+fn socket(place: &Path) -> PathBuf {
+    place.join("m/run/metrics/m.sock")
+}
+
+fn start(test: &str) -> Option<Manager> {
+    let setup = Setup::new();
+    let tables = tables(setup.place().path());
+    setup.tables(&tables).start(test)
+}
+
+fn number(manager: &Manager, name: &str, labels: &[&str]) -> f64 {
+    let read = || scrape(&socket(manager.place().path()));
+    value(&eventually("the metrics", read), name, labels)
+}
+
+/// Waits until one is ready.
+fn ready(manager: &Manager) {
+    eventually("a parked sandbox", || {
+        (number(manager, "lakekeep_parked", &[]) >= 1.0).then_some(())
+    });
+}
+
+fn claims(manager: &Manager, result: &str) -> f64 {
+    let result = format!("result=\"{result}\"");
+    number(manager, "lakekeep_parked_claims_total", &[&result])
+}
+
+/// What lives below the launchers while no task runs.
+fn inits(manager: &Manager) -> Vec<i32> {
+    let servers = manager.launcher_servers().into_iter();
+    let servers = servers.filter_map(|pid| u32::try_from(pid).ok());
+    servers.flat_map(descendants).collect()
+}
+
+/// A sandbox that was made ahead: the shape is learned from another, which is ended.
+fn claimed(manager: &Manager, user: &User, request: v1::CreateRequest) -> v1::Sandbox {
+    let first = user.sandbox(request.clone());
+    user.kill(of(&first.id)).unwrap();
+    ready(manager);
+    let before = claims(manager, "ready");
+    let sandbox = user.sandbox(request);
+    assert!(claims(manager, "ready") > before, "it was not made ahead");
+    sandbox
+}
+
+/// The receipt, without the numbers of namespaces and host ids.
+fn receipt(user: &User, sandbox: &str) -> serde_json::Value {
+    let done = user.run(sandbox, "true");
+    let mut receipt = done.outcome["receipt"].clone();
+    assert!(receipt.is_object(), "{receipt}");
+    forget(&mut receipt, &["task", "first"]);
+    receipt
+}
+
+fn forget(value: &mut serde_json::Value, names: &[&str]) {
+    match value {
+        serde_json::Value::Object(map) => {
+            map.retain(|name, _| !names.contains(&name.as_str()));
+            map.values_mut().for_each(|value| forget(value, names));
+        }
+        serde_json::Value::Array(list) => list.iter_mut().for_each(|value| forget(value, names)),
+        _ => {}
+    }
+}
+
+#[test]
+fn it_has_the_same_receipt_and_a_name_of_its_own() {
+    let Some(manager) = start("parked") else {
+        return;
+    };
+    let alice = manager.alice();
+    let cold = alice.sandbox(create());
+    let expected = receipt(&alice, &cold.id);
+    alice.kill(of(&cold.id)).unwrap();
+    ready(&manager);
+    let warm = alice.sandbox(create());
+    assert_eq!(claims(&manager, "ready"), 1.0);
+    assert_ne!(warm.id, cold.id);
+    assert_eq!(receipt(&alice, &warm.id), expected);
+    let name = format!("sandbox-{}", warm.id.get(..8).unwrap());
+    let seen = alice.run(
+        &warm.id,
+        "hostname; cat /etc/hostname; grep -c $(hostname) /etc/hosts",
+    );
+    assert_eq!(seen.success(), format!("{name}\n{name}\n2"));
+    alice.kill(of(&warm.id)).unwrap();
+    manager.end();
+}
+
+#[test]
+fn two_users_get_two_and_neither_sees_the_other() {
+    let Some(manager) = start("parked_two") else {
+        return;
+    };
+    let (alice, bob) = (manager.alice(), manager.bob());
+    let hers = claimed(&manager, &alice, create());
+    ready(&manager);
+    let his = bob.sandbox(create());
+    assert_ne!(hers.id, his.id);
+    alice
+        .run(&hers.id, "echo hers >/tmp/it; echo hers >~/it")
+        .success();
+    let found = bob.run(&his.id, "cat /tmp/it ~/it 2>/dev/null; ls -A /tmp ~");
+    assert!(!found.text().contains("hers"), "{}", found.text());
+    let range = |user: &User, id: &str| user.run(id, "cat /proc/self/uid_map").success();
+    assert_ne!(range(&alice, &hers.id), range(&bob, &his.id));
+    let refused = bob.get(of(&hers.id)).unwrap_err();
+    assert_eq!(refused.reason, "NOT_FOUND");
+    manager.end();
+}
+
+#[test]
+fn volumes_come_with_the_claim_and_are_the_caller_s() {
+    let Some(manager) = with_volumes("parked_volumes", tables) else {
+        return;
+    };
+    let disk = manager.place().path().join("disk");
+    let request = || v1::CreateRequest {
+        profile: "apollo".to_owned(),
+        ..create()
+    };
+    let (alice, bob) = (manager.alice(), manager.bob());
+    let hers = claimed(&manager, &alice, request());
+    ready(&manager);
+    // The same shape: homes are no part of it.
+    let his = bob.sandbox(request());
+    assert_eq!(claims(&manager, "ready"), 2.0);
+    for (user, sandbox, name) in [(&alice, &hers, ALICE), (&bob, &his, BOB)] {
+        let wrote = user.run(&sandbox.id, "id -un >/mnt/home/who; cat /reference/book");
+        assert_eq!(wrote.success(), "to be read");
+        assert!(disk.join("homes").join(name).join("who").is_file());
+        let denied = user.run(&sandbox.id, "touch /reference/new");
+        assert_ne!(denied.code, 0);
+    }
+    alice.run(&hers.id, "echo ours >/work/it").success();
+    assert_eq!(bob.run(&his.id, "cat /work/it").success(), "ours");
+    manager.end();
+}
+
+#[test]
+fn one_that_has_died_is_not_handed_out() {
+    let Some(manager) = start("parked_dead") else {
+        return;
+    };
+    let alice = manager.alice();
+    let first = alice.sandbox(create());
+    alice.kill(of(&first.id)).unwrap();
+    ready(&manager);
+    let inits = inits(&manager);
+    assert!(!inits.is_empty());
+    inits.into_iter().for_each(kill);
+    let second = alice.sandbox(create());
+    assert_eq!(alice.run(&second.id, "echo lives").success(), "lives");
+    manager.end();
+}
+
+#[test]
+fn they_end_with_their_manager() {
+    let Some(manager) = start("parked_end") else {
+        return;
+    };
+    let alice = manager.alice();
+    let sandbox = claimed(&manager, &alice, create());
+    ready(&manager);
+    assert_eq!(inits(&manager).len(), 2);
+    manager.kill_manager();
+    eventually("the end of what was nobody's", || {
+        (inits(&manager).len() == 1).then_some(())
+    });
+    let alice = manager.alice();
+    // Also one that was made ahead outlives the manager once it is somebody's.
+    assert_eq!(alice.run(&sandbox.id, "echo lives").success(), "lives");
+    manager.end();
+}
