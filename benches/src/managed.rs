@@ -1,5 +1,7 @@
 //! A manager of this run's own, and what is measured of it through its interface.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
@@ -48,15 +50,18 @@ impl Managed {
     pub fn start(program: &Path, ground: &Ground) -> Result<Self, BenchError> {
         let folder = ground.folder("manager")?;
         let config = configure(&folder, &ground.root())?;
-        let told = folder.join("notify");
-        let told = UnixDatagram::bind(&told).map_err(BenchError::file("bind", &told))?;
+        let notify = folder.join("notify");
+        let told = UnixDatagram::bind(&notify).map_err(BenchError::file("bind", &notify))?;
+        // The manager, which tells it, is another user.
+        std::fs::set_permissions(&notify, Permissions::from_mode(0o666))
+            .map_err(BenchError::file("chmod", &notify))?;
         told.set_read_timeout(Some(PATIENCE))
             .map_err(BenchError::file("setsockopt", &folder))?;
         let mut command = Process::new(program);
         command
             .args(["serve", "--config"])
             .arg(config)
-            .env("NOTIFY_SOCKET", folder.join("notify"))
+            .env("NOTIFY_SOCKET", notify)
             .stdin(Stdio::null())
             .stdout(ground.words()?)
             .stderr(ground.words()?);
@@ -222,8 +227,7 @@ fn configure(folder: &Path, image: &Path) -> Result<PathBuf, BenchError> {
     std::fs::create_dir_all(&profiles).map_err(BenchError::file("mkdir", &profiles))?;
     let profile = format!(
         "version = 1\nname = \"bench\"\nowner = \"root\"\nproject = \"bench\"\n\
-         images = [{image:?}]\npresets = [\"general\"]\n\
-         [defaults]\npreset = \"general\"\nimage = {image:?}\n"
+         images = [{image:?}]\npresets = [\"general\"]\n"
     );
     let path = profiles.join("bench.toml");
     std::fs::write(&path, profile).map_err(BenchError::file("write", &path))?;
