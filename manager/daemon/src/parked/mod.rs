@@ -6,13 +6,16 @@
 //! done then, and it never comes back: it serves one trust key and dies.
 //!
 //! Shapes are learned: the first sandbox of a shape is made while its caller waits, and
-//! from then on a few are kept ready, until nobody has asked for a while. They are made
+//! from then on some are kept ready, until nobody has asked for a while. They are made
 //! one at a time, when no caller is being served, and no faster than is configured: what
-//! is asked for now goes before what may be asked for later.
+//! is asked for now goes before what may be asked for later. And each request earns one
+//! and no more: nobody can make the manager work by thinking of shapes.
 //!
 //! They end with their manager: a launcher ends what nobody has told it to keep.
 
 mod shape;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -44,7 +47,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ParkedDoc {
-    /// How many are kept ready of each shape; 0: none are made ahead.
+    /// Most that are kept ready of each shape; 0: none are made ahead.
     pub per_shape: usize,
     /// How many all together; shapes that were asked for least lately go without.
     pub most: usize,
@@ -98,6 +101,8 @@ struct Shelf {
     blank: Plan,
     ready: VecDeque<Parked>,
     asked: Instant,
+    /// Requests for which none has been made ahead yet.
+    earned: usize,
     /// Not before then.
     due: Option<Instant>,
     /// Its late mounts cannot be made: whoever asks waits.
@@ -107,8 +112,9 @@ struct Shelf {
 impl Stock {
     /// Empty.
     pub fn new(doc: ParkedDoc, launchers: Launchers, counts: metrics::Parked) -> Self {
+        let per_shape = doc.per_shape.min(doc.most);
         Self(Arc::new(Inner {
-            doc,
+            doc: ParkedDoc { per_shape, ..doc },
             launchers,
             shelves: Mutex::default(),
             changed: Notify::new(),
@@ -132,17 +138,21 @@ impl Stock {
                 blank: divided.blank.clone(),
                 ready: VecDeque::new(),
                 asked: now,
+                earned: 0,
                 due: None,
                 never: false,
             });
             shelf.asked = now;
-            loop {
+            shelf.earned += 1;
+            let found = loop {
                 match shelf.ready.pop_front() {
                     Some(parked) if parked.lives() => break Some(parked),
                     Some(parked) => dead.push(parked),
                     None => break None,
                 }
-            }
+            };
+            shelf.earn(dead.len(), inner.doc.per_shape);
+            found
         };
         inner.counts.asked(found.is_some());
         inner.counts.ready(inner.count());
@@ -189,9 +199,11 @@ impl Stock {
             let mut old: Vec<Parked> = old.flat_map(|(_, shelf)| shelf.ready).collect();
             for shelf in shelves.values_mut() {
                 let all = std::mem::take(&mut shelf.ready);
-                let (living, dead) = all.into_iter().partition(Parked::lives);
+                let (living, dead): (VecDeque<_>, VecDeque<_>) =
+                    all.into_iter().partition(Parked::lives);
                 shelf.ready = living;
-                old.extend::<VecDeque<Parked>>(dead);
+                shelf.earn(dead.len(), self.0.doc.per_shape);
+                old.extend(dead);
             }
             old
         };
@@ -220,10 +232,20 @@ impl Stock {
             };
             inner.quiet().await;
             let began = Instant::now();
+            if let Some(least) = inner.crowd_out(shape) {
+                Self::end(least).await;
+            }
             let made = inner.make(blank).await;
             inner.shelve(shape, made).await;
             tokio::time::sleep(pace.saturating_sub(began.elapsed())).await;
         }
+    }
+}
+
+impl Shelf {
+    /// What was made and died is made again.
+    fn earn(&mut self, dead: usize, most: usize) {
+        self.earned = (self.earned + dead).min(most.saturating_sub(self.ready.len()));
     }
 }
 
@@ -250,10 +272,9 @@ impl Inner {
     /// What to make next, of the shape that was asked for last; else, when to look again.
     fn next(&self, now: Instant) -> (Option<(Shape, Plan)>, Duration) {
         let shelves = lock(&self.shelves);
-        let total: usize = shelves.values().map(|shelf| shelf.ready.len()).sum();
-        let lacking = shelves
-            .iter()
-            .filter(|(_, shelf)| !shelf.never && shelf.ready.len() < self.doc.per_shape);
+        let lacking = shelves.iter().filter(|(_, shelf)| {
+            !shelf.never && shelf.earned > 0 && shelf.ready.len() < self.doc.per_shape
+        });
         let mut again = AFTER_FAILURE;
         let mut best: Option<(&Shape, &Shelf)> = None;
         for (shape, shelf) in lacking {
@@ -267,11 +288,24 @@ impl Inner {
                 best = Some((shape, shelf));
             }
         }
-        let best = best.filter(|_| total < self.doc.most);
         (
             best.map(|(shape, shelf)| (*shape, shelf.blank.clone())),
             again,
         )
+    }
+
+    /// Where there are as many as there may be: one of the shape that was asked for least
+    /// lately makes room for one of `shape`.
+    fn crowd_out(&self, shape: Shape) -> Option<Parked> {
+        let mut shelves = lock(&self.shelves);
+        let total: usize = shelves.values().map(|shelf| shelf.ready.len()).sum();
+        if total < self.doc.most {
+            return None;
+        }
+        let others = shelves.iter_mut().filter(|(other, _)| **other != shape);
+        let filled = others.filter(|(_, shelf)| !shelf.ready.is_empty());
+        let (_, least) = filled.min_by_key(|(_, shelf)| shelf.asked)?;
+        least.ready.pop_front()
     }
 
     /// Waits until nobody has been served for a moment.
@@ -301,6 +335,7 @@ impl Inner {
             match (shelves.get_mut(&shape), made) {
                 (Some(shelf), Some(parked)) if !shelf.never => {
                     shelf.ready.push_back(parked);
+                    shelf.earned = shelf.earned.saturating_sub(1);
                     shelf.due = None;
                     None
                 }

@@ -46,7 +46,7 @@ pub fn divide(plan: &Plan, late: usize) -> Option<Divided> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::path::PathBuf;
 
     use lakekeep_plan::image::FolderImage;
@@ -55,7 +55,7 @@ mod tests {
 
     use super::*;
 
-    fn plan(id: &str, more: &str) -> Plan {
+    pub fn plan(id: &str, more: &str) -> Plan {
         let text = format!("version = 1\npreset = \"udf\"\nimage = \"/srv/image\"\n{more}");
         let doc = PolicyDoc::from_toml("test", &text).unwrap();
         let policy = Policy::check(doc).unwrap();
