@@ -43,14 +43,15 @@ tests() {
 
 step "packages"
 packages
-# Everything in one go, with the features that all of it asks for together: what the
-# tests run, target/release/lakekeep among it, is then compiled once.
-step "build"
-cargo build --release --workspace --all-targets --locked
+# What needs no compiler's work comes first.
 step "format"
 cargo fmt --all --check
 step "layering"
 .ci/layering.sh
+# Everything in one go, with the features that all of it asks for together: what the
+# tests run, target/release/lakekeep among it, is then compiled once.
+step "build"
+cargo build --release --workspace --all-targets --locked
 step "tests"
 tests "$@"
 step "the Python client"

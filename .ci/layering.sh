@@ -45,7 +45,8 @@ INNER = {
     # Not shipped.
     "lakekeep-attacks": set(),
     "lakekeep-tests": {"lakekeep-api", "lakekeep-attacks"},
-    "lakekeep-bench": set(),
+    # It asks a manager as an engine would.
+    "lakekeep-bench": {"lakekeep-client"},
 }
 # Crates that only these workspace crates may name as a dependency.
 WRAPPERS = {
@@ -56,7 +57,9 @@ WRAPPERS = {
     # The bench measures with getrusage; it is not shipped.
     "nix": {"lakekeep-sys", "lakekeep-bench"},
     # The manager, those who speak to it, and what it waits for the network with.
-    "tokio": {"lakekeep-client", "lakekeep-identity", "lakekeep-manager", "lakekeep", "lakekeep-tests"},
+    "tokio": {
+        "lakekeep-client", "lakekeep-identity", "lakekeep-manager", "lakekeep", "lakekeep-tests", "lakekeep-bench",
+    },
 }
 # Crates that may not be linked, however far down.
 NEVER_LINKS = {
