@@ -83,8 +83,11 @@ pub fn create(
         Err(failed) => {
             // libcontainer leaves its helper waiting for an answer that never comes.
             return Err(match strays::end(inherited_inits)? {
-                Some(signal) => Failed::interrupted(LaunchStep::Container, signal),
-                None => failed,
+                // A seal that was found broken is the reason, whatever ended.
+                Some(signal) if failed.is_of(LaunchStep::Container) => {
+                    Failed::interrupted(LaunchStep::Container, signal)
+                }
+                _ => failed,
             });
         }
     };

@@ -75,6 +75,11 @@ impl Failed {
         }
     }
 
+    /// Whether it is this step that failed.
+    pub fn is_of(&self, step: LaunchStep) -> bool {
+        self.step == step
+    }
+
     /// One of the processes that take the step was killed by somebody else.
     pub fn interrupted(step: LaunchStep, signal: i32) -> Self {
         Self {
