@@ -141,7 +141,8 @@ impl Registry {
         meta.created = SystemTime::now();
         let planned = async { self.plan(&meta, wanted.policy, &wanted.later) };
         let (maker, plan) = self.metrics.stage(Stage::Plan, planned).await?;
-        let divided = maker.late_mounts().and_then(|late| divide(&plan, late));
+        let late = maker.late_mounts().filter(|_| self.stock.is_kept());
+        let divided = late.and_then(|late| divide(&plan, late));
         let ready = divided.and_then(|divided| Some((self.stock.take(&divided)?, divided)));
         let sandbox = match ready {
             Some((parked, divided)) => {

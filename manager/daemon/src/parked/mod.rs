@@ -103,10 +103,8 @@ struct Shelf {
     asked: Instant,
     /// Requests for which none has been made ahead yet.
     earned: usize,
-    /// Not before then.
+    /// None is made before then.
     due: Option<Instant>,
-    /// Its late mounts cannot be made: whoever asks waits.
-    never: bool,
 }
 
 impl Stock {
@@ -140,7 +138,6 @@ impl Stock {
                 asked: now,
                 earned: 0,
                 due: None,
-                never: false,
             });
             shelf.asked = now;
             shelf.earned += 1;
@@ -163,13 +160,19 @@ impl Stock {
         found
     }
 
-    /// A claim of this shape could not be completed: its like is not made any more.
+    /// Whether any are made ahead.
+    pub fn is_kept(&self) -> bool {
+        self.0.doc.per_shape > 0
+    }
+
+    /// A claim of this shape could not be completed: for a while none of it is ready, and
+    /// whoever asks waits.
     pub async fn spoiled(&self, shape: Shape) {
         let rest: Vec<Parked> = {
             let mut shelves = lock(&self.0.shelves);
             let shelf = shelves.get_mut(&shape);
             shelf.map_or_else(Vec::new, |shelf| {
-                shelf.never = true;
+                shelf.due = Some(Instant::now() + AFTER_FAILURE);
                 shelf.ready.drain(..).collect()
             })
         };
@@ -272,9 +275,9 @@ impl Inner {
     /// What to make next, of the shape that was asked for last; else, when to look again.
     fn next(&self, now: Instant) -> (Option<(Shape, Plan)>, Duration) {
         let shelves = lock(&self.shelves);
-        let lacking = shelves.iter().filter(|(_, shelf)| {
-            !shelf.never && shelf.earned > 0 && shelf.ready.len() < self.doc.per_shape
-        });
+        let lacking = shelves
+            .iter()
+            .filter(|(_, shelf)| shelf.earned > 0 && shelf.ready.len() < self.doc.per_shape);
         let mut again = AFTER_FAILURE;
         let mut best: Option<(&Shape, &Shelf)> = None;
         for (shape, shelf) in lacking {
@@ -333,7 +336,7 @@ impl Inner {
         let unwanted = {
             let mut shelves = lock(&self.shelves);
             match (shelves.get_mut(&shape), made) {
-                (Some(shelf), Some(parked)) if !shelf.never => {
+                (Some(shelf), Some(parked)) => {
                     shelf.ready.push_back(parked);
                     shelf.earned = shelf.earned.saturating_sub(1);
                     shelf.due = None;

@@ -87,8 +87,20 @@ async fn what_fails_is_not_tried_again_at_once() {
     assert!(again > Duration::ZERO && again <= AFTER_FAILURE);
     let later = Instant::now() + AFTER_FAILURE;
     assert!(stock.0.next(later).0.is_some());
+}
+
+#[tokio::test]
+async fn a_claim_that_failed_takes_the_others_away_for_a_while() {
+    let (stock, small) = (stock(2, 64), of("64MiB"));
+    assert!(stock.take(&small).is_none());
+    let (parked, _alive) = made(&stock);
+    stock.0.shelve(small.shape, Some(parked)).await;
     stock.spoiled(small.shape).await;
-    assert!(stock.0.next(later).0.is_none());
+    assert_eq!(stock.0.count(), 0);
+    assert!(stock.take(&small).is_none());
+    assert_eq!(next(&stock), None);
+    let later = Instant::now() + AFTER_FAILURE;
+    assert!(stock.0.next(later).0.is_some());
 }
 
 #[tokio::test]
