@@ -71,7 +71,10 @@ impl Managed {
             program: name(),
             error,
         })?;
-        if !is_ready(&told) {
+        let ready = is_ready(&told);
+        // Another try binds it again.
+        std::fs::remove_file(folder.join("notify")).map_err(BenchError::file("unlink", &folder))?;
+        if !ready {
             end(&mut process);
             return Err(BenchError::Failed {
                 program: name(),

@@ -54,11 +54,16 @@ fn inits(manager: &Manager) -> Vec<i32> {
     servers.flat_map(descendants).collect()
 }
 
-/// A sandbox that was made ahead: the shape is learned from another, which is ended.
-fn claimed(manager: &Manager, user: &User, request: v1::CreateRequest) -> v1::Sandbox {
-    let first = user.sandbox(request.clone());
+/// Asks for the first of a shape, ends it, and waits until another is ready.
+fn learn(manager: &Manager, user: &User, request: v1::CreateRequest) {
+    let first = user.sandbox(request);
     user.kill(of(&first.id)).unwrap();
     ready(manager);
+}
+
+/// A sandbox that was made ahead: the shape is learned from another, which is ended.
+fn claimed(manager: &Manager, user: &User, request: v1::CreateRequest) -> v1::Sandbox {
+    learn(manager, user, request.clone());
     let before = claims(manager, "ready");
     let sandbox = user.sandbox(request);
     assert!(claims(manager, "ready") > before, "it was not made ahead");
@@ -122,6 +127,9 @@ fn two_users_get_two_and_neither_sees_the_other() {
     alice
         .run(&hers.id, "echo hers >/tmp/it; echo hers >~/it")
         .success();
+    // What is there is seen from where it is.
+    let seen = alice.run(&hers.id, "cat /tmp/it ~/it");
+    assert_eq!(seen.success(), "hers\nhers");
     let found = bob.run(&his.id, "cat /tmp/it ~/it 2>/dev/null; ls -A /tmp ~");
     assert!(!found.text().contains("hers"), "{}", found.text());
     let range = |user: &User, id: &str| user.run(id, "cat /proc/self/uid_map").success();
@@ -151,6 +159,7 @@ fn volumes_come_with_the_claim_and_are_the_caller_s() {
         let wrote = user.run(&sandbox.id, "id -un >/mnt/home/who; cat /reference/book");
         assert_eq!(wrote.success(), "to be read");
         assert!(disk.join("homes").join(name).join("who").is_file());
+        user.run(&sandbox.id, "touch /work/new").success();
         let denied = user.run(&sandbox.id, "touch /reference/new");
         assert_ne!(denied.code, 0);
     }
@@ -165,9 +174,7 @@ fn one_that_has_died_is_not_handed_out() {
         return;
     };
     let alice = manager.alice();
-    let first = alice.sandbox(create());
-    alice.kill(of(&first.id)).unwrap();
-    ready(&manager);
+    learn(&manager, &alice, create());
     let inits = inits(&manager);
     assert!(!inits.is_empty());
     inits.into_iter().for_each(kill);
