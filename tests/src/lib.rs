@@ -26,7 +26,9 @@ pub use host::HostSnapshot;
 pub use place::Place;
 pub use poll::{eventually, eventually_within, slack};
 pub use privilege::{Privilege, for_each_privilege};
-pub use processes::{Tracked, cgroups_of_lakekeep, descendants, open_descriptors, orphans};
+pub use processes::{
+    Tracked, cgroups_of_lakekeep, children, descendants, open_descriptors, orphans,
+};
 pub use run::{Finished, Run};
 pub use skip::{SKIP_LOG, skip};
 

@@ -131,6 +131,15 @@ pub fn descendants(pid: u32) -> Vec<i32> {
     found.split_off(1)
 }
 
+/// All living children of this one.
+#[must_use]
+pub fn children(pid: u32) -> Vec<i32> {
+    let all = all().into_iter();
+    all.filter(|p| Ok(p.parent) == i32::try_from(pid) && p.state != 'Z')
+        .map(|p| p.pid)
+        .collect()
+}
+
 /// Children of the test that the harness did not start: what commands left behind.
 /// Those that ended are reaped on the way.
 #[must_use]

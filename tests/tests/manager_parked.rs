@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use lakekeep_api::v1;
 use lakekeep_tests::manager::{
-    ALICE, BOB, Manager, Setup, User, create, kill, of, scrape, value, with_volumes,
+    ALICE, BOB, Manager, Setup, User, create, is_alive, kill, of, scrape, value, with_volumes,
 };
-use lakekeep_tests::{descendants, eventually};
+use lakekeep_tests::{children, eventually};
 
 /// One of each shape, and the numbers that tell of it.
 fn tables(place: &Path) -> String {
@@ -47,11 +47,11 @@ fn claims(manager: &Manager, result: &str) -> f64 {
     number(manager, "lakekeep_parked_claims_total", &[&result])
 }
 
-/// What lives below the launchers while no task runs.
+/// The inits of the sandboxes that are there.
 fn inits(manager: &Manager) -> Vec<i32> {
     let servers = manager.launcher_servers().into_iter();
     let servers = servers.filter_map(|pid| u32::try_from(pid).ok());
-    servers.flat_map(descendants).collect()
+    servers.flat_map(children).collect()
 }
 
 /// Asks for the first of a shape, ends it, and waits until another is ready.
@@ -177,7 +177,11 @@ fn one_that_has_died_is_not_handed_out() {
     learn(&manager, &alice, create());
     let inits = inits(&manager);
     assert!(!inits.is_empty());
-    inits.into_iter().for_each(kill);
+    inits.iter().copied().for_each(kill);
+    // Its namespace is emptied before it has ended.
+    eventually("the end of what was made ahead", || {
+        (!inits.iter().copied().any(is_alive)).then_some(())
+    });
     let second = alice.sandbox(create());
     assert_eq!(alice.run(&second.id, "echo lives").success(), "lives");
     manager.end();

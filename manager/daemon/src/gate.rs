@@ -14,9 +14,10 @@ use lakekeep_profiles::{
 };
 use lakekeep_sandbox::chain;
 use lakekeep_store::Timestamp;
-use lakekeep_store::audit::{AuditLog, Event};
+use lakekeep_store::audit::{Acknowledged, AuditError, AuditLog, Event};
 use lakekeep_store::secrets::Vault;
 use lakekeep_store::state::Store;
+use tokio::sync::oneshot;
 
 use crate::admission::{Admissions, Permits};
 use crate::fault::Fault;
@@ -281,23 +282,79 @@ impl Gate {
     /// # Errors
     /// `Internal`.
     pub async fn write(&self, event: Event) -> Result<(), Fault> {
-        let failed = |error: &(dyn std::error::Error + 'static)| {
-            Fault::internal("write the audit log; what is not noted is not done", error)
-        };
-        let (done, written) = tokio::sync::oneshot::channel();
+        self.write_first(event).await?.on_disk().await
+    }
+
+    /// As [`Gate::note`], and returns as soon as the event is in the log's file, from where
+    /// this manager's own end does not take it: what was asked for may be done. Nobody may
+    /// be told of it before [`Noted::on_disk`].
+    ///
+    /// # Errors
+    /// `Internal`.
+    pub async fn note_first(&self, caller: &Caller, event: Event) -> Result<Noted, Fault> {
+        self.write_first(attributed(event, &caller.principal)).await
+    }
+
+    async fn write_first(&self, event: Event) -> Result<Noted, Fault> {
+        let (tell_written, written) = oneshot::channel();
+        let (tell_done, done) = oneshot::channel();
         let began = Instant::now();
         self.audit
-            .submit(event, move |answer| drop(done.send(answer)))
-            .map_err(|error| failed(&error))?;
-        let written = written.await;
-        let failed_to = !matches!(written, Ok(Ok(_)));
-        self.metrics.audit.appended(began.elapsed(), failed_to);
-        match written {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(failed(&error)),
-            Err(_) => Err(Fault::new(Reason::Internal, "the audit log has stopped")),
+            .submit_in_steps(
+                event,
+                move || {
+                    if tell_written.send(()).is_err() {
+                        // Whoever asked has gone.
+                    }
+                },
+                move |answer| drop(tell_done.send(answer)),
+            )
+            .map_err(|error| not_noted(&error))?;
+        let noted = Noted {
+            done,
+            began,
+            metrics: Arc::clone(&self.metrics),
+        };
+        match written.await {
+            Ok(()) => Ok(noted),
+            // It failed: why, is the answer.
+            Err(_) => Err(noted.on_disk().await.err().unwrap_or_else(stopped)),
         }
     }
+}
+
+/// An event in the log's file, on its way to the disk.
+#[derive(Debug)]
+#[must_use = "nobody may be told of what is not on the disk"]
+pub struct Noted {
+    done: oneshot::Receiver<Result<Acknowledged, AuditError>>,
+    began: Instant,
+    metrics: Arc<Metrics>,
+}
+
+impl Noted {
+    /// Waits until the end of this machine does not take it either.
+    ///
+    /// # Errors
+    /// `Internal`.
+    pub async fn on_disk(self) -> Result<(), Fault> {
+        let done = self.done.await;
+        let failed = !matches!(done, Ok(Ok(_)));
+        self.metrics.audit.appended(self.began.elapsed(), failed);
+        match done {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(not_noted(&error)),
+            Err(_) => Err(stopped()),
+        }
+    }
+}
+
+fn not_noted(error: &(dyn std::error::Error + 'static)) -> Fault {
+    Fault::internal("write the audit log; what is not noted is not done", error)
+}
+
+fn stopped() -> Fault {
+    Fault::new(Reason::Internal, "the audit log has stopped")
 }
 
 /// The profile was deleted: what is left of it is its user's and administrators'.

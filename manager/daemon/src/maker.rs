@@ -167,6 +167,7 @@ impl Maker {
         let planned = Plan::new(&inputs);
         let mut plan = planned.map_err(|error| Fault::new(Reason::BadPolicy, error.to_string()))?;
         plan.task.scratch.shared = self.lasting;
+        plan.allow_ready();
         if !request.working_directory.is_empty() {
             plan.task
                 .working_directory

@@ -165,10 +165,10 @@ impl Registry {
         let held = launcher.ask("create", move |service| service.create(&asked));
         let held = self.metrics.stage(Stage::LauncherCreate, held).await;
         let made = match held {
-            Ok(held) => {
-                self.admit(self.parts((meta, maker, plan), launcher, held), Vec::new())
-                    .await
-            }
+            Ok(held) => self
+                .admit(self.parts((meta, maker, plan), launcher, held), Vec::new())
+                .await
+                .and_then(|sandbox| sandbox.get_ready().map(|()| sandbox)),
             Err(error) => Err(error.into()),
         };
         if made.is_err() {
@@ -193,14 +193,21 @@ impl Registry {
         plan.rename(&parked.id);
         let folder = self.write_record(&meta, &plan)?;
         let parts = self.parts((meta, maker, plan), parked.launcher, parked.held);
-        let claimed = self.admit(parts, divided.late);
+        let (shape, unready) = (divided.shape, !divided.has_task());
+        let claimed = async {
+            let sandbox = self.admit(parts, divided.late).await?;
+            if unready {
+                sandbox.get_ready()?;
+            }
+            Ok::<_, Fault>(sandbox)
+        };
         let claimed = self.metrics.stage(Stage::Claim, claimed).await;
         let Err(fault) = claimed else {
             return claimed;
         };
         remove_folder(&folder);
         if fault.reason() == Reason::Internal {
-            self.stock.spoiled(divided.shape).await;
+            self.stock.spoiled(shape).await;
         }
         let meta = Meta { id, ..again };
         let (maker, plan) = self.plan(&meta, policy, later)?;

@@ -24,7 +24,7 @@ use crate::gate::{Gate, now};
 use crate::make::{self, Making, about};
 use crate::maker;
 use crate::registry::Registry;
-use crate::sandbox::{Asked, Manner, Sandbox};
+use crate::sandbox::{Asked, Manner, SIGKILL, Sandbox};
 use crate::streams::{self, From};
 use crate::told::shown;
 use crate::who::Caller;
@@ -104,11 +104,19 @@ impl Service {
             .with_extra("program", &String::from_utf8_lossy(&program))
             .with_query(&query);
         // Noted before it runs: what is not noted is not done.
-        self.gate.note(caller, about(event, &sandbox.meta)).await?;
+        let event = about(event, &sandbox.meta);
+        let noted = self.gate.note_first(caller, event).await?;
         // To its end, also when the caller goes meanwhile: it may ask for it again.
         let started = Arc::clone(&sandbox);
         let started = async move {
-            let task = started.exec(&request, &manner).await?;
+            let task = started.exec(&request, &manner).await;
+            if let Err(fault) = noted.on_disk().await {
+                if let Ok(task) = task {
+                    started.signal(task.number, SIGKILL)?;
+                }
+                return Err(fault);
+            }
+            let task = task?;
             if let Some(permit) = permit {
                 make::hold_until_end(permit, Arc::clone(&task));
             }

@@ -1,7 +1,6 @@
 //! The process that becomes the task's command: sealed, reported, exec'ed.
 
 use std::convert::Infallible;
-use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use lakekeep_protocol::task::TaskStep;
@@ -9,7 +8,8 @@ use lakekeep_sys::process::{self, ExitGuard};
 use lakekeep_sys::{Errno, landlock, pty, seal, signal};
 use rustix::fs::{Mode, OFlags};
 
-use crate::prepare::{Command, Prepared};
+use crate::order::Order;
+use crate::prepare::{Prepared, Seal};
 use crate::report::{Failure, Setup};
 
 /// The setup socket's fixed number in the command's process.
@@ -40,28 +40,26 @@ fn at_fixed_number(setup: &OwnedFd) -> Result<OwnedFd, Errno> {
 
 /// Seals the process and replaces it by the command, in this order:
 ///
-/// 1. session, terminal, stdio: they need no privilege but must come before
-///    descriptors are closed;
-/// 2. limits, processors, score, keyring: while the init's user still may;
-/// 3. the bounding set and the secure bits, which need CAP_SETPCAP;
+/// 1. session and terminal: they need no privilege but must come before descriptors are
+///    closed;
+/// 2. limits, score, keyring: while the init's user still may;
+/// 3. the secure bits, which need CAP_SETPCAP;
 /// 4. the user, which needs CAP_SETUID; then no capability is left;
-/// 5. the working directory, with the user's own rights;
-/// 6. no-new-privileges, without which an unprivileged process may install
-///    neither of the next two;
-/// 7. Landlock, then seccomp, last: the filter need not allow any step above;
-/// 8. the word "ready", the init's read-back, its word to go on; exec.
+/// 5. no-new-privileges, without which an unprivileged process may install neither
+///    Landlock nor seccomp; then Landlock;
+/// 6. the command, which may not be known before;
+/// 7. its streams, its processors, and the working directory, with the user's own rights;
+/// 8. seccomp, last: the filter need not allow any step above;
+/// 9. the word "ready", the init's read-back, its word to go on; exec.
 fn become_command(prepared: &Prepared, setup: &OwnedFd) -> Result<Infallible, Failure> {
-    let command = &prepared.command;
+    let seal = &prepared.seal;
     // While this process may still look at itself.
-    let program = own_program(command).map_err(Failure::at(TaskStep::Prepare))?;
-    take_session(command, prepared).map_err(Failure::at(TaskStep::Session))?;
-    take_stdio(prepared).map_err(Failure::at(TaskStep::Stdio))?;
-    limit(command)?;
-    drop_privileges(command)?;
-    rustix::process::chdir(command.working_directory.as_c_str())
-        .map_err(Failure::at(TaskStep::WorkingDirectory))?;
+    let program = own_program(seal).map_err(Failure::at(TaskStep::Prepare))?;
+    take_session(prepared).map_err(Failure::at(TaskStep::Session))?;
+    limit(seal)?;
+    drop_privileges(seal)?;
     seal::no_new_privileges().map_err(Failure::at(TaskStep::NoNewPrivileges))?;
-    if command.refuse_executable_gain {
+    if seal.refuse_executable_gain {
         seal::refuse_executable_gain().map_err(Failure::at(TaskStep::ExecutableGain))?;
     }
     if let Some(rules) = &prepared.rules {
@@ -70,15 +68,33 @@ fn become_command(prepared: &Prepared, setup: &OwnedFd) -> Result<Infallible, Fa
     // 0, 1, 2 and, until exec, the setup socket are left; and this very program, if it
     // is what shall be executed.
     let first = SETUP_FD.unsigned_abs() + 1 + u32::from(program.is_some());
+    let waited;
+    let order = match &prepared.start {
+        Some((order, streams)) => {
+            take_stdio(streams)?;
+            order
+        }
+        None => {
+            let (order, streams) = Order::wait(setup, first)?;
+            take_stdio(&streams)?;
+            drop(streams);
+            waited = order;
+            &waited
+        }
+    };
+    // As late as this: it is bound to where there is room now.
+    seal::use_processors(seal.processors).map_err(Failure::at(TaskStep::Affinity))?;
+    rustix::process::chdir(order.working_directory.as_c_str())
+        .map_err(Failure::at(TaskStep::WorkingDirectory))?;
     process::close_from(first).map_err(Failure::at(TaskStep::Stdio))?;
-    let listener = filter(command).map_err(Failure::at(TaskStep::Seccomp))?;
+    let listener = filter(seal).map_err(Failure::at(TaskStep::Seccomp))?;
     wait_for_word(listener, setup).map_err(Failure::at(TaskStep::ReadBack))?;
-    exec(command, program.as_ref())
+    exec(order, program.as_ref())
 }
 
 /// Opens this program, on the first free number, for the file service.
-fn own_program(command: &Command) -> Result<Option<OwnedFd>, Errno> {
-    if !command.file_service {
+fn own_program(seal: &Seal) -> Result<Option<OwnedFd>, Errno> {
+    if !seal.file_service {
         return Ok(None);
     }
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
@@ -87,34 +103,29 @@ fn own_program(command: &Command) -> Result<Option<OwnedFd>, Errno> {
     process::inherited(SETUP_FD + 1).map(Some)
 }
 
-fn take_session(command: &Command, prepared: &Prepared) -> Result<(), Errno> {
-    signal::default_actions()?;
+fn take_session(prepared: &Prepared) -> Result<(), Errno> {
     seal::default_personality()?;
     signal::unblock_all()?;
     rustix::process::setsid()?;
-    if command.terminal {
-        pty::control(&prepared.stdio[0])?;
+    match &prepared.start {
+        Some((_, streams)) if prepared.seal.terminal => pty::control(&streams[0]),
+        _ => Ok(()),
+    }
+}
+
+fn take_stdio(streams: &[OwnedFd; 3]) -> Result<(), Failure> {
+    for (number, fd) in (0..).zip(streams) {
+        process::place_at(fd.as_fd(), number).map_err(Failure::at(TaskStep::Stdio))?;
     }
     Ok(())
 }
 
-fn take_stdio(prepared: &Prepared) -> Result<(), Errno> {
-    for (number, fd) in (0..).zip(&prepared.stdio) {
-        process::place_at(fd.as_fd(), number)?;
-    }
-    Ok(())
-}
-
-fn limit(command: &Command) -> Result<(), Failure> {
-    for (index, (resource, value)) in command.limits.iter().enumerate() {
+fn limit(seal: &Seal) -> Result<(), Failure> {
+    for (index, (resource, value)) in seal.limits.iter().enumerate() {
         seal::limit(*resource, *value).map_err(Failure::at_index(TaskStep::Limits, index))?;
     }
-    seal::use_processors(command.processors).map_err(Failure::at(TaskStep::Affinity))?;
-    seal::write_proc(
-        c"/proc/self/oom_score_adj",
-        command.oom_score_adj.as_bytes(),
-    )
-    .map_err(Failure::at(TaskStep::OomScore))?;
+    seal::write_proc(c"/proc/self/oom_score_adj", seal.oom_score_adj.as_bytes())
+        .map_err(Failure::at(TaskStep::OomScore))?;
     match seal::fresh_keyring() {
         // No keyrings in this kernel: nothing to separate.
         Err(Errno::NOSYS) => Ok(()),
@@ -122,20 +133,19 @@ fn limit(command: &Command) -> Result<(), Failure> {
     }
 }
 
-fn drop_privileges(command: &Command) -> Result<(), Failure> {
+fn drop_privileges(seal: &Seal) -> Result<(), Failure> {
     let capabilities = Failure::at(TaskStep::Capabilities);
-    seal::empty_bounding_set().map_err(&capabilities)?;
     seal::lock_secure_bits().map_err(&capabilities)?;
-    rustix::process::umask(Mode::from_raw_mode(command.umask));
-    seal::become_user(command.user, command.group).map_err(Failure::at(TaskStep::Identity))?;
+    rustix::process::umask(Mode::from_raw_mode(seal.umask));
+    seal::become_user(seal.user, seal.group).map_err(Failure::at(TaskStep::Identity))?;
     seal::keep_capabilities(0).map_err(capabilities)
 }
 
-fn filter(command: &Command) -> Result<i32, Errno> {
-    if command.explain {
-        return command.filter.install_with_listener();
+fn filter(seal: &Seal) -> Result<i32, Errno> {
+    if seal.explain {
+        return seal.filter.install_with_listener();
     }
-    command.filter.install().map(|()| -1)
+    seal.filter.install().map(|()| -1)
 }
 
 /// Says "ready" and waits until the init has read this process back.
@@ -148,23 +158,14 @@ fn wait_for_word(listener: i32, setup: &OwnedFd) -> Result<(), Errno> {
     }
 }
 
-fn exec(command: &Command, program: Option<&OwnedFd>) -> Result<Infallible, Failure> {
-    let arguments: Vec<&CStr> = command
-        .arguments
-        .iter()
-        .map(|text| text.as_c_str())
-        .collect();
-    let environment: Vec<&CStr> = command
-        .environment
-        .iter()
-        .map(|text| text.as_c_str())
-        .collect();
+fn exec(order: &Order, program: Option<&OwnedFd>) -> Result<Infallible, Failure> {
+    let (arguments, environment) = (order.arguments(), order.environment());
     if let Some(program) = program {
         let Err(errno) = process::exec_file(program.as_fd(), &arguments, &environment);
         return Err(Failure::at(TaskStep::Exec)(errno));
     }
     let mut last = Failure::at(TaskStep::Exec)(Errno::NOENT);
-    for (index, path) in command.candidates.iter().enumerate() {
+    for (index, path) in order.candidates.iter().enumerate() {
         let Err(errno) = process::exec(path, &arguments, &environment);
         // As execvp(3): a name that is not there is looked for further on; one
         // that is there and may not be run is remembered.

@@ -15,8 +15,10 @@
 mod command;
 mod files;
 mod landlock_rules;
+mod order;
 mod prepare;
 mod readback;
+mod ready;
 mod report;
 mod scratch;
 mod stub;
@@ -57,6 +59,10 @@ fn start() -> Result<(), Stop> {
     seal::not_dumpable().map_err(Stop::Setup)?;
     // 2. Signals are read from a descriptor; PID 1 has no default actions.
     signal::block_all().map_err(Stop::Setup)?;
+    // And what is inherited from here is the default, and no capability by any exec: once
+    // here instead of in each task, of which the kernel's word is read back.
+    signal::default_actions().map_err(Stop::Setup)?;
+    seal::empty_bounding_set().map_err(Stop::Setup)?;
     // 3. Mounts of a task must never show up here or in another task.
     make_mounts_private().map_err(Stop::Setup)?;
     // 4. libcontainer binds devices without restriction.

@@ -12,6 +12,7 @@ use rustix::fs::{Gid, Uid};
 use rustix::process::Resource;
 
 use crate::landlock_rules;
+use crate::order::Order;
 use crate::report::Failure;
 use crate::scratch::{self, Part, Shared};
 
@@ -36,8 +37,9 @@ pub struct Prepared {
     /// A file system that is mounted for this task alone, and where.
     pub secrets: Option<OwnedFd>,
     pub secrets_place: CString,
-    pub command: Command,
-    pub stdio: [OwnedFd; 3],
+    pub seal: Seal,
+    /// The command and its streams; `None`: they come when it is sealed.
+    pub start: Option<(Order, [OwnedFd; 3])>,
     pub scratch: OwnedFd,
     pub rules: Option<OwnedFd>,
     /// Driven by the manager.
@@ -53,14 +55,18 @@ pub enum Mask {
     Replaced { path: CString, with: CString },
 }
 
-/// What the command's own process needs.
+/// What a task executes, and when that is known.
 #[derive(Debug)]
-pub struct Command {
-    /// Paths to try, in the order of `PATH`.
-    pub candidates: Vec<CString>,
-    pub arguments: Vec<CString>,
-    pub environment: Vec<CString>,
-    pub working_directory: CString,
+pub enum Start {
+    /// Now. The manager's three descriptors, or none for a task with a terminal.
+    Now(Vec<OwnedFd>),
+    /// When it is asked for.
+    Wait,
+}
+
+/// What the command's own process needs to seal itself.
+#[derive(Debug)]
+pub struct Seal {
     pub user: u32,
     pub group: u32,
     pub limits: Vec<(Resource, u64)>,
@@ -75,18 +81,24 @@ pub struct Command {
 }
 
 impl Prepared {
-    /// Checks `spec` and makes its parts. `stdio` are the manager's three
-    /// descriptors, or none for a task with a terminal.
+    /// Checks `spec` and makes its parts.
     pub fn new(
         spec: &TaskSpec,
-        stdio: Vec<OwnedFd>,
+        start: Start,
         shared: &mut Option<Shared>,
     ) -> Result<Self, Failure> {
         let check = Failure::at(TaskStep::Check);
         let prepare = Failure::at(TaskStep::Prepare);
-        let command = Command::new(spec).map_err(&check)?;
+        let seal = Seal::new(spec).map_err(&check)?;
         let masks = masks(&spec.proc);
-        let (stdio, controller) = stdio_of(spec, stdio).map_err(&check)?;
+        let (start, controller) = match start {
+            Start::Wait => (None, None),
+            Start::Now(given) => {
+                let (streams, controller) = stdio_of(spec, given).map_err(&check)?;
+                let order = Order::new(spec).map_err(&check)?;
+                (Some((order, streams)), controller)
+            }
+        };
         let mut part = Part::new(spec, shared).map_err(&prepare)?;
         let secrets = scratch::secrets(spec).map_err(&prepare)?;
         let rules = match &spec.landlock {
@@ -106,8 +118,8 @@ impl Prepared {
             scratch_mount: part.mount.take(),
             secrets: secrets.map(clear).transpose().map_err(&prepare)?,
             secrets_place: scratch::secrets_place().map_err(&check)?,
-            command,
-            stdio,
+            seal,
+            start,
             scratch: clear(part.root).map_err(&prepare)?,
             rules: rules.map(clear).transpose().map_err(&prepare)?,
             controller,
@@ -115,22 +127,13 @@ impl Prepared {
     }
 }
 
-impl Command {
+impl Seal {
     fn new(spec: &TaskSpec) -> Result<Self, Errno> {
-        let name = spec.arguments.first().ok_or(Errno::INVAL)?;
-        let path = spec
-            .environment
-            .iter()
-            .find_map(|entry| entry.strip_prefix(b"PATH="));
         let limits = spec
             .limits
             .iter()
             .map(|(kind, value)| (resource(*kind), *value));
         Ok(Self {
-            candidates: candidates(name, path.unwrap_or(b"/usr/bin:/bin"))?,
-            arguments: c_strings(&spec.arguments)?,
-            environment: c_strings(&spec.environment)?,
-            working_directory: c_string(&spec.working_directory)?,
             user: spec.user,
             group: spec.group,
             limits: limits.collect(),
@@ -193,22 +196,10 @@ fn errno(error: std::io::Error) -> Errno {
     Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }
 
-/// The paths that execvp(3) would try.
-fn candidates(name: &[u8], path: &[u8]) -> Result<Vec<CString>, Errno> {
-    if name.is_empty() {
-        return Err(Errno::NOENT);
-    }
-    if name.contains(&b'/') {
-        return Ok(vec![bytes(name)?]);
-    }
-    let in_directory = |directory: &[u8]| {
-        // An empty element means the working directory (execvp(3)): a classic
-        // trap, so it is passed over.
-        (!directory.is_empty()).then(|| bytes(&[directory, b"/", name].concat()))
-    };
-    path.split(|byte| *byte == b':')
-        .filter_map(in_directory)
-        .collect()
+/// A task's three streams, clear of the fixed numbers.
+pub fn streams(given: Vec<OwnedFd>) -> Result<[OwnedFd; 3], Errno> {
+    let [input, output, error]: [OwnedFd; 3] = given.try_into().map_err(|_| Errno::INVAL)?;
+    Ok([clear(input)?, clear(output)?, clear(error)?])
 }
 
 fn stdio_of(
@@ -216,8 +207,7 @@ fn stdio_of(
     given: Vec<OwnedFd>,
 ) -> Result<([OwnedFd; 3], Option<OwnedFd>), Errno> {
     let Some((rows, columns)) = spec.terminal else {
-        let [input, output, error]: [OwnedFd; 3] = given.try_into().map_err(|_| Errno::INVAL)?;
-        return Ok(([clear(input)?, clear(output)?, clear(error)?], None));
+        return Ok((streams(given)?, None));
     };
     if !given.is_empty() {
         return Err(Errno::INVAL);
@@ -272,24 +262,6 @@ pub fn c_string(text: &str) -> Result<CString, Errno> {
     bytes(text.as_bytes())
 }
 
-fn bytes(text: &[u8]) -> Result<CString, Errno> {
+pub fn bytes(text: &[u8]) -> Result<CString, Errno> {
     CString::new(text).map_err(|_| Errno::INVAL)
-}
-
-fn c_strings(texts: &[Vec<u8>]) -> Result<Vec<CString>, Errno> {
-    texts.iter().map(|text| bytes(text)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_is_looked_for_as_execvp_does_but_never_in_the_working_directory() {
-        let paths = candidates(b"sh", b"/usr/bin::/bin:").unwrap();
-        assert_eq!(paths, [c"/usr/bin/sh".to_owned(), c"/bin/sh".to_owned()]);
-        assert_eq!(candidates(b"./a", b"/bin").unwrap(), [c"./a".to_owned()]);
-        assert_eq!(candidates(b"", b"/bin").unwrap_err(), Errno::NOENT);
-        assert_eq!(candidates(b"a\0b", b"/bin").unwrap_err(), Errno::INVAL);
-    }
 }

@@ -31,6 +31,18 @@ pub fn read(pid: i32, scratch: &OwnedFd) -> Result<TaskFacts, Errno> {
     Ok(facts)
 }
 
+/// Reads again what a process of this number could change since `facts` were read. It has
+/// no capability: its namespaces, its mounts and its hard limits stay what they are.
+pub fn again(pid: i32, facts: &mut TaskFacts) -> Result<(), Errno> {
+    let proc = Path::new("/proc");
+    let name = pid.to_string();
+    let status = Status::read(proc, &name).map_err(|error| error.errno)?;
+    let open = descriptors(proc, &name).map_err(|error| error.errno)?;
+    facts.processors = status.processors;
+    facts.process = facts.process.renewed(&status, open);
+    Ok(())
+}
+
 fn read_process(pid: i32) -> Result<TaskFacts, Error> {
     let proc = Path::new("/proc");
     let pid = pid.to_string();

@@ -10,6 +10,7 @@ use lakekeep_sys::{Errno, socket};
 
 const READY: u8 = 1;
 const FAILED: u8 = 2;
+const WAITING: u8 = 3;
 const SETUP_LENGTH: usize = 8;
 const END_LENGTH: usize = 32;
 
@@ -47,6 +48,8 @@ impl Failure {
 /// What a child says while it is being set up.
 #[derive(Debug, Clone, Copy)]
 pub enum Setup {
+    /// Sealed but for its filter, and without a command.
+    Waiting,
     /// Sealed. The number of its seccomp listener, or -1.
     Ready { listener: i32 },
     /// It is about to end.
@@ -57,6 +60,7 @@ impl Setup {
     /// Sends the record with write(2), which every filter allows.
     pub fn send(self, socket: impl AsFd) -> Result<(), Errno> {
         let (kind, step, index, number) = match self {
+            Self::Waiting => (WAITING, 0, 0, 0),
             Self::Ready { listener } => (READY, 0, 0, listener),
             Self::Failed(failure) => (
                 FAILED,
@@ -90,6 +94,7 @@ impl Setup {
         let number = i32::from_le_bytes([record[4], record[5], record[6], record[7]]);
         match record[0] {
             READY => Some(Self::Ready { listener: number }),
+            WAITING => Some(Self::Waiting),
             FAILED => Some(Self::Failed(Failure {
                 step: TaskStep::from_number(record[1])?,
                 errno: Errno::from_raw_os_error(number),

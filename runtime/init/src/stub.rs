@@ -13,6 +13,7 @@ use lakekeep_sys::mount::{self, Restrict};
 use lakekeep_sys::process::{self, Cloned, ExitGuard, Namespaces};
 use lakekeep_sys::{Errno, seal, signal};
 use rustix::fs::CWD;
+use rustix::process::WaitOptions;
 
 use crate::command;
 use crate::prepare::{Mask, Prepared, SCRATCH_MOUNT};
@@ -29,7 +30,11 @@ const NOT_STARTED: u8 = 72;
 
 const SIGINT: i32 = 2;
 const SIGQUIT: i32 = 3;
+const SIGKILL: i32 = 9;
 const SIGCHLD: i32 = 17;
+
+/// For kill(2): all of the pid namespace but its first process.
+const EVERYBODY_ELSE: i32 = -1;
 
 /// The stub's ends of its two sockets.
 #[derive(Debug)]
@@ -173,7 +178,6 @@ fn reduce(sockets: &Sockets) -> Result<(), Errno> {
     process::place_at(sockets.end.as_fd(), 0)?;
     debug_assert!(sockets.end.as_raw_fd() > 0);
     process::close_from(1)?;
-    seal::empty_bounding_set()?;
     seal::no_new_privileges()?;
     seal::keep_capabilities(CAP_KILL)
 }
@@ -201,10 +205,26 @@ fn pass(target: i32, number: i32) -> Result<(), Errno> {
 fn reap(command: i32) -> Result<(), Errno> {
     while let Some(reaped) = process::reap()? {
         if reaped.pid == command {
+            end_the_rest()?;
             // Descriptor 0 is the end socket since `reduce`.
             End::new(&reaped).send(rustix::stdio::stdin())?;
             process::exit_now(0);
         }
     }
     Ok(())
+}
+
+/// Ends what the command left running, and returns when nothing of it is left. The end of
+/// this process would do so too, and take the namespaces down with it first: nobody has to
+/// wait for that.
+fn end_the_rest() -> Result<(), Errno> {
+    // A process that is being killed forks no more: once is enough.
+    pass(EVERYBODY_ELSE, SIGKILL)?;
+    loop {
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::CHILD) => return Ok(()),
+            Err(errno) => return Err(errno),
+        }
+    }
 }

@@ -3,19 +3,25 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use lakekeep_protocol::task::{Exited, MAX_ENDS};
+use lakekeep_protocol::task::{Exited, MAX_ENDS, TaskSpec};
 use lakekeep_protocol::{Channel, InitReply, InitRequest, ProtocolError};
 use lakekeep_sys::Errno;
 use lakekeep_sys::mount;
 use lakekeep_sys::process::{self, Reaped};
 use lakekeep_sys::signal::Signals;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::ready::Ready;
+use crate::report::Failure;
 use crate::scratch::Shared;
 use crate::task::{Spawned, Task};
 
 const SIGCHLD: i32 = 17;
+
+/// A task that has just started goes before the one that may be asked for next.
+const AFTER_A_START: Duration = Duration::from_millis(5);
 
 /// Why the init stops before its manager does.
 #[derive(Debug, thiserror::Error)]
@@ -38,15 +44,23 @@ pub struct Supervisor {
     ends: VecDeque<Exited>,
     /// Of the tasks that share one.
     scratch: Option<Shared>,
+    /// For whoever asks next.
+    ready: Option<Ready>,
+    /// How the next one that is made ready is to be sealed, and not before when.
+    wanted: Option<(Box<TaskSpec>, Instant)>,
 }
 
-/// What the loop woke up for.
-#[derive(Debug, Clone, Copy, Default)]
-struct Woken {
-    manager: bool,
-    children: bool,
-    /// Index of a task with a refused call.
-    refused: Option<usize>,
+/// What the loop listens to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Voice {
+    Manager,
+    Children,
+    /// Of the task that is being made ready.
+    Ready,
+    /// A task's refused call, by the task's number.
+    Refused(u32),
+    /// A task's end.
+    End(u32),
 }
 
 impl Supervisor {
@@ -59,53 +73,110 @@ impl Supervisor {
             tasks: Vec::new(),
             ends: VecDeque::new(),
             scratch: None,
+            ready: None,
+            wanted: None,
         })
     }
 
     /// Serves until the manager closes its end.
     pub fn serve(mut self) -> Result<(), Failed> {
         loop {
-            let woken = self.wait()?;
-            if woken.children {
-                self.reap()?;
+            let heard = self.wait()?;
+            for voice in &heard {
+                match voice {
+                    Voice::Children => self.reap()?,
+                    Voice::Ready => self.hear_ready(),
+                    Voice::Refused(task) => self.answer_refused(*task),
+                    Voice::End(task) => self.end(*task)?,
+                    Voice::Manager => {
+                        if !self.hear()? {
+                            return Ok(());
+                        }
+                    }
+                }
             }
-            if let Some(task) = woken.refused.and_then(|index| self.tasks.get_mut(index)) {
-                task.answer_refused();
-            }
-            if woken.manager && !self.hear()? {
-                return Ok(());
+            if heard.is_empty() {
+                self.make_ready();
             }
         }
     }
 
-    fn wait(&self) -> Result<Woken, Errno> {
-        let mut fds = vec![
-            PollFd::new(&self.manager, PollFlags::IN),
-            PollFd::new(&self.children, PollFlags::IN),
-        ];
-        let listening: Vec<usize> = (0..self.tasks.len())
-            .filter(|index| self.listener(*index).is_some())
-            .collect();
-        for index in &listening {
-            if let Some(listener) = self.listener(*index) {
-                fds.push(PollFd::from_borrowed_fd(listener, PollFlags::IN));
+    /// Waits for somebody to say something; empty when there is time to make a task ready.
+    fn wait(&self) -> Result<Vec<Voice>, Errno> {
+        let (mut voices, mut fds) = (Vec::new(), Vec::new());
+        let mut listen = |voice, fd| {
+            voices.push(voice);
+            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        };
+        // Ends before requests: whoever asks next finds room.
+        listen(Voice::Children, self.children.as_fd());
+        for task in &self.tasks {
+            if let Some(voice) = task.voice() {
+                listen(Voice::End(task.number()), voice.as_fd());
+            }
+            if let Some(listener) = task.listener() {
+                listen(Voice::Refused(task.number()), listener.as_fd());
             }
         }
-        match poll(&mut fds, None) {
-            Err(Errno::INTR) => return Ok(Woken::default()),
-            other => other?,
-        };
-        let hot = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
-        let refused = (0..listening.len()).find(|at| hot(at + 2));
-        Ok(Woken {
-            manager: hot(0),
-            children: hot(1),
-            refused: refused.and_then(|at| listening.get(at).copied()),
+        if let Some(voice) = self.ready.as_ref().and_then(Ready::voice) {
+            listen(Voice::Ready, voice);
+        }
+        listen(Voice::Manager, self.manager.as_fd());
+        while let Err(errno) = poll(&mut fds, self.patience().as_ref()) {
+            if errno != Errno::INTR {
+                return Err(errno);
+            }
+        }
+        let heard = voices.into_iter().zip(&fds);
+        let heard = heard.filter(|(_, fd)| !fd.revents().is_empty());
+        Ok(heard.map(|(voice, _)| voice).collect())
+    }
+
+    /// How long to listen before a task is made ready; `None`: none is wanted.
+    fn patience(&self) -> Option<Timespec> {
+        let (_, due) = self.wanted.as_ref()?;
+        let left = due.saturating_duration_since(Instant::now());
+        Some(Timespec {
+            tv_sec: 0,
+            tv_nsec: i64::from(left.min(AFTER_A_START).subsec_nanos()),
         })
     }
 
-    fn listener(&self, index: usize) -> Option<BorrowedFd<'_>> {
-        Some(self.tasks.get(index)?.listener()?.as_fd())
+    /// Makes what is wanted. Where that fails, the next task is made when it is asked for,
+    /// and says what is wrong.
+    fn make_ready(&mut self) {
+        if let Some((spec, _)) = self.wanted.take() {
+            self.ready = Ready::begin(&spec, &mut self.scratch).ok();
+        }
+    }
+
+    fn hear_ready(&mut self) {
+        if self
+            .ready
+            .as_mut()
+            .is_some_and(|ready| ready.hear().is_err())
+        {
+            self.discard_ready();
+        }
+    }
+
+    /// What was ready is of no use.
+    fn discard_ready(&mut self) -> Option<TaskSpec> {
+        let ready = self.ready.take()?;
+        let spec = ready.spec().clone();
+        if ready.discard().is_err() {
+            // It has ended already.
+        }
+        Some(spec)
+    }
+
+    /// From `due` on, one that is sealed like `spec` shall be ready.
+    fn want(&mut self, spec: Box<TaskSpec>, due: Instant) {
+        if self.ready.as_ref().is_some_and(|ready| ready.fits(&spec)) {
+            return;
+        }
+        self.discard_ready();
+        self.wanted = spec.can_be_ready().then_some((spec, due));
     }
 
     /// Handles one frame; `false` when the manager has ended.
@@ -114,12 +185,20 @@ impl Supervisor {
             return Ok(false);
         };
         match request {
-            InitRequest::Spawn { task, spec } => {
-                let spawned = Task::spawn(task, &spec, descriptors, &mut self.scratch);
+            InitRequest::Spawn { task, again, spec } => {
+                let spawned = self.start(task, &spec, descriptors);
                 self.answer_spawn(task, spawned)?;
+                if again {
+                    self.want(spec, Instant::now() + AFTER_A_START);
+                }
             }
+            InitRequest::Prepare { spec } => self.want(spec, Instant::now()),
             InitRequest::Signal { task, signal } => self.signal(task, signal)?,
             InitRequest::Place { target } => {
+                // What is ready has a copy of the table as it was.
+                if let Some(spec) = self.discard_ready() {
+                    self.want(Box::new(spec), Instant::now());
+                }
                 let placed = place(&target, descriptors);
                 let errno = placed.err().map_or(0, Errno::raw_os_error);
                 self.manager.send(&InitReply::Placed { errno }, &[])?;
@@ -130,10 +209,26 @@ impl Supervisor {
         Ok(true)
     }
 
+    fn start(
+        &mut self,
+        number: u32,
+        spec: &TaskSpec,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Spawned, Failure> {
+        self.wanted = None;
+        match self.ready.take() {
+            Some(ready) if ready.fits(spec) => ready.start(number, spec, descriptors),
+            other => {
+                self.ready = other;
+                Task::spawn(number, spec, descriptors, &mut self.scratch)
+            }
+        }
+    }
+
     fn answer_spawn(
         &mut self,
         number: u32,
-        spawned: Result<Spawned, crate::report::Failure>,
+        spawned: Result<Spawned, Failure>,
     ) -> Result<(), Failed> {
         match spawned {
             Ok(Spawned {
@@ -188,16 +283,53 @@ impl Supervisor {
     }
 
     fn ended(&mut self, reaped: &Reaped) -> Result<(), Failed> {
+        if self
+            .ready
+            .as_ref()
+            .is_some_and(|ready| ready.is(reaped.pid))
+        {
+            self.ready = None;
+        }
         let is_stub = |task: &Task| task.stub().as_raw_nonzero().get() == reaped.pid;
         if let Some(index) = self.tasks.iter().position(is_stub) {
             let exited = self.tasks.swap_remove(index).into_exited(reaped.ended);
-            if self.ends.len() == MAX_ENDS {
-                self.ends.pop_front();
-            }
-            self.ends.push_back(exited.clone());
-            self.manager.send(&InitReply::Exited(exited), &[])?;
+            self.tell_end(exited)?;
+        }
+        // A stub that has said its last word before was a task's no more.
+        Ok(())
+    }
+
+    /// Tells a task's end when nothing is left of it but its stub; where the stub could not
+    /// say that, its own end will.
+    fn end(&mut self, number: u32) -> Result<(), Failed> {
+        let is_it = |task: &Task| task.number() == number;
+        let Some(index) = self.tasks.iter().position(is_it) else {
+            return Ok(());
+        };
+        let Some(end) = self.tasks.get_mut(index).and_then(Task::hear) else {
+            return Ok(());
+        };
+        let exited = self.tasks.swap_remove(index).concluded(end);
+        self.tell_end(exited)
+    }
+
+    fn tell_end(&mut self, exited: Exited) -> Result<(), Failed> {
+        if self.ends.len() == MAX_ENDS {
+            self.ends.pop_front();
+        }
+        self.ends.push_back(exited.clone());
+        self.manager.send(&InitReply::Exited(exited), &[])?;
+        if let Some((_, due)) = &mut self.wanted {
+            *due = Instant::now();
         }
         Ok(())
+    }
+
+    fn answer_refused(&mut self, number: u32) {
+        let mut tasks = self.tasks.iter_mut();
+        if let Some(task) = tasks.find(|task| task.number() == number) {
+            task.answer_refused();
+        }
     }
 }
 

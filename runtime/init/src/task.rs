@@ -1,7 +1,7 @@
 //! A running task, as the init keeps it.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use lakekeep_protocol::facts::TaskFacts;
 use lakekeep_protocol::task::{Exited, TaskSpec, TaskStep};
@@ -9,7 +9,7 @@ use lakekeep_sys::process::{self, Cloned, Ended, Namespaces};
 use lakekeep_sys::{Errno, seccomp, socket};
 use rustix::process::{Pid, PidfdFlags};
 
-use crate::prepare::Prepared;
+use crate::prepare::{Prepared, Start};
 use crate::readback;
 use crate::report::{End, Failure, Setup};
 use crate::scratch::Shared;
@@ -34,6 +34,8 @@ pub struct Task {
     stub: Pid,
     stub_fd: OwnedFd,
     end: OwnedFd,
+    /// Nothing more will be said there.
+    silent: bool,
     scratch: OwnedFd,
     listener: Option<OwnedFd>,
     missing: Vec<i32>,
@@ -53,11 +55,38 @@ impl Task {
     pub fn spawn(
         number: u32,
         spec: &TaskSpec,
-        stdio: Vec<OwnedFd>,
+        given: Vec<OwnedFd>,
         shared: &mut Option<Shared>,
     ) -> Result<Spawned, Failure> {
-        let mut prepared = Prepared::new(spec, stdio, shared)?;
+        let mut prepared = Prepared::new(spec, Start::Now(given), shared)?;
+        let controller = prepared.controller.take();
+        let (mut task, setup) = Self::begin(number, spec, &mut prepared)?;
+        // The task has its copies; ours would keep its pipes from ending.
+        drop(prepared);
+        let scratch = rustix::io::fcntl_dupfd_cloexec(&task.scratch, 0);
+        let admitted = scratch.map_err(Failure::at(TaskStep::ReadBack));
+        let admitted = admitted.and_then(|scratch| {
+            task.admit(spec, setup.as_fd(), |pid| readback::read(pid, &scratch))
+        });
+        match admitted {
+            Ok(facts) => Ok(Spawned {
+                task,
+                facts,
+                controller,
+            }),
+            Err(failure) => Err(task.abandon(failure)),
+        }
+    }
+
+    /// Clones a task's first process, which goes on to set it up and to seal its command's;
+    /// with the init's end of the socket on which that process tells of it.
+    pub fn begin(
+        number: u32,
+        spec: &TaskSpec,
+        prepared: &mut Prepared,
+    ) -> Result<(Self, OwnedFd), Failure> {
         let prepare = Failure::at(TaskStep::Prepare);
+        let scratch = rustix::io::fcntl_dupfd_cloexec(&prepared.scratch, 0).map_err(&prepare)?;
         let (setup, child_setup) = socket::pair().map_err(&prepare)?;
         let (end, child_end) = socket::pair().map_err(&prepare)?;
         socket::want_credentials(&setup).map_err(&prepare)?;
@@ -68,41 +97,40 @@ impl Task {
         let cloned =
             process::clone_process(OWN_NAMESPACES).map_err(Failure::at(TaskStep::Clone))?;
         let Cloned::Parent { pid, pidfd } = cloned else {
-            stub::run(&prepared, &sockets)
+            stub::run(prepared, &sockets)
         };
         // Only the child's copies of its ends may stay open.
         drop(sockets);
-        let controller = prepared.controller.take();
-        let mut task = Self {
+        let task = Self {
             number,
             stub: pid,
             stub_fd: pidfd,
             end,
-            scratch: prepared.scratch,
+            silent: false,
+            scratch,
             listener: None,
             missing: spec.explain.clone().unwrap_or_default(),
             refused: BTreeMap::new(),
         };
-        match task.admit(spec, &setup) {
-            Ok(facts) => Ok(Spawned {
-                task,
-                facts,
-                controller,
-            }),
-            Err(failure) => Err(task.abandon(failure)),
-        }
+        Ok((task, setup))
     }
 
-    /// Waits for "ready", reads the process back, lets it go on, and waits
+    /// Waits for "ready", reads the process back with `read`, lets it go on, and waits
     /// until it has become the command.
-    fn admit(&mut self, spec: &TaskSpec, setup: &OwnedFd) -> Result<TaskFacts, Failure> {
+    pub fn admit(
+        &mut self,
+        spec: &TaskSpec,
+        setup: BorrowedFd<'_>,
+        read: impl FnOnce(i32) -> Result<TaskFacts, Errno>,
+    ) -> Result<TaskFacts, Failure> {
         let at = Failure::at(TaskStep::ReadBack);
         let (listener, pid) = match Setup::receive(setup).map_err(&at)? {
             Some((Setup::Ready { listener }, pid)) => (listener, pid),
             Some((Setup::Failed(failure), _)) => return Err(failure),
+            Some((Setup::Waiting, _)) => return Err(at(Errno::PROTO)),
             None => return Err(at(Errno::CHILD)),
         };
-        let facts = readback::read(pid, &self.scratch).map_err(&at)?;
+        let facts = read(pid).map_err(&at)?;
         readback::verify(&facts, spec)
             .map_err(|index| Failure::at_index(TaskStep::ReadBack, index)(Errno::PERM))?;
         if listener >= 0 {
@@ -113,8 +141,18 @@ impl Task {
         Ok(facts)
     }
 
+    /// What the kernel says of the process with this number.
+    pub fn read_back(&self, pid: i32) -> Result<TaskFacts, Errno> {
+        readback::read(pid, &self.scratch)
+    }
+
+    /// The same task under another number.
+    pub fn numbered(self, number: u32) -> Self {
+        Self { number, ..self }
+    }
+
     /// The command's end of the setup socket closes at exec.
-    fn wait_for_exec(&mut self, setup: &OwnedFd) -> Result<(), Failure> {
+    fn wait_for_exec(&mut self, setup: BorrowedFd<'_>) -> Result<(), Failure> {
         loop {
             // A filter that notifies may ask about execve itself.
             if self.listener.is_some() && !self.readable(setup)? {
@@ -123,20 +161,22 @@ impl Task {
             }
             return match Setup::receive(setup).map_err(Failure::at(TaskStep::Exec))? {
                 Some((Setup::Failed(failure), _)) => Err(failure),
-                Some((Setup::Ready { .. }, _)) => Err(Failure::at(TaskStep::Exec)(Errno::PROTO)),
+                Some((Setup::Ready { .. } | Setup::Waiting, _)) => {
+                    Err(Failure::at(TaskStep::Exec)(Errno::PROTO))
+                }
                 None => Ok(()),
             };
         }
     }
 
     /// Whether the setup socket, rather than the listener, has something.
-    fn readable(&self, setup: &OwnedFd) -> Result<bool, Failure> {
+    fn readable(&self, setup: BorrowedFd<'_>) -> Result<bool, Failure> {
         use rustix::event::{PollFd, PollFlags, poll};
         let Some(listener) = &self.listener else {
             return Ok(true);
         };
         let mut fds = [
-            PollFd::new(setup, PollFlags::IN),
+            PollFd::from_borrowed_fd(setup, PollFlags::IN),
             PollFd::new(listener, PollFlags::IN),
         ];
         match poll(&mut fds, None) {
@@ -147,7 +187,7 @@ impl Task {
     }
 
     /// Ends what there is of a task that did not start.
-    fn abandon(self, failure: Failure) -> Failure {
+    pub fn abandon(self, failure: Failure) -> Failure {
         let killed = process::kill(&self.stub_fd);
         let waited = process::wait(self.stub_fd.as_fd());
         match killed.and(waited.map(drop)) {
@@ -203,6 +243,23 @@ impl Task {
     /// What the manager is told when the stub, as `ended`, is gone.
     pub fn into_exited(self, ended: Ended) -> Exited {
         let end = End::take(&self.end).unwrap_or_else(|| End::of_stub(ended));
+        self.concluded(end)
+    }
+
+    /// Where its stub says that nothing is left of it but that stub, while it can.
+    pub fn voice(&self) -> Option<&OwnedFd> {
+        (!self.silent).then_some(&self.end)
+    }
+
+    /// How it ended, when its stub has said so. A stub that was killed says nothing.
+    pub fn hear(&mut self) -> Option<End> {
+        let end = End::take(&self.end);
+        self.silent = true;
+        end
+    }
+
+    /// What the manager is told of its end.
+    pub fn concluded(self, end: End) -> Exited {
         let free = rustix::fs::fstatvfs(&self.scratch);
         Exited {
             task: self.number,

@@ -133,6 +133,14 @@ impl Plan {
         self.task.hostname.clone_from(&hostname);
         sandbox.hostname = hostname;
     }
+
+    /// Leaves room for a task that is ready beside the policy's own processes: its first
+    /// process and the one that waits for a command.
+    pub fn allow_ready(&mut self) {
+        if let Some(pids) = self.sandbox.limits.as_mut().and_then(|l| l.pids.as_mut()) {
+            *pids += 2;
+        }
+    }
 }
 
 fn path_of(step: &RootfsStep) -> Option<&str> {

@@ -32,8 +32,19 @@ pub struct ProcessFacts {
 impl ProcessFacts {
     /// Joins the three read-backs of one process.
     pub fn new(status: &Status, namespaces: NamespaceIds, descriptors: Vec<u32>) -> Self {
-        let sets = status.capabilities;
         let n = namespaces;
+        let namespaces = [n.user, n.mount, n.pid, n.network, n.ipc, n.uts, n.cgroup];
+        Self::joined(status, namespaces, descriptors)
+    }
+
+    /// The same process, read again, in the namespaces that it had.
+    #[must_use]
+    pub fn renewed(&self, status: &Status, descriptors: Vec<u32>) -> Self {
+        Self::joined(status, self.namespaces, descriptors)
+    }
+
+    fn joined(status: &Status, namespaces: [u64; 7], descriptors: Vec<u32>) -> Self {
+        let sets = status.capabilities;
         Self {
             user: status.users[1],
             group: status.groups[1],
@@ -48,7 +59,7 @@ impl ProcessFacts {
             no_new_privileges: status.no_new_privileges,
             seccomp_mode: status.seccomp_mode,
             seccomp_filters: status.seccomp_filters,
-            namespaces: [n.user, n.mount, n.pid, n.network, n.ipc, n.uts, n.cgroup],
+            namespaces,
             descriptors,
         }
     }

@@ -22,6 +22,7 @@
 //! | [`LauncherReply::Created`] | launcher → manager | a pidfd of the init | – | – |
 //! | [`LauncherReply::Failed`] | launcher → manager | – | – | the request, all its effects undone |
 //! | [`InitRequest::Spawn`] | manager → init | stdin, stdout, stderr (none with a terminal) | `Spawned` or `SpawnFailed` | – |
+//! | [`InitRequest::Prepare`] | manager → init | – | nothing | – |
 //! | [`InitRequest::Signal`] | manager → init | – | nothing | – |
 //! | [`InitRequest::List`] | manager → init | – | `Tasks` | – |
 //! | [`InitRequest::Acknowledge`] | manager → init | – | nothing | – |
@@ -45,7 +46,7 @@ pub use launch::{LauncherReply, LauncherRequest};
 pub use task::{InitReply, InitRequest};
 
 /// The version of every frame; a peer of another version is refused.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// The descriptor number on which an init finds its socket. A launcher finds
 /// its own on standard input.

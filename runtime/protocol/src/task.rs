@@ -11,7 +11,17 @@ pub enum InitRequest {
     Spawn {
         /// The manager's number for it.
         task: u32,
+        /// Have one more ready afterwards, sealed as this one.
+        again: bool,
         /// What to start, and how it is sealed.
+        spec: Box<TaskSpec>,
+    },
+    /// Have a task ready that is sealed like this one, instead of what was ready: its
+    /// namespaces and its seal, all but the command. A later `Spawn` that is sealed alike
+    /// makes it its own. What cannot be made ready is made when it is asked for.
+    Prepare {
+        /// How it is sealed; its command, its variables and its working directory are
+        /// not looked at.
         spec: Box<TaskSpec>,
     },
     /// Send a signal to a task's command; 9 ends the whole task.
@@ -128,12 +138,8 @@ pub enum TaskStep {
     Fork,
     /// Session and controlling terminal.
     Session,
-    /// stdin, stdout and stderr.
-    Stdio,
     /// Resource limits.
     Limits,
-    /// The processors it may use.
-    Affinity,
     /// Its score for the out-of-memory killer.
     OomScore,
     /// A keyring of its own.
@@ -142,14 +148,20 @@ pub enum TaskStep {
     Capabilities,
     /// User and groups.
     Identity,
-    /// Working directory.
-    WorkingDirectory,
     /// No new privileges.
     NoNewPrivileges,
     /// No memory that becomes executable.
     ExecutableGain,
     /// Landlock.
     Landlock,
+    /// What a task that was ready shall execute.
+    Order,
+    /// stdin, stdout and stderr.
+    Stdio,
+    /// The processors it may use.
+    Affinity,
+    /// Working directory.
+    WorkingDirectory,
     /// The seccomp filter.
     Seccomp,
     /// The seal, read back from the kernel.
@@ -160,7 +172,7 @@ pub enum TaskStep {
 
 impl TaskStep {
     /// All steps, in order.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Check,
         Self::Prepare,
         Self::Clone,
@@ -170,17 +182,18 @@ impl TaskStep {
         Self::Hostname,
         Self::Fork,
         Self::Session,
-        Self::Stdio,
         Self::Limits,
-        Self::Affinity,
         Self::OomScore,
         Self::Keyring,
         Self::Capabilities,
         Self::Identity,
-        Self::WorkingDirectory,
         Self::NoNewPrivileges,
         Self::ExecutableGain,
         Self::Landlock,
+        Self::Order,
+        Self::Stdio,
+        Self::Affinity,
+        Self::WorkingDirectory,
         Self::Seccomp,
         Self::ReadBack,
         Self::Exec,
@@ -236,6 +249,57 @@ pub struct TaskSpec {
     /// Files in [`SECRETS_DIRECTORY`], by name, which this task alone sees: on a file
     /// system of its own, in memory, read-only, for its user alone.
     pub secrets: Vec<(String, Vec<u8>)>,
+}
+
+impl TaskSpec {
+    /// Whether a task can be ready before its command is known: what it is given does not
+    /// have to be made for it.
+    #[must_use]
+    pub fn can_be_ready(&self) -> bool {
+        self.terminal.is_none()
+            && self.explain.is_none()
+            && self.secrets.is_empty()
+            && !self.file_service
+    }
+
+    /// Whether the two are the same but for command, variables and working directory.
+    #[must_use]
+    pub fn seals_like(&self, other: &Self) -> bool {
+        // Taken apart, so that a new field is not forgotten.
+        let Self {
+            arguments: _,
+            environment: _,
+            working_directory: _,
+            user,
+            group,
+            hostname,
+            scratch,
+            proc,
+            limits,
+            processors,
+            oom_score_adj,
+            filter,
+            explain,
+            landlock,
+            refuse_executable_gain,
+            terminal,
+            umask,
+            file_service,
+            secrets,
+        } = self;
+        (*user, *group, *umask) == (other.user, other.group, other.umask)
+            && (*processors, *oom_score_adj) == (other.processors, other.oom_score_adj)
+            && *refuse_executable_gain == other.refuse_executable_gain
+            && (*terminal, *file_service) == (other.terminal, other.file_service)
+            && *hostname == other.hostname
+            && *scratch == other.scratch
+            && *proc == other.proc
+            && *limits == other.limits
+            && *filter == other.filter
+            && *explain == other.explain
+            && *landlock == other.landlock
+            && *secrets == other.secrets
+    }
 }
 
 /// One size-limited tmpfs and the places where parts of it appear.

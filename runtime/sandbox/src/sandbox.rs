@@ -77,6 +77,7 @@ impl Sandbox {
     pub fn spawn(self, stdio: Stdio) -> Result<Task, SandboxError> {
         let request = InitRequest::Spawn {
             task: TASK,
+            again: false,
             spec: Box::new(self.plan.task.clone()),
         };
         self.init.send(&request, &stdio.descriptors())?;
@@ -136,6 +137,7 @@ pub(crate) fn describe(failure: &TaskFailure) -> &'static str {
         TaskStep::NoNewPrivileges => "setting no_new_privs",
         TaskStep::ExecutableGain => "refusing executable memory",
         TaskStep::Landlock => "applying the Landlock rules",
+        TaskStep::Order => "handing the command to a task that was ready",
         TaskStep::Seccomp => "installing the seccomp filter",
         TaskStep::ReadBack => "reading the command's seal back",
         TaskStep::Exec => "executing the command",

@@ -312,6 +312,16 @@ impl AsFd for Service {
     }
 }
 
+/// Has an init get a task ready that is sealed as the plan's: whoever asks for one that is
+/// waits the less.
+///
+/// # Errors
+/// When the init is gone. What cannot be made ready is told to whoever asks for it.
+pub fn get_ready(init: &Init, plan: &Plan) -> Result<(), SandboxError> {
+    let spec = Box::new(plan.task.clone());
+    Ok(init.send(&InitRequest::Prepare { spec }, &[])?)
+}
+
 /// Asks an adopted sandbox's init for its tasks. Everything before the answer was
 /// meant for the manager that died: ends are in the answer again.
 ///

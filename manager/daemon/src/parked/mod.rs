@@ -1,7 +1,8 @@
 //! Sandboxes made ahead of whoever asks for them.
 //!
 //! A parked sandbox is one like any other, made by the launcher, sealed and read back. It
-//! is nobody's: it has a name of its own, the limits of its shape, no volume and no task.
+//! is nobody's: it has a name of its own, the limits of its shape, no volume, and no task
+//! but one that is ready: sealed, and without a command.
 //! Whoever asks for one of its [`Shape`] gets it, whatever it takes to make it theirs is
 //! done then, and it never comes back: it serves one trust key and dies.
 //!
@@ -22,7 +23,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use lakekeep_plan::Plan;
-use lakekeep_sandbox::service::Held;
+use lakekeep_sandbox::service::{self, Held};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::Deserialize;
 use tokio::sync::Notify;
@@ -99,6 +100,8 @@ struct Inner {
 #[derive(Debug)]
 struct Shelf {
     blank: Plan,
+    /// With a task that is ready.
+    has_task: bool,
     ready: VecDeque<Parked>,
     asked: Instant,
     /// Requests for which none has been made ahead yet.
@@ -134,6 +137,7 @@ impl Stock {
             let mut shelves = lock(&inner.shelves);
             let shelf = shelves.entry(divided.shape).or_insert_with(|| Shelf {
                 blank: divided.blank.clone(),
+                has_task: divided.has_task(),
                 ready: VecDeque::new(),
                 asked: now,
                 earned: 0,
@@ -226,7 +230,7 @@ impl Stock {
         let pace = Duration::from_secs(1) / inner.doc.per_second.max(1);
         loop {
             let (next, again) = inner.next(Instant::now());
-            let Some((shape, blank)) = next else {
+            let Some((shape, blank, has_task)) = next else {
                 tokio::select! {
                     () = inner.changed.notified() => {}
                     () = tokio::time::sleep(again) => {}
@@ -238,7 +242,7 @@ impl Stock {
             if let Some(least) = inner.crowd_out(shape) {
                 Self::end(least).await;
             }
-            let made = inner.make(blank).await;
+            let made = inner.make(blank, has_task).await;
             inner.shelve(shape, made).await;
             tokio::time::sleep(pace.saturating_sub(began.elapsed())).await;
         }
@@ -273,7 +277,7 @@ impl Inner {
     }
 
     /// What to make next, of the shape that was asked for last; else, when to look again.
-    fn next(&self, now: Instant) -> (Option<(Shape, Plan)>, Duration) {
+    fn next(&self, now: Instant) -> (Option<(Shape, Plan, bool)>, Duration) {
         let shelves = lock(&self.shelves);
         let lacking = shelves
             .iter()
@@ -292,7 +296,7 @@ impl Inner {
             }
         }
         (
-            best.map(|(shape, shelf)| (*shape, shelf.blank.clone())),
+            best.map(|(shape, shelf)| (*shape, shelf.blank.clone(), shelf.has_task)),
             again,
         )
     }
@@ -323,11 +327,17 @@ impl Inner {
         }
     }
 
-    async fn make(&self, mut blank: Plan) -> Option<Parked> {
+    async fn make(&self, mut blank: Plan, has_task: bool) -> Option<Parked> {
         let id = identifier().ok()?;
         blank.rename(&id);
         let launcher = self.launchers.idlest()?;
-        let held = launcher.ask("park", move |service| service.create(&blank));
+        let held = launcher.ask("park", move |service| {
+            let held = service.create(&blank)?;
+            if has_task {
+                service::get_ready(&held.init, &blank)?;
+            }
+            Ok(held)
+        });
         let held = held.await.ok()?;
         Some(Parked { id, launcher, held })
     }

@@ -20,6 +20,14 @@ pub struct Divided {
     pub late: Vec<RootfsStep>,
 }
 
+impl Divided {
+    /// Whether a task can be ready in it before it is claimed: what all tasks share must
+    /// not be made before what is mounted in it.
+    pub fn has_task(&self) -> bool {
+        self.late.is_empty() || !self.blank.task.scratch.shared
+    }
+}
+
 /// Divides a plan whose last `late` mounts can be made after all others. `None` when it
 /// has fewer, or cannot be written down.
 ///
@@ -37,7 +45,8 @@ pub fn divide(plan: &Plan, late: usize) -> Option<Divided> {
         return None;
     }
     blank.rename("");
-    let text = postcard::to_stdvec(&blank.sandbox).ok()?;
+    // A task may be ready in it: what that one is sealed with is of the shape too.
+    let text = postcard::to_stdvec(&(&blank.sandbox, &blank.task)).ok()?;
     Some(Divided {
         shape: Shape(blake3::hash(&text)),
         blank,

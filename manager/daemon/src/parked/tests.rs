@@ -29,7 +29,7 @@ fn of(memory: &str) -> Divided {
 }
 
 fn next(stock: &Stock) -> Option<Shape> {
-    stock.0.next(Instant::now()).0.map(|(shape, _)| shape)
+    stock.0.next(Instant::now()).0.map(|(shape, ..)| shape)
 }
 
 /// One whose init lives for as long as the socket that is given back is open.

@@ -37,7 +37,8 @@ use starts::Starts;
 pub use starts::{Asked, Claim};
 pub use volumes::Volume;
 
-const SIGKILL: i32 = 9;
+/// signal(7).
+pub const SIGKILL: i32 = 9;
 
 /// A sandbox of this manager.
 #[derive(Debug)]

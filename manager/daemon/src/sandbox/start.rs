@@ -218,6 +218,14 @@ impl Sandbox {
         std::future::pending().await
     }
 
+    /// Has its init get a task ready, for whoever asks for the first.
+    ///
+    /// # Errors
+    /// When the init is gone.
+    pub fn get_ready(&self) -> Result<(), Fault> {
+        Ok(service::get_ready(&self.line()?.init, &self.plan)?)
+    }
+
     pub(super) async fn ask(
         &self,
         number: u32,
@@ -229,6 +237,7 @@ impl Sandbox {
         lock(&self.asked).insert(number, answer);
         let request = InitRequest::Spawn {
             task: number,
+            again: true,
             spec: Box::new(plan.task.clone()),
         };
         let descriptors: Vec<_> = given.iter().map(AsFd::as_fd).collect();

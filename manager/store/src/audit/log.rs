@@ -12,7 +12,7 @@ use super::event::Event;
 use super::files::recovered;
 use super::key::{AuditKey, KeyError};
 use super::recover::{open_head, recover};
-use super::writer::{Acknowledged, Reply, Request, Writer};
+use super::writer::{Acknowledged, Request, Writer};
 use crate::Timestamp;
 use crate::files::{self, Named};
 
@@ -138,9 +138,27 @@ impl AuditLog {
         event: Event,
         done: impl FnOnce(Result<Acknowledged, AuditError>) + Send + 'static,
     ) -> Result<(), AuditError> {
+        self.submit_in_steps(event, || {}, done)
+    }
+
+    /// As [`AuditLog::submit`]; `written` is called before, when the event is in the file
+    /// and not yet on the disk: no death of this process loses it any more, the machine's
+    /// would. It is dropped uncalled when that fails.
+    ///
+    /// # Errors
+    /// As [`AuditLog::submit`].
+    pub fn submit_in_steps(
+        &self,
+        event: Event,
+        written: impl FnOnce() + Send + 'static,
+        done: impl FnOnce(Result<Acknowledged, AuditError>) + Send + 'static,
+    ) -> Result<(), AuditError> {
         let sender = self.sender.as_ref().ok_or(AuditError::Closed)?;
-        let done: Reply = Box::new(done);
-        let sent = sender.send(Request { event, done });
+        let sent = sender.send(Request {
+            event,
+            written: Box::new(written),
+            done: Box::new(done),
+        });
         sent.map_err(|_| AuditError::Closed)
     }
 

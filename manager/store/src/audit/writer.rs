@@ -38,8 +38,13 @@ pub struct Acknowledged {
 
 pub(super) type Reply = Box<dyn FnOnce(Result<Acknowledged, AuditError>) + Send>;
 
+pub(super) type Told = Box<dyn FnOnce() + Send>;
+
 pub(super) struct Request {
     pub(super) event: Event,
+    /// Called when it is in the file.
+    pub(super) written: Told,
+    /// Called when it is on the disk, or will not be.
     pub(super) done: Reply,
 }
 
@@ -47,6 +52,7 @@ pub(super) struct Request {
 #[derive(Default)]
 struct Batch {
     bytes: Vec<u8>,
+    written: Vec<Told>,
     waiting: Vec<(Acknowledged, Reply)>,
     /// Number and hash of the last line.
     last: Option<(u64, Digest)>,
@@ -174,6 +180,7 @@ impl Writer {
             Ok(hash) => {
                 batch.last = Some((seq + 1, hash));
                 let acknowledged = Acknowledged { seq: seq + 1, hash };
+                batch.written.push(request.written);
                 batch.waiting.push((acknowledged, request.done));
             }
             Err(error) => (request.done)(Err(error.into())),
@@ -184,22 +191,28 @@ impl Writer {
     fn flush(&mut self, batch: &mut Batch) {
         let Batch {
             bytes,
+            written,
             waiting,
             last,
         } = std::mem::take(batch);
         let Some(last) = last else {
             return;
         };
-        let written = self.write(&bytes, last);
+        let result = self.write(&bytes, written, last);
         for (acknowledged, done) in waiting {
-            done(written.clone().map(|()| acknowledged));
+            done(result.clone().map(|()| acknowledged));
         }
         if self.unsynced >= HEAD_EVERY {
             self.sync_head();
         }
     }
 
-    fn write(&mut self, bytes: &[u8], last: (u64, Digest)) -> Result<(), AuditError> {
+    fn write(
+        &mut self,
+        bytes: &[u8],
+        written: Vec<Told>,
+        last: (u64, Digest),
+    ) -> Result<(), AuditError> {
         if let Some(cause) = self.stopped.clone() {
             return Err(AuditError::Stopped { cause });
         }
@@ -211,6 +224,7 @@ impl Writer {
             }
             return Err(error.into());
         }
+        written.into_iter().for_each(|tell| tell());
         if let Err(error) = self.file.sync_data().named("sync", &path) {
             // The kernel may have dropped the data and forgotten the error: a
             // second sync would succeed without them.
@@ -296,8 +310,12 @@ impl Writer {
     fn write_own(&mut self) {
         let mut batch = Batch::default();
         for event in std::mem::take(&mut self.own) {
-            let done: Reply = Box::new(|_| {});
-            self.add(&mut batch, Request { event, done });
+            let request = Request {
+                event,
+                written: Box::new(|| {}),
+                done: Box::new(|_| {}),
+            };
+            self.add(&mut batch, request);
         }
         self.flush(&mut batch);
     }

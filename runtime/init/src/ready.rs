@@ -1,0 +1,136 @@
+//! A task that is ready: namespaces, /proc, scratch directories and seal are made, and
+//! only its command is not known yet.
+//!
+//! Whoever asks for a task with the same seal then waits for a message, a filter and an
+//! exec, and for nothing that can be made before. The process that waits has given up
+//! all that the command will not have, save what its last steps need: streams, working
+//! directory, filter. What the kernel says of it is read when it has sealed itself, and
+//! what can change until the exec is read again.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use lakekeep_protocol::Channel;
+use lakekeep_protocol::facts::TaskFacts;
+use lakekeep_protocol::task::{TaskSpec, TaskStep};
+use lakekeep_sys::Errno;
+
+use crate::order::{self, Order, Orders};
+use crate::prepare::{Prepared, Start, streams};
+use crate::readback;
+use crate::report::{Failure, Setup};
+use crate::scratch::Shared;
+use crate::task::{Spawned, Task};
+
+/// A task without a command.
+#[derive(Debug)]
+pub struct Ready {
+    spec: TaskSpec,
+    task: Task,
+    setup: Orders,
+    /// Its process and what the kernel says of it, once it has sealed itself.
+    sealed: Option<(i32, TaskFacts)>,
+}
+
+impl Ready {
+    /// Begins one. Whether it gets there is heard on its [`Ready::voice`].
+    ///
+    /// # Errors
+    /// Of its parts and of the clone.
+    pub fn begin(spec: &TaskSpec, shared: &mut Option<Shared>) -> Result<Self, Failure> {
+        let mut prepared = Prepared::new(spec, Start::Wait, shared)?;
+        let (task, setup) = Task::begin(0, spec, &mut prepared)?;
+        Ok(Self {
+            spec: spec.clone(),
+            task,
+            setup: Channel::new(setup),
+            sealed: None,
+        })
+    }
+
+    /// Readable when it has something to say; `None` when all was said.
+    pub fn voice(&self) -> Option<BorrowedFd<'_>> {
+        self.sealed.is_none().then(|| self.setup.as_fd())
+    }
+
+    /// Hears that it is sealed, and reads it back.
+    ///
+    /// # Errors
+    /// It did not get there: discard it.
+    pub fn hear(&mut self) -> Result<(), Failure> {
+        let at = Failure::at(TaskStep::ReadBack);
+        let pid = match Setup::receive(&self.setup).map_err(&at)? {
+            Some((Setup::Waiting, pid)) => pid,
+            Some((Setup::Failed(failure), _)) => return Err(failure),
+            Some((Setup::Ready { .. }, _)) => return Err(at(Errno::PROTO)),
+            None => return Err(at(Errno::CHILD)),
+        };
+        let facts = self.task.read_back(pid).map_err(&at)?;
+        self.sealed = Some((pid, facts));
+        Ok(())
+    }
+
+    /// Whether it can become the task of `spec`.
+    pub fn fits(&self, spec: &TaskSpec) -> bool {
+        self.spec.seals_like(spec)
+    }
+
+    /// How it is sealed.
+    pub fn spec(&self) -> &TaskSpec {
+        &self.spec
+    }
+
+    /// Whether `pid` is the process without which there is no task.
+    pub fn is(&self, pid: i32) -> bool {
+        self.task.stub().as_raw_nonzero().get() == pid
+    }
+
+    /// Ends it. Its process is reaped as any other child.
+    pub fn discard(self) -> Result<(), Errno> {
+        self.task.signal(9)
+    }
+
+    /// Makes it the task of `spec`.
+    ///
+    /// # Errors
+    /// As of a task that was not ready; nothing is left of it then.
+    pub fn start(
+        mut self,
+        number: u32,
+        spec: &TaskSpec,
+        given: Vec<OwnedFd>,
+    ) -> Result<Spawned, Failure> {
+        let facts = match self.go(spec, given) {
+            Ok(facts) => facts,
+            Err(failure) => return Err(self.task.abandon(failure)),
+        };
+        Ok(Spawned {
+            task: self.task.numbered(number),
+            facts,
+            controller: None,
+        })
+    }
+
+    fn go(&mut self, spec: &TaskSpec, given: Vec<OwnedFd>) -> Result<TaskFacts, Failure> {
+        let check = Failure::at(TaskStep::Check);
+        let order = Order::new(spec).map_err(&check)?;
+        let streams = streams(given).map_err(&check)?;
+        if self.sealed.is_none() {
+            self.hear()?;
+        }
+        let (pid, facts) = self
+            .sealed
+            .as_mut()
+            .ok_or_else(|| Failure::at(TaskStep::ReadBack)(Errno::CHILD))?;
+        order::give(&self.setup, &order, &streams).map_err(Failure::at(TaskStep::Order))?;
+        drop(streams);
+        let mut facts = std::mem::take(facts);
+        let pid = *pid;
+        self.task.admit(spec, self.setup.as_fd(), |ready| {
+            if ready != pid {
+                return Err(Errno::PERM);
+            }
+            readback::again(ready, &mut facts)?;
+            Ok(std::mem::take(&mut facts))
+        })
+    }
+}
