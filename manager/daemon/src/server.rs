@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use lakekeep_api::v1::accounts_server::AccountsServer;
 use lakekeep_api::v1::sandboxes_server::SandboxesServer;
 use lakekeep_api::{DESCRIPTORS, MAX_MESSAGE};
-use lakekeep_identity::{DelegationKey, JwtAuthenticators};
+use lakekeep_identity::{DelegationKey, JwtAuthenticators, RecentAccounts};
 use lakekeep_plan::HostFacts;
 use lakekeep_profiles::{Authorizer, Diff, LoadError, ProfileWatcher, Profiles, QueueBounds};
 use lakekeep_sandbox::chain;
@@ -233,6 +233,7 @@ fn gate(
     let jwt = JwtAuthenticators::new(&config.auth);
     let gate = Gate {
         authentication: Authentication {
+            accounts: RecentAccounts::default(),
             jwt: jwt.map_err(|e| error("prepare the token issuers")(&e))?,
             key: key.map_err(|e| error("open the delegation key")(&e))?,
             revoked: Revoked(Arc::clone(&store)),

@@ -30,7 +30,8 @@ const PIECE: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Spool {
     path: PathBuf,
-    /// Open until the stream is closed: of what ended, nothing but the path is held.
+    /// Open from its first byte until the stream is closed: of what ended, nothing but the
+    /// path is held, and of what says nothing, nothing at all is made.
     file: Mutex<Option<Arc<File>>>,
     progress: watch::Sender<Progress>,
 }
@@ -90,33 +91,51 @@ pub enum Filled {
 }
 
 impl Spool {
-    /// Makes the file, or takes up the one that another manager left.
+    /// A new stream, or the one that another manager left.
     ///
     /// # Errors
     /// Of open(2).
     pub fn open(path: &Path) -> io::Result<Self> {
-        use std::os::unix::fs::OpenOptionsExt;
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)?;
-        let end = file.metadata()?.len();
+        let file = match File::options().read(true).write(true).open(path) {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let length = file.as_ref().map(|file| file.metadata().map(|m| m.len()));
+        let end = length.transpose()?.unwrap_or(0);
         let progress = Progress { end, closed: false };
         Ok(Self {
             path: path.to_path_buf(),
-            file: Mutex::new(Some(Arc::new(file))),
+            file: Mutex::new(file.map(Arc::new)),
             progress: watch::Sender::new(progress),
         })
     }
 
+    /// The file of a stream that has said something.
     fn file(&self) -> io::Result<Arc<File>> {
         match &*lock(&self.file) {
             Some(file) => Ok(Arc::clone(file)),
             None => File::open(&self.path).map(Arc::new),
         }
+    }
+
+    /// The file, made for the first byte; what comes instead of one where there is none.
+    fn made(&self, source: &OwnedFd) -> io::Result<Result<Arc<File>, Result<usize, Errno>>> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let mut known = lock(&self.file);
+        if let Some(file) = &*known {
+            return Ok(Ok(Arc::clone(file)));
+        }
+        match self.rest(source)? {
+            Ok(0) => return Ok(Err(Ok(0))),
+            Err(errno) => return Ok(Err(Err(errno))),
+            Ok(_) => {}
+        }
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = Arc::new(options.mode(0o600).open(&self.path)?);
+        *known = Some(Arc::clone(&file));
+        Ok(Ok(file))
     }
 
     /// Follows the stream's progress.
@@ -193,7 +212,10 @@ impl Spool {
     fn take(&self, source: &OwnedFd, piece: usize) -> Result<usize, Errno> {
         let mut at = self.progress.borrow().end;
         let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
-        let file = self.file().map_err(errno_of)?;
+        let file = match self.made(source).map_err(errno_of)? {
+            Ok(file) => file,
+            Err(nothing) => return nothing,
+        };
         let moved = match rustix::pipe::splice(source, None, &*file, Some(&mut at), piece, flags) {
             // Neither end is a pipe: a terminal. The copy is not atomic, and a manager
             // killed in between loses these bytes of a screen.

@@ -38,7 +38,7 @@ pub struct Task {
     /// Bytes of input that it was given.
     accepted: state::Sender<u64>,
     /// Where that number is written down for a later manager, while it can grow.
-    counted: Mutex<Option<File>>,
+    counted: Mutex<Option<Counter>>,
     /// Its terminal.
     controller: Option<Arc<AsyncFd<OwnedFd>>>,
     interference: Mutex<Interference>,
@@ -108,6 +108,28 @@ pub enum Streams {
     Terminal(OwnedFd),
 }
 
+/// A number in a file, which is made with the first count.
+#[derive(Debug)]
+struct Counter {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl Counter {
+    fn write(&mut self, number: u64) -> std::io::Result<()> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => {
+                let mut options = File::options();
+                options.write(true).create(true).truncate(false).mode(0o600);
+                none.insert(options.open(&self.path)?)
+            }
+        };
+        file.write_all_at(&number.to_le_bytes(), 0)
+    }
+}
+
 /// Where a task's files are.
 #[derive(Debug, Clone)]
 pub struct Files {
@@ -143,11 +165,11 @@ impl Files {
         Ok((Arc::new(out), Arc::new(errors)))
     }
 
-    fn counter(&self) -> std::io::Result<File> {
-        use std::os::unix::fs::OpenOptionsExt;
-        let mut options = File::options();
-        options.write(true).create(true).truncate(false).mode(0o600);
-        options.open(self.path("in"))
+    fn counter(&self) -> Counter {
+        Counter {
+            path: self.path("in"),
+            file: None,
+        }
     }
 
     /// Bytes of input that were given so far; none of a new task.
@@ -218,7 +240,7 @@ impl Task {
             stderr,
             input: tokio::sync::Mutex::new(input),
             accepted: state::Sender::new(files.read_count()),
-            counted: Mutex::new(Some(files.counter()?)),
+            counted: Mutex::new(Some(files.counter())),
             controller,
             interference: Mutex::new(Interference::default()),
             over: state::Sender::new(false),
@@ -314,8 +336,8 @@ impl Task {
     /// makes its successor ask for the last piece once more.
     fn count(&self, bytes: u64) -> std::io::Result<()> {
         let so_far = *self.accepted.borrow() + bytes;
-        if let Some(counted) = &*self.counted.lock().unwrap_or_else(PoisonError::into_inner) {
-            counted.write_all_at(&so_far.to_le_bytes(), 0)?;
+        if let Some(counted) = &mut *self.counted.lock().unwrap_or_else(PoisonError::into_inner) {
+            counted.write(so_far)?;
         }
         self.accepted.send_replace(so_far);
         Ok(())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lakekeep_api::Reason;
 use lakekeep_identity::{
     AuthConfig, DelegationKey, JwtAuthenticators, Now, PeerCredentials, Principal,
-    RevocationUnavailable, Revocations, SystemAccounts, TokenId, UnixTime, UserName,
+    RecentAccounts, RevocationUnavailable, Revocations, SystemAccounts, TokenId, UnixTime, UserName,
 };
 use lakekeep_profiles::Subject;
 use lakekeep_sandbox::chain;
@@ -48,6 +48,8 @@ pub struct Authentication {
     pub jwt: JwtAuthenticators,
     pub key: DelegationKey,
     pub revoked: Revoked,
+    /// Those of peers.
+    pub accounts: RecentAccounts,
 }
 
 /// Revoked delegations, as the store has them.
@@ -163,7 +165,7 @@ impl Authentication {
             )
         })?;
         let peer = PeerCredentials { uid: peer.uid() };
-        let found = self.config.peer().principal(peer, &SystemAccounts);
+        let found = self.config.peer().principal(peer, &self.accounts);
         found.map_err(|error| unauthenticated(&error))
     }
 

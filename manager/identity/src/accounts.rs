@@ -1,6 +1,8 @@
 //! The host's accounts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::name::{AccountName, GroupName, NameError};
 use crate::show::quoted;
@@ -127,9 +129,84 @@ impl HostAccounts for SystemAccounts {
     }
 }
 
+/// Accounts as they were looked up a moment ago: a caller that asks many times a second is
+/// looked up once.
+///
+/// What an account lost counts for as long as [`RecentAccounts::KEPT`]. Only accounts that
+/// are there are kept.
+#[derive(Debug, Default)]
+pub struct RecentAccounts(Mutex<HashMap<u32, (Instant, HostAccount)>>);
+
+impl RecentAccounts {
+    /// How long an account is taken for what it was.
+    pub const KEPT: Duration = Duration::from_secs(2);
+
+    /// Most that are kept; all are forgotten together.
+    const MOST: usize = 4096;
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, (Instant, HostAccount)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl HostAccounts for RecentAccounts {
+    fn by_uid(&self, uid: u32) -> Result<Option<HostAccount>, AccountError> {
+        let now = Instant::now();
+        if let Some((at, account)) = self.lock().get(&uid)
+            && now.duration_since(*at) < Self::KEPT
+        {
+            return Ok(Some(account.clone()));
+        }
+        let found = SystemAccounts.by_uid(uid)?;
+        let mut known = self.lock();
+        match &found {
+            Some(account) => {
+                if known.len() >= Self::MOST {
+                    known.clear();
+                }
+                known.insert(uid, (now, account.clone()));
+            }
+            None => {
+                known.remove(&uid);
+            }
+        }
+        Ok(found)
+    }
+
+    fn by_name(&self, name: &AccountName) -> Result<Option<HostAccount>, AccountError> {
+        SystemAccounts.by_name(name)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_recent_account_is_the_account() {
+        let recent = RecentAccounts::default();
+        let root = SystemAccounts.by_uid(0);
+        assert_eq!(recent.by_uid(0), root);
+        assert_eq!(recent.by_uid(0), root);
+        assert_eq!(recent.by_uid(4_000_000_001), Ok(None));
+        assert_eq!(recent.lock().len(), 1);
+    }
+
+    #[test]
+    fn an_account_is_looked_up_again_when_it_is_old() {
+        let recent = RecentAccounts::default();
+        let root = SystemAccounts.by_uid(0).unwrap().unwrap();
+        let renamed = HostAccount {
+            name: AccountName::new("somebody").unwrap(),
+            ..root.clone()
+        };
+        let now = Instant::now();
+        recent.lock().insert(0, (now, renamed.clone()));
+        assert_eq!(recent.by_uid(0), Ok(Some(renamed.clone())));
+        let long_ago = now.checked_sub(RecentAccounts::KEPT).unwrap();
+        recent.lock().insert(0, (long_ago, renamed));
+        assert_eq!(recent.by_uid(0), Ok(Some(root)));
+    }
 
     #[test]
     fn root_is_found_both_ways() {

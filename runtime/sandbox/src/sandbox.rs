@@ -1,7 +1,6 @@
 //! A sandbox that exists, in which tasks can be started.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::time::Duration;
 
 use lakekeep_plan::Plan;
@@ -9,7 +8,6 @@ use lakekeep_protocol::facts::{GroupUsageFacts, TaskFacts};
 use lakekeep_protocol::launch::Created;
 use lakekeep_protocol::task::{TaskFailure, TaskStep};
 use lakekeep_protocol::{Channel, InitReply, InitRequest};
-use lakekeep_sys::readback::NamespaceIds;
 
 use crate::error::SandboxError;
 use crate::launcher::Launcher;
@@ -96,8 +94,7 @@ impl Sandbox {
 
     /// What was enforced, with `task` as read back.
     pub(crate) fn receipt(&self, task: Option<&TaskFacts>) -> Result<Receipt, SandboxError> {
-        let own = NamespaceIds::read(Path::new("/proc"), "self")
-            .map_err(|error| SandboxError::kernel("stat /proc/self/ns")(error.errno))?;
+        let own = crate::service::own_namespaces()?;
         Ok(receipt::build(&self.plan, &self.created, &own, task))
     }
 

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use lakekeep_plan::Plan;
@@ -394,9 +395,18 @@ pub fn receipt_of(
     created: &Created,
     task: Option<&TaskFacts>,
 ) -> Result<Receipt, SandboxError> {
+    Ok(receipt::build(plan, created, &own_namespaces()?, task))
+}
+
+/// This process's own, which it keeps.
+pub(crate) fn own_namespaces() -> Result<NamespaceIds, SandboxError> {
+    static OWN: OnceLock<NamespaceIds> = OnceLock::new();
+    if let Some(own) = OWN.get() {
+        return Ok(*own);
+    }
     let own = NamespaceIds::read(Path::new("/proc"), "self")
         .map_err(|error| SandboxError::kernel("stat /proc/self/ns")(error.errno))?;
-    Ok(receipt::build(plan, created, &own, task))
+    Ok(*OWN.get_or_init(|| own))
 }
 
 fn out_of_turn() -> SandboxError {

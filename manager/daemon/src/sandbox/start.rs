@@ -101,8 +101,7 @@ impl Sandbox {
         files: &Files,
     ) -> Result<Arc<Task>, Fault> {
         let number = files.number();
-        let written = files.write_record(&record);
-        written.map_err(|error| Fault::internal("write a task's record", &error))?;
+        self.write_record(&record, files)?;
         let streams = match (controller, ours) {
             (None, Some(ours)) => ours,
             (Some(controller), None) => {
@@ -118,6 +117,25 @@ impl Sandbox {
             }
         };
         self.attend(number, record, streams, files)
+    }
+
+    /// For a successor, before anybody is told of the task. Where there will be none, only
+    /// for whoever asks later what was lost: nobody waits for that.
+    fn write_record(&self, record: &Record, files: &Files) -> Result<(), Fault> {
+        if self.meta.survives() {
+            let written = files.write_record(record);
+            return written.map_err(|error| Fault::internal("write a task's record", &error));
+        }
+        let (mut record, files) = (record.clone(), files.clone());
+        tokio::task::spawn_blocking(move || {
+            // Who tells of it needs none.
+            record.plan.task.filter = Vec::new();
+            if files.write_record(&record).is_err() {
+                // Its sandbox has ended meanwhile, or the disk is full: then its own spools
+                // will say so.
+            }
+        });
+        Ok(())
     }
 
     /// Takes a running task up, as another manager left it.

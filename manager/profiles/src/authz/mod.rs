@@ -4,6 +4,7 @@
 
 mod decide;
 mod entities;
+mod known;
 mod policies;
 
 use std::fmt;
@@ -198,6 +199,7 @@ impl fmt::Display for Decision {
 pub struct Authorizer {
     schema: Schema,
     policies: RwLock<Arc<PolicySet>>,
+    known: known::Known,
 }
 
 impl Authorizer {
@@ -210,7 +212,11 @@ impl Authorizer {
     pub fn new() -> Result<Authorizer, Vec<PolicyFileError>> {
         let schema = policies::schema()?;
         let policies = RwLock::new(Arc::new(policies::all(&schema, None)?));
-        Ok(Authorizer { schema, policies })
+        Ok(Authorizer {
+            schema,
+            policies,
+            known: known::Known::default(),
+        })
     }
 
     /// The default policies and those in the `*.cedar` files of `folder`.
@@ -255,6 +261,21 @@ impl Authorizer {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Whether `subject` may do `action` to `resource`: what [`Authorizer::decide`] says,
+    /// and at once where it was asked before.
+    pub fn permits(&self, subject: &Subject, action: Action, resource: Resource<'_>) -> bool {
+        let policies = self.in_force();
+        let question = known::question(subject, action, resource);
+        if self.known.has(&policies, &question) {
+            return true;
+        }
+        let decision = decide::decide(&self.schema, &policies, (subject, action, resource));
+        if decision.allowed {
+            self.known.keep(&policies, question);
+        }
+        decision.allowed
     }
 
     /// Whether `subject` may do `action` to `resource`, and why.
