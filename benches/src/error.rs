@@ -48,6 +48,19 @@ pub enum BenchError {
     /// The manager refused something, or was lost.
     #[error("the manager")]
     Manager(#[from] lakekeep_client::ClientError),
+    /// The sandboxes of this process.
+    #[error(transparent)]
+    Sandbox(#[from] lakekeep_sandbox::SandboxError),
+    /// What cannot be planned.
+    #[error("plan the sandbox")]
+    Plan(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Something of the kernel's.
+    #[error("{operation}")]
+    Io {
+        operation: &'static str,
+        #[source]
+        error: std::io::Error,
+    },
     /// The kernel does not say what children used.
     #[error("getrusage")]
     Usage(#[from] nix::errno::Errno),
@@ -62,6 +75,16 @@ impl BenchError {
             path,
             error,
         }
+    }
+
+    /// For `map_err`: what was done.
+    pub fn io(operation: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |error| Self::Io { operation, error }
+    }
+
+    /// For `map_err`.
+    pub fn plan(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Plan(error.into())
     }
 
     /// Whether there is nothing to measure here, rather than something wrong.

@@ -12,6 +12,7 @@ mod machine;
 mod managed;
 mod measure;
 mod peers;
+mod pooled;
 mod raw;
 mod report;
 mod spawn;

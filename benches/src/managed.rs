@@ -133,9 +133,7 @@ impl Managed {
         let command = Command::new(&sandbox.id, [self.clock.as_str()]).no_stdin();
         let first = read(self.client.exec(command).await?.output).await;
         self.client.kill(&sandbox.id).await?;
-        let stamp: [u8; 8] = first?.try_into().map_err(|_| self.wrong("no time"))?;
-        let first = Duration::from_nanos(u64::from_ne_bytes(stamp));
-        Ok(first.saturating_sub(before))
+        first_instruction(&first?, before)
     }
 
     async fn nested(&self) -> Result<Duration, BenchError> {
@@ -164,14 +162,16 @@ impl Managed {
         };
         self.runtime.block_on(held)
     }
+}
 
-    fn wrong(&self, what: &str) -> BenchError {
-        BenchError::Failed {
-            program: self.clock.clone(),
-            status: what.to_owned(),
-            words: String::new(),
-        }
-    }
+/// From `before` to what a guest says of its beginning.
+pub fn first_instruction(said: &[u8], before: Duration) -> Result<Duration, BenchError> {
+    let stamp: [u8; 8] = said.try_into().map_err(|_| BenchError::Failed {
+        program: Ground::clock(),
+        status: "it told no time".to_owned(),
+        words: String::new(),
+    })?;
+    Ok(Duration::from_nanos(u64::from_ne_bytes(stamp)).saturating_sub(before))
 }
 
 /// A task's output, to its end, which must be a good one.
@@ -199,7 +199,8 @@ fn create() -> Create {
     Create::new().profile("bench").kind(v1::Kind::Udf)
 }
 
-fn monotonic() -> Duration {
+/// The clock that guests read too.
+pub fn monotonic() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     Duration::new(
         u64::try_from(now.tv_sec).unwrap_or(0),

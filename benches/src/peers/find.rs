@@ -23,6 +23,8 @@ pub fn program(name: Name, programs: &Programs) -> Result<PathBuf, BenchError> {
         | Name::LakekeepHost
         | Name::LakekeepRootless
         | Name::Managed
+        | Name::ClaimGrpc
+        | Name::NestedGrpc
         | Name::Claim
         | Name::Nested => return lakekeep(programs),
     };

@@ -3,6 +3,7 @@
 mod find;
 mod oci;
 
+use std::cell::OnceCell;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,6 +17,7 @@ use crate::ground::{Ground, Guest};
 use crate::managed::{Call, Managed};
 use crate::measure::{self, Sample};
 use crate::peers::oci::Oci;
+use crate::pooled::Pooled;
 
 /// A peer's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -42,13 +44,17 @@ pub enum Name {
     /// `lakekeep run` while a manager runs.
     Managed,
     /// A new user's sandbox over gRPC, to the first instruction of a task in it.
-    Claim,
+    ClaimGrpc,
     /// A task in a sandbox that is there, over gRPC, to its end.
+    NestedGrpc,
+    /// A new user's sandbox of a pool in this process, to the first instruction of a task.
+    Claim,
+    /// A task in a sandbox that is there, from this process, to its end.
     Nested,
 }
 
 impl Name {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Fork,
         Self::CgroupFloor,
         Self::CgroupProcs,
@@ -61,6 +67,8 @@ impl Name {
         Self::LakekeepHost,
         Self::LakekeepRootless,
         Self::Managed,
+        Self::ClaimGrpc,
+        Self::NestedGrpc,
         Self::Claim,
         Self::Nested,
     ];
@@ -69,8 +77,10 @@ impl Name {
     pub fn scenario(self) -> &'static str {
         match self {
             Self::Managed => "run-managed",
-            Self::Claim => "claim-grpc",
-            Self::Nested => "nested-grpc",
+            Self::ClaimGrpc => "claim-grpc",
+            Self::NestedGrpc => "nested-grpc",
+            Self::Claim => "claim",
+            Self::Nested => "nested",
             _ => "embedded",
         }
     }
@@ -89,23 +99,40 @@ impl Name {
             Self::LakekeepHost => "lakekeep-host",
             Self::LakekeepRootless => "lakekeep-rootless",
             Self::Managed => "lakekeep-managed",
+            Self::ClaimGrpc => "lakekeep-claim-grpc",
+            Self::NestedGrpc => "lakekeep-nested-grpc",
             Self::Claim => "lakekeep-claim",
             Self::Nested => "lakekeep-nested",
         }
     }
 }
 
-/// The manager of this run, started when it is first needed.
+/// The managers of this run, each started when it is first needed.
 #[derive(Debug, Default)]
-pub struct Manager(std::cell::OnceCell<Rc<Managed>>);
+pub struct Manager(OnceCell<Rc<Managed>>, OnceCell<Rc<Pooled>>);
 
 impl Manager {
+    fn pool(&self, ground: &Ground) -> Result<Rc<Pooled>, BenchError> {
+        if let Some(running) = self.1.get() {
+            return Ok(Rc::clone(running));
+        }
+        let started = Rc::new(Pooled::start(ground)?);
+        Ok(Rc::clone(self.1.get_or_init(|| started)))
+    }
+
     fn get(&self, program: &Path, ground: &Ground) -> Result<Rc<Managed>, BenchError> {
         if let Some(running) = self.0.get() {
             return Ok(Rc::clone(running));
         }
         let started = Rc::new(Managed::start(program, ground)?);
         Ok(Rc::clone(self.0.get_or_init(|| started)))
+    }
+}
+
+fn call_of(name: Name) -> Call {
+    match name {
+        Name::Nested | Name::NestedGrpc => Call::Nested,
+        _ => Call::Claim,
     }
 }
 
@@ -134,7 +161,31 @@ enum Way {
     /// `lakekeep run` with a manager's socket.
     Managed(Rc<Managed>),
     /// No command: a call.
-    Call(Rc<Managed>, Call),
+    Call(Called, Call),
+}
+
+/// Who is called.
+#[derive(Debug, Clone)]
+pub enum Called {
+    Manager(Rc<Managed>),
+    Pool(Rc<Pooled>),
+}
+
+impl Called {
+    /// Runs the guest that stays, and looks at it.
+    pub fn look<T>(&self, ground: &Ground, look: impl FnOnce() -> T) -> Result<T, BenchError> {
+        match self {
+            Self::Manager(manager) => manager.look(ground, look),
+            Self::Pool(pool) => pool.look(look),
+        }
+    }
+
+    fn once(&self, call: Call) -> Result<Sample, BenchError> {
+        match self {
+            Self::Manager(manager) => manager.once(call),
+            Self::Pool(pool) => pool.once(call),
+        }
+    }
 }
 
 impl Peer {
@@ -179,8 +230,13 @@ impl Peer {
                 user: ordinary_user(ground, root.then_some(user))?,
             },
             Name::Managed => Way::Managed(manager.get(&program, ground)?),
-            Name::Claim => Way::Call(manager.get(&program, ground)?, Call::Claim),
-            Name::Nested => Way::Call(manager.get(&program, ground)?, Call::Nested),
+            Name::ClaimGrpc | Name::NestedGrpc => {
+                let called = Called::Manager(manager.get(&program, ground)?);
+                Way::Call(called, call_of(name))
+            }
+            Name::Claim | Name::Nested => {
+                Way::Call(Called::Pool(manager.pool(ground)?), call_of(name))
+            }
         };
         Ok(Self { name, program, way })
     }
@@ -188,15 +244,15 @@ impl Peer {
     /// Runs the guest once, and measures it.
     pub fn sample(&self, ground: &Ground, serial: u32) -> Result<Sample, BenchError> {
         match &self.way {
-            Way::Call(manager, call) => manager.once(*call),
+            Way::Call(called, call) => called.once(*call),
             _ => measure::once(&mut self.command(ground, Guest::True, serial), ground),
         }
     }
 
-    /// The manager that is called, where this is no command.
-    pub fn called(&self) -> Option<&Managed> {
+    /// Who is called, where this is no command.
+    pub fn called(&self) -> Option<&Called> {
         match &self.way {
-            Way::Call(manager, _) => Some(manager),
+            Way::Call(called, _) => Some(called),
             _ => None,
         }
     }
@@ -267,7 +323,9 @@ impl Peer {
                 }
                 become_ordinary(&mut command, user.as_ref());
             }
-            Way::Managed(manager) | Way::Call(manager, _) => {
+            // Not a command.
+            Way::Call(..) => {}
+            Way::Managed(manager) => {
                 command.args(["run", "--profile", "bench", "--", &path]);
                 command.env(lakekeep_client::SOCKET_VARIABLE, manager.socket());
             }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use lakekeep_api::Reason;
 use lakekeep_identity::{
-    AuthConfig, DelegationKey, JwtAuthenticators, Now, PeerCredentials, Principal,
-    RecentAccounts, RevocationUnavailable, Revocations, SystemAccounts, TokenId, UnixTime, UserName,
+    AuthConfig, DelegationKey, JwtAuthenticators, Now, PeerCredentials, Principal, RecentAccounts,
+    RevocationUnavailable, Revocations, SystemAccounts, TokenId, UnixTime, UserName,
 };
 use lakekeep_profiles::Subject;
 use lakekeep_sandbox::chain;

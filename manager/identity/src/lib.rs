@@ -36,7 +36,9 @@ mod strict_json;
 mod testkit;
 mod time;
 
-pub use accounts::{AccountError, HostAccount, HostAccounts, HostGroup, RecentAccounts, SystemAccounts};
+pub use accounts::{
+    AccountError, HostAccount, HostAccounts, HostGroup, RecentAccounts, SystemAccounts,
+};
 pub use config::{
     AdministratorsDoc, AuthConfig, AuthDoc, ConfigErrors, ConfigWarning, DelegateDoc, JwtConfig,
     JwtDoc, MtlsConfig, MtlsDoc, PeerConfig, PeerDoc, Violation,

@@ -85,7 +85,7 @@ impl Supervisor {
             for voice in &heard {
                 match voice {
                     Voice::Children => self.reap()?,
-                    Voice::Ready => self.hear_ready(),
+                    Voice::Ready => self.hear_ready()?,
                     Voice::Refused(task) => self.answer_refused(*task),
                     Voice::End(task) => self.end(*task)?,
                     Voice::Manager => {
@@ -150,14 +150,14 @@ impl Supervisor {
         }
     }
 
-    fn hear_ready(&mut self) {
-        if self
-            .ready
-            .as_mut()
-            .is_some_and(|ready| ready.hear().is_err())
-        {
-            self.discard_ready();
+    fn hear_ready(&mut self) -> Result<(), Failed> {
+        match self.ready.as_mut().map(Ready::hear) {
+            Some(Ok(())) => self.manager.send(&InitReply::Ready, &[])?,
+            Some(Err(_)) => drop(self.discard_ready()),
+            // It was asked for meanwhile.
+            None => {}
         }
+        Ok(())
     }
 
     /// What was ready is of no use.

@@ -22,7 +22,7 @@
 //! | [`LauncherReply::Created`] | launcher → manager | a pidfd of the init | – | – |
 //! | [`LauncherReply::Failed`] | launcher → manager | – | – | the request, all its effects undone |
 //! | [`InitRequest::Spawn`] | manager → init | stdin, stdout, stderr (none with a terminal) | `Spawned` or `SpawnFailed` | – |
-//! | [`InitRequest::Prepare`] | manager → init | – | nothing | – |
+//! | [`InitRequest::Prepare`] | manager → init | – | `Ready`, or nothing | – |
 //! | [`InitRequest::Signal`] | manager → init | – | nothing | – |
 //! | [`InitRequest::List`] | manager → init | – | `Tasks` | – |
 //! | [`InitRequest::Acknowledge`] | manager → init | – | nothing | – |

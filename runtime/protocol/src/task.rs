@@ -71,6 +71,9 @@ pub enum InitReply {
     },
     /// The task has ended, with all its processes.
     Exited(Exited),
+    /// A task is ready: whoever asks for one that is sealed alike waits for nothing that
+    /// can be made before.
+    Ready,
     /// A tree was mounted, or not.
     Placed {
         /// 0, or why not.

@@ -75,6 +75,12 @@ pub enum SandboxError {
         "the sandbox ended before its task: its init was killed, or the host ran out of memory"
     )]
     SandboxEnded,
+    /// A task was waited for that does not run.
+    #[error("no task {task} runs in this sandbox; was it waited for before?")]
+    NoTask {
+        /// Its number.
+        task: u32,
+    },
     /// A peer said something that has no place there.
     #[error("{peer} answered out of turn; this is a bug, please report it")]
     OutOfTurn {

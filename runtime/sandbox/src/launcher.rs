@@ -43,8 +43,7 @@ impl Launcher {
     /// # Errors
     /// `NoLauncher` when its program is not installed beside this one.
     pub fn start(host: &HostFacts) -> Result<Self, SandboxError> {
-        let program = find()?;
-        let arguments = arguments(host);
+        let (program, arguments) = (find()?, arguments(host));
         let (ours, theirs) = socket::pair().map_err(SandboxError::kernel("socketpair"))?;
         let child = Self::run(&program, &arguments, theirs)?;
         Ok(Self {
@@ -53,6 +52,13 @@ impl Launcher {
             program,
             arguments,
         })
+    }
+
+    /// The same, for one who keeps many sandboxes: its socket and its process.
+    pub(crate) fn start_service(host: &HostFacts) -> Result<(OwnedFd, Child), SandboxError> {
+        let (ours, theirs) = socket::pair().map_err(SandboxError::kernel("socketpair"))?;
+        let child = Self::run(&find()?, &arguments(host), theirs)?;
+        Ok((ours, child))
     }
 
     fn run(program: &Path, arguments: &[String], socket: OwnedFd) -> Result<Child, SandboxError> {

@@ -49,7 +49,7 @@ pub fn plan_for(
     Ok(Plan::new(&inputs)?)
 }
 
-fn identifier() -> Result<String, rustix::io::Errno> {
+pub(crate) fn identifier() -> Result<String, rustix::io::Errno> {
     let mut bytes = [0u8; 8];
     rustix::rand::getrandom(&mut bytes, GetRandomFlags::empty())?;
     Ok(format!("{:016x}", u64::from_be_bytes(bytes)))

@@ -106,6 +106,13 @@ impl Service {
         })
     }
 
+    /// Over a socket whose other end a launcher has.
+    pub(crate) fn over(socket: OwnedFd) -> Self {
+        Self {
+            channel: Channel::new(socket).of_answers(),
+        }
+    }
+
     /// Makes the plan's sandbox; its limits are as planned.
     ///
     /// # Errors

@@ -33,7 +33,10 @@ impl Known {
     /// Whether these policies permitted this before.
     pub(super) fn has(&self, policies: &Arc<PolicySet>, question: &[u8]) -> bool {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = known.by.as_ref().is_some_and(|by| Arc::ptr_eq(by, policies));
+        let same = known
+            .by
+            .as_ref()
+            .is_some_and(|by| Arc::ptr_eq(by, policies));
         same && known.questions.contains(question)
     }
 
@@ -43,7 +46,10 @@ impl Known {
             return;
         }
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = known.by.as_ref().is_some_and(|by| Arc::ptr_eq(by, policies));
+        let same = known
+            .by
+            .as_ref()
+            .is_some_and(|by| Arc::ptr_eq(by, policies));
         if !same || known.questions.len() >= MOST {
             *known = Permitted {
                 by: Some(Arc::clone(policies)),
