@@ -52,9 +52,9 @@ impl Ground {
             ground.folder(&format!("root/{place}"))?;
         }
         let bin = ground.path("root/bin");
-        ground.compile(&bin.join("true"), TRUE)?;
-        ground.compile(&bin.join("clock"), CLOCK)?;
-        ground.compile(&bin.join(&ground.hold), HOLD)?;
+        ground.compile(&bin.join("true"), TRUE, &[])?;
+        ground.compile(&bin.join("clock"), CLOCK, &["-nostdlib"])?;
+        ground.compile(&bin.join(&ground.hold), HOLD, &[])?;
         Ok(ground)
     }
 
@@ -62,7 +62,7 @@ impl Ground {
     pub fn groups(&self) -> Result<PathBuf, BenchError> {
         let program = self.path("groups");
         if !program.exists() {
-            self.compile(&program, GROUPS)?;
+            self.compile(&program, GROUPS, &[])?;
         }
         Ok(program)
     }
@@ -124,14 +124,16 @@ impl Ground {
         self.folder.path().join(name)
     }
 
-    fn compile(&self, program: &Path, source: &str) -> Result<(), BenchError> {
+    fn compile(&self, program: &Path, source: &str, more: &[&str]) -> Result<(), BenchError> {
         let name = program.file_name().unwrap_or_default().display();
         let file = self.path(&format!("{name}.c"));
         fs::write(&file, source).map_err(BenchError::file("write", &file))?;
         let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
         let mut command = Command::new(&compiler);
         command
-            .args(["-static", "-Os", "-o"])
+            .args(["-static", "-Os"])
+            .args(more)
+            .arg("-o")
             .arg(program)
             .arg(file);
         let output = command.output().map_err(|error| BenchError::Start {

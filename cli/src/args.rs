@@ -43,6 +43,18 @@ pub enum Verb {
     /// The manager's own process; `lakekeep serve` starts it.
     #[command(hide = true)]
     Manager(ManagerArgs),
+    /// Measure what a sandbox costs on this machine, beside other runtimes.
+    ///
+    /// `lakekeep bench spawn --help` tells more. Needs lakekeep-bench beside this program.
+    Bench {
+        /// Arguments of lakekeep-bench.
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "ARG"
+        )]
+        arguments: Vec<OsString>,
+    },
     /// Print a shell completion script.
     Completions {
         /// The shell.
@@ -182,6 +194,10 @@ pub struct RunArgs {
     /// Use no manager, even where LAKEKEEP_SOCKET names one.
     #[arg(long, conflicts_with_all = ["profile", "secrets", "volumes", "on_behalf_of"])]
     pub embedded: bool,
+
+    /// Make the task ready before its command is given, as a manager does: to try that way.
+    #[arg(long, hide = true, requires = "embedded")]
+    pub made_ready: bool,
 
     /// The manager's profile; your only or personal one if left out.
     #[arg(long, value_name = "NAME")]

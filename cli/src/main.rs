@@ -2,6 +2,7 @@
 
 mod args;
 mod attack;
+mod bench;
 mod doctor;
 mod inspect;
 mod manual;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         Verb::Remote(verb) => remote::answer(*verb),
         Verb::Serve(arguments) => serve::serve(&arguments),
         Verb::Manager(arguments) => serve::manager(&arguments),
+        Verb::Bench { arguments } => bench::bench(&arguments),
         Verb::Completions { shell } => manual::completions(shell),
         Verb::Man { directory } => manual::man(directory.as_deref()),
     }

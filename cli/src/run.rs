@@ -106,8 +106,14 @@ fn attempt(arguments: &RunArgs) -> Result<Outcome, RunError> {
     // Gets ready on another processor while this one plans; it makes nothing before it is
     // asked, so that a plan that is refused has made nothing.
     let launcher = Launcher::start(&host)?;
-    let plan = checked.plan(&host)?;
-    let sandbox = launcher.create(plan)?;
+    let mut plan = checked.plan(&host)?;
+    let sandbox = match arguments.made_ready {
+        true => {
+            plan.allow_ready();
+            launcher.create(plan)?.make_ready()?
+        }
+        false => launcher.create(plan)?,
+    };
     let outcome = if arguments.sandbox.tty {
         let console = terminal_console()?;
         let task = sandbox.spawn(Stdio::Terminal)?;

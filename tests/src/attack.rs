@@ -17,6 +17,43 @@ use crate::{Finished, HostSnapshot, Place, Privilege, Run, Tracked, fail, slack}
 /// How long one attack may take inside.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How the sandbox of an attack is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// When it is asked for, by root or by an ordinary user.
+    Cold(Privilege),
+    /// By root, with its task ready before the command is known: as a manager makes those
+    /// that it makes ahead, and the later tasks of each.
+    Ready,
+}
+
+impl Way {
+    /// All, in the order of the tests' names.
+    pub const ALL: [Self; 3] = [
+        Self::Cold(Privilege::Root),
+        Self::Cold(Privilege::User),
+        Self::Ready,
+    ];
+
+    /// The last part of a test's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cold(privilege) => privilege.name(),
+            Self::Ready => "ready",
+        }
+    }
+
+    /// Who makes it.
+    #[must_use]
+    pub const fn privilege(self) -> Privilege {
+        match self {
+            Self::Cold(privilege) => privilege,
+            Self::Ready => Privilege::Root,
+        }
+    }
+}
+
 /// The program, its bait, and a descriptor that is leaked on purpose.
 #[derive(Debug)]
 pub struct AttackGround {
@@ -123,9 +160,14 @@ impl AttackGround {
     /// Runs the case as the command of a sandbox.
     #[must_use]
     #[track_caller]
-    pub fn inside(&self, case: &Case, preset: &str, privilege: Privilege) -> (Judgement, Finished) {
+    pub fn inside(&self, case: &Case, preset: &str, way: Way) -> (Judgement, Finished) {
         let bin = self.binary.parent().unwrap_or(&self.binary);
-        let finished = Run::new(&self.place, privilege)
+        let ready: &[&str] = match way {
+            Way::Cold(_) => &[],
+            Way::Ready => &["--embedded", "--made-ready"],
+        };
+        let finished = Run::new(&self.place, way.privilege())
+            .flags(ready.iter().copied())
             .flags(case.run_flags(preset, &self.base, bin, PATIENCE * slack()))
             .command(case.inside_args(preset, self.bait.facts()))
             .finish();

@@ -20,7 +20,7 @@ mod processes;
 mod run;
 mod skip;
 
-pub use attack::AttackGround;
+pub use attack::{AttackGround, Way};
 pub use bin::{lakekeep, target_dir};
 pub use host::HostSnapshot;
 pub use place::Place;

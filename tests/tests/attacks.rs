@@ -1,30 +1,31 @@
-//! Every attack works outside and fails inside: `attack::<case>::root` and `::user`.
+//! Every attack works outside and fails inside: `attack::<case>::root`, `::user`
+//! and `::ready`.
 //!
 //! Not the standard harness: the tests are made from the attacks' table, one per
-//! case and privilege, so that each has a process, a name and a result of its own.
+//! case and way, so that each has a process, a name and a result of its own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use lakekeep_attacks::{Case, Judgement, cases};
-use lakekeep_tests::{AttackGround, Privilege, skip};
+use lakekeep_tests::{AttackGround, Privilege, Way, skip};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() {
     let arguments = Arguments::from_args();
     let mut trials: Vec<Trial> = cases()
-        .flat_map(|case| Privilege::ALL.map(|privilege| (case, privilege)))
-        .map(|(case, privilege)| {
-            let name = format!("attack::{}::{}", case.name, privilege.name());
-            trial(name, move |name| attack(name, case, privilege))
+        .flat_map(|case| Way::ALL.map(|way| (case, way)))
+        .map(|(case, way)| {
+            let name = format!("attack::{}::{}", case.name, way.name());
+            trial(name, move |name| attack(name, case, way))
         })
         .collect();
     trials.push(trial("attack::table".to_owned(), |_| {
         table_agrees_with_the_program()
     }));
-    for privilege in Privilege::ALL {
+    for way in Way::ALL {
         trials.push(trial(
-            format!("attack::control::{}", privilege.name()),
-            move |name| control(name, privilege),
+            format!("attack::control::{}", way.name()),
+            move |name| control(name, way),
         ));
     }
     libtest_mimic::run(&arguments, trials).exit();
@@ -38,8 +39,8 @@ fn trial(name: String, test: impl Fn(&str) -> Result<(), Failed> + Send + 'stati
     })
 }
 
-fn attack(name: &str, case: &'static Case, privilege: Privilege) -> Result<(), Failed> {
-    if !privilege.available(name) {
+fn attack(name: &str, case: &'static Case, way: Way) -> Result<(), Failed> {
+    if !way.privilege().available(name) {
         return Ok(());
     }
     if case.needs_root() && !Privilege::Root.available(name) {
@@ -64,20 +65,15 @@ fn attack(name: &str, case: &'static Case, privilege: Privilege) -> Result<(), F
         other => return Err(format!("it must work outside first: {other:?}").into()),
     }
     for preset in case.presets {
-        inside(name, case, preset, (&ground, privilege))?;
+        inside(name, case, preset, (&ground, way))?;
     }
     Ok(())
 }
 
-fn inside(
-    name: &str,
-    case: &Case,
-    preset: &str,
-    at: (&AttackGround, Privilege),
-) -> Result<(), Failed> {
-    let (ground, privilege) = at;
+fn inside(name: &str, case: &Case, preset: &str, at: (&AttackGround, Way)) -> Result<(), Failed> {
+    let (ground, way) = at;
     let before = ground.snapshot();
-    let (judgement, finished) = ground.inside(case, preset, privilege);
+    let (judgement, finished) = ground.inside(case, preset, way);
     before.assert_unchanged();
     let unenforced = case
         .layer
@@ -121,14 +117,14 @@ fn table_agrees_with_the_program() -> Result<(), Failed> {
 
 /// The runner can see success, from inside too: the read-only volume's own rule
 /// turned round, a file that may be read is read.
-fn control(name: &str, privilege: Privilege) -> Result<(), Failed> {
-    if !privilege.available(name) {
+fn control(name: &str, way: Way) -> Result<(), Failed> {
+    if !way.privilege().available(name) {
         return Ok(());
     }
     let ground = AttackGround::new();
     let case = lakekeep_attacks::control();
     for preset in case.presets {
-        let (judgement, finished) = ground.inside(case, preset, privilege);
+        let (judgement, finished) = ground.inside(case, preset, way);
         if !matches!(judgement, Judgement::Succeeded(_)) {
             return Err(format!("{preset}: {judgement:?}\n{}", finished.stderr).into());
         }

@@ -8,7 +8,7 @@ use lakekeep_sys::process::{self, ExitGuard};
 use lakekeep_sys::{Errno, landlock, pty, seal, signal};
 use rustix::fs::{Mode, OFlags};
 
-use crate::order::Order;
+use crate::order::{Expected, Order};
 use crate::prepare::{Prepared, Seal};
 use crate::report::{Failure, Setup};
 
@@ -21,7 +21,7 @@ const NOT_STARTED: u8 = 72;
 /// Runs in the cloned child and ends with it.
 pub fn run(prepared: &Prepared, setup: &OwnedFd) -> ! {
     let _guard = ExitGuard(NOT_STARTED);
-    let Ok(setup) = at_fixed_number(setup) else {
+    let Ok(setup) = at_fixed_number(setup).map(Expected::new) else {
         process::exit_now(NOT_STARTED)
     };
     let failure = match become_command(prepared, &setup) {
@@ -49,9 +49,10 @@ fn at_fixed_number(setup: &OwnedFd) -> Result<OwnedFd, Errno> {
 ///    Landlock nor seccomp; then Landlock;
 /// 6. the command, which may not be known before;
 /// 7. its streams, its processors, and the working directory, with the user's own rights;
-/// 8. seccomp, last: the filter need not allow any step above;
+/// 8. seccomp, last: the filter need not allow any step above; but where it allows the last
+///    of them, it is installed before a command is waited for;
 /// 9. the word "ready", the init's read-back, its word to go on; exec.
-fn become_command(prepared: &Prepared, setup: &OwnedFd) -> Result<Infallible, Failure> {
+fn become_command(prepared: &Prepared, setup: &Expected) -> Result<Infallible, Failure> {
     let seal = &prepared.seal;
     // While this process may still look at itself.
     let program = own_program(seal).map_err(Failure::at(TaskStep::Prepare))?;
@@ -68,28 +69,51 @@ fn become_command(prepared: &Prepared, setup: &OwnedFd) -> Result<Infallible, Fa
     // 0, 1, 2 and, until exec, the setup socket are left; and this very program, if it
     // is what shall be executed.
     let first = SETUP_FD.unsigned_abs() + 1 + u32::from(program.is_some());
-    let waited;
-    let order = match &prepared.start {
-        Some((order, streams)) => {
-            take_stdio(streams)?;
-            order
-        }
-        None => {
-            let (order, streams) = Order::wait(setup, first)?;
-            take_stdio(&streams)?;
-            drop(streams);
-            waited = order;
-            &waited
-        }
+    let Some((order, streams)) = &prepared.start else {
+        return wait_for_command(seal, setup, first);
     };
+    take_stdio(streams)?;
     // As late as this: it is bound to where there is room now.
     seal::use_processors(seal.processors).map_err(Failure::at(TaskStep::Affinity))?;
-    rustix::process::chdir(order.working_directory.as_c_str())
-        .map_err(Failure::at(TaskStep::WorkingDirectory))?;
+    enter(order)?;
     process::close_from(first).map_err(Failure::at(TaskStep::Stdio))?;
     let listener = filter(seal).map_err(Failure::at(TaskStep::Seccomp))?;
     wait_for_word(listener, setup).map_err(Failure::at(TaskStep::ReadBack))?;
     exec(order, program.as_ref())
+}
+
+/// The last steps of a process whose command is not known yet. The filter comes first where
+/// it allows them, and then all was read back while it waited: what follows gives nothing
+/// more. The processors are then the init's to choose.
+fn wait_for_command(seal: &Seal, setup: &Expected, first: u32) -> Result<Infallible, Failure> {
+    let installed = || {
+        let listener = filter(seal).map_err(Failure::at(TaskStep::Seccomp))?;
+        // A task that shall explain is never ready.
+        debug_assert!(listener < 0);
+        Ok(listener)
+    };
+    // What is waited for may take long: nothing of the init's stays open meanwhile.
+    process::close_from(first).map_err(Failure::at(TaskStep::Stdio))?;
+    if seal.filter_early {
+        installed()?;
+    }
+    let (order, streams) = setup.wait()?;
+    take_stdio(&streams)?;
+    drop(streams);
+    if !seal.filter_early {
+        seal::use_processors(seal.processors).map_err(Failure::at(TaskStep::Affinity))?;
+    }
+    enter(&order)?;
+    process::close_from(first).map_err(Failure::at(TaskStep::Stdio))?;
+    if !seal.filter_early {
+        wait_for_word(installed()?, setup).map_err(Failure::at(TaskStep::ReadBack))?;
+    }
+    exec(&order, None)
+}
+
+fn enter(order: &Order) -> Result<(), Failure> {
+    rustix::process::chdir(order.working_directory.as_c_str())
+        .map_err(Failure::at(TaskStep::WorkingDirectory))
 }
 
 /// Opens this program, on the first free number, for the file service.
@@ -149,10 +173,10 @@ fn filter(seal: &Seal) -> Result<i32, Errno> {
 }
 
 /// Says "ready" and waits until the init has read this process back.
-fn wait_for_word(listener: i32, setup: &OwnedFd) -> Result<(), Errno> {
+fn wait_for_word(listener: i32, setup: &Expected) -> Result<(), Errno> {
     Setup::Ready { listener }.send(setup)?;
     let mut word = [0];
-    match rustix::io::read(setup, &mut word)? {
+    match rustix::io::read(setup.as_fd(), &mut word)? {
         1 => Ok(()),
         _ => Err(Errno::PIPE),
     }

@@ -67,6 +67,8 @@ fn start() -> Result<(), Stop> {
     make_mounts_private().map_err(Stop::Setup)?;
     // 4. libcontainer binds devices without restriction.
     restrict_devices().map_err(Stop::Setup)?;
+    // Finds what the kernel gave for it, once: a task that starts does not wait for that.
+    rustix::thread::sched_getcpu();
     let socket = process::inherited(CHANNEL_FD).map_err(Stop::Setup)?;
     Supervisor::new(Channel::new(socket))
         .and_then(Supervisor::serve)

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use lakekeep_protocol::task::{TaskSpec, TaskStep};
 use lakekeep_protocol::{Channel, ProtocolError};
-use lakekeep_sys::{Errno, process};
+use lakekeep_sys::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::prepare::{bytes, c_string};
@@ -44,15 +44,30 @@ impl Order {
         })
     }
 
+    pub fn arguments(&self) -> Vec<&CStr> {
+        self.arguments.iter().map(CString::as_c_str).collect()
+    }
+
+    pub fn environment(&self) -> Vec<&CStr> {
+        self.environment.iter().map(CString::as_c_str).collect()
+    }
+}
+
+/// A process's own side of its setup socket.
+#[derive(Debug)]
+pub struct Expected(Channel<(), Order>);
+
+impl Expected {
+    pub fn new(setup: OwnedFd) -> Self {
+        Self(Channel::new(setup))
+    }
+
     /// Says that this process is sealed, and waits for its order and its three streams.
-    /// Of all its descriptors, only those below `first` and the setup socket stay open:
-    /// what is waited for may take long.
-    pub fn wait(setup: &OwnedFd, first: u32) -> Result<(Self, [OwnedFd; 3]), Failure> {
+    pub fn wait(&self) -> Result<(Order, [OwnedFd; 3]), Failure> {
         let failed = Failure::at(TaskStep::Order);
-        process::close_from(first).map_err(&failed)?;
-        Setup::Waiting.send(setup).map_err(&failed)?;
-        let socket = rustix::io::fcntl_dupfd_cloexec(setup, 0).map_err(&failed)?;
-        let (order, streams) = Channel::<(), Self>::new(socket)
+        Setup::Waiting.send(self).map_err(&failed)?;
+        let (order, streams) = self
+            .0
             .receive()
             .map_err(|error| failed(errno(&error)))?
             // The init wants it no more.
@@ -60,13 +75,11 @@ impl Order {
         let streams = streams.try_into().map_err(|_| failed(Errno::INVAL))?;
         Ok((order, streams))
     }
+}
 
-    pub fn arguments(&self) -> Vec<&CStr> {
-        self.arguments.iter().map(CString::as_c_str).collect()
-    }
-
-    pub fn environment(&self) -> Vec<&CStr> {
-        self.environment.iter().map(CString::as_c_str).collect()
+impl AsFd for Expected {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

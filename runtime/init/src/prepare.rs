@@ -76,6 +76,7 @@ pub struct Seal {
     pub umask: u32,
     pub refuse_executable_gain: bool,
     pub filter: Filter,
+    pub filter_early: bool,
     pub explain: bool,
     pub file_service: bool,
 }
@@ -143,6 +144,7 @@ impl Seal {
             umask: spec.umask,
             refuse_executable_gain: spec.refuse_executable_gain,
             filter: Filter::from_bytes(&spec.filter)?,
+            filter_early: spec.filter_early,
             explain: spec.explain.is_some(),
             file_service: spec.file_service,
         })
@@ -197,7 +199,7 @@ fn errno(error: std::io::Error) -> Errno {
 }
 
 /// A task's three streams, clear of the fixed numbers.
-pub fn streams(given: Vec<OwnedFd>) -> Result<[OwnedFd; 3], Errno> {
+fn streams(given: Vec<OwnedFd>) -> Result<[OwnedFd; 3], Errno> {
     let [input, output, error]: [OwnedFd; 3] = given.try_into().map_err(|_| Errno::INVAL)?;
     Ok([clear(input)?, clear(output)?, clear(error)?])
 }

@@ -4,18 +4,20 @@
 //! Whoever asks for a task with the same seal then waits for a message, a filter and an
 //! exec, and for nothing that can be made before. The process that waits has given up
 //! all that the command will not have, save what its last steps need: streams, working
-//! directory, filter. What the kernel says of it is read when it has sealed itself, and
-//! what can change until the exec is read again.
+//! directory, processors and, where it would refuse these, filter. What the kernel says of
+//! it is read when it has sealed itself; where something of the seal was still to come, that
+//! is read again.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use lakekeep_protocol::Channel;
 use lakekeep_protocol::facts::TaskFacts;
 use lakekeep_protocol::task::{TaskSpec, TaskStep};
-use lakekeep_sys::Errno;
+use lakekeep_sys::{Errno, seal};
+use rustix::process::Pid;
 
 use crate::order::{self, Order, Orders};
-use crate::prepare::{Prepared, Start, streams};
+use crate::prepare::{Prepared, Start};
 use crate::readback;
 use crate::report::{Failure, Setup};
 use crate::scratch::Shared;
@@ -113,18 +115,24 @@ impl Ready {
     fn go(&mut self, spec: &TaskSpec, given: Vec<OwnedFd>) -> Result<TaskFacts, Failure> {
         let check = Failure::at(TaskStep::Check);
         let order = Order::new(spec).map_err(&check)?;
-        let streams = streams(given).map_err(&check)?;
+        let streams = given.try_into().map_err(|_| check(Errno::INVAL))?;
         if self.sealed.is_none() {
             self.hear()?;
         }
-        let (pid, facts) = self
-            .sealed
-            .as_mut()
-            .ok_or_else(|| Failure::at(TaskStep::ReadBack)(Errno::CHILD))?;
-        order::give(&self.setup, &order, &streams).map_err(Failure::at(TaskStep::Order))?;
+        let at = Failure::at(TaskStep::ReadBack);
+        let (pid, mut facts) = self.sealed.take().ok_or_else(|| at(Errno::CHILD))?;
+        let give = || order::give(&self.setup, &order, &streams);
+        if spec.filter_early {
+            facts.processors = use_processors(pid, spec.processors)?;
+            readback::verify(&facts, spec)
+                .map_err(|index| Failure::at_index(TaskStep::ReadBack, index)(Errno::PERM))?;
+            give().map_err(Failure::at(TaskStep::Order))?;
+            drop(streams);
+            self.task.wait_for_exec(self.setup.as_fd())?;
+            return Ok(facts);
+        }
+        give().map_err(Failure::at(TaskStep::Order))?;
         drop(streams);
-        let mut facts = std::mem::take(facts);
-        let pid = *pid;
         self.task.admit(spec, self.setup.as_fd(), |ready| {
             if ready != pid {
                 return Err(Errno::PERM);
@@ -133,4 +141,13 @@ impl Ready {
             Ok(std::mem::take(&mut facts))
         })
     }
+}
+
+/// Chooses the processors of a process, and reads back how many it may use.
+fn use_processors(pid: i32, count: u32) -> Result<u32, Failure> {
+    let at = Failure::at(TaskStep::Affinity);
+    let pid = Pid::from_raw(pid).ok_or_else(|| at(Errno::SRCH))?;
+    seal::use_processors_of(Some(pid), count).map_err(&at)?;
+    let usable = rustix::thread::sched_getaffinity(Some(pid)).map_err(&at)?;
+    Ok(usable.count())
 }

@@ -152,7 +152,7 @@ impl Task {
     }
 
     /// The command's end of the setup socket closes at exec.
-    fn wait_for_exec(&mut self, setup: BorrowedFd<'_>) -> Result<(), Failure> {
+    pub fn wait_for_exec(&mut self, setup: BorrowedFd<'_>) -> Result<(), Failure> {
         loop {
             // A filter that notifies may ask about execve itself.
             if self.listener.is_some() && !self.readable(setup)? {

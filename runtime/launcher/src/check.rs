@@ -13,7 +13,7 @@ const MAX_STEPS: usize = 4096;
 const MAX_GENERATED: usize = 1 << 20;
 
 /// Capabilities that an init may be given over its own user namespace.
-const INIT_MAY_HAVE: u64 = 1 << 0 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 19 | 1 << 21;
+const INIT_MAY_HAVE: u64 = 1 << 0 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 19 | 1 << 21 | 1 << 23;
 
 /// Checks a whole specification before anything is made.
 pub fn sandbox(spec: &SandboxSpec, privileged: bool) -> Result<(), Failed> {

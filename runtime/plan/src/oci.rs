@@ -152,7 +152,7 @@ fn process(sandbox: &SandboxSpec) -> Result<Process, OciSpecError> {
 }
 
 fn capabilities(bits: u64) -> Capabilities {
-    const NAMED: [(u64, Capability); 7] = [
+    const NAMED: [(u64, Capability); 8] = [
         (0, Capability::Chown),
         (5, Capability::Kill),
         (6, Capability::Setgid),
@@ -160,6 +160,7 @@ fn capabilities(bits: u64) -> Capabilities {
         (8, Capability::Setpcap),
         (19, Capability::SysPtrace),
         (21, Capability::SysAdmin),
+        (23, Capability::SysNice),
     ];
     let held = NAMED.iter().filter(|(bit, _)| bits & (1 << bit) != 0);
     held.map(|(_, capability)| *capability).collect()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use lakekeep_policy::{MountMode, Policy, Preset};
 use lakekeep_protocol::task::{LandlockRules, ResourceKind, Scratch, TaskSpec};
 use lakekeep_seccomp::{
-    Action, Arch, ProfileError, Program, Refusal, SeccompData, builtin_program,
+    Action, Arch, ProfileError, Program, Refusal, SeccompData, builtin_program, syscall_number,
 };
 
 use crate::error::PlanError;
@@ -25,11 +25,30 @@ const ENOSYS: u16 = 38;
 /// well below.
 const LAST_NUMBER: i32 = 511;
 
-/// A filter and the numbers that it answers with `ENOSYS`.
+/// What a sealed process calls between its filter and its command, where it waits for the
+/// command in between: messages, streams, working directory, memory.
+const UNTIL_EXEC: [&str; 12] = [
+    "recvmsg",
+    "dup2",
+    "dup3",
+    "close",
+    "close_range",
+    "chdir",
+    "read",
+    "write",
+    "brk",
+    "mmap",
+    "munmap",
+    "execve",
+];
+
+/// A filter, the numbers that it answers with `ENOSYS`, and whether it can be installed
+/// before the command is known.
 #[derive(Debug, Clone)]
 pub struct Filter {
     pub program: Program,
     pub missing: Option<Vec<i32>>,
+    pub early: bool,
 }
 
 /// The program of the policy's profile for `host`.
@@ -53,9 +72,18 @@ pub fn filter(policy: &Policy, host: &HostFacts, explain: bool) -> Result<Filter
     };
     let answering = program(Refusal::Errno)?;
     if !explain {
+        let early = UNTIL_EXEC.into_iter().all(|name| {
+            let number = syscall_number(arch, name).and_then(|number| i32::try_from(number).ok());
+            // One that this architecture does not have is not called.
+            number.is_none_or(|number| {
+                let call = SeccompData::call(arch, number, [0; 6]);
+                answering.evaluate(&call) == Action::Allow
+            })
+        });
         return Ok(Filter {
             program: answering,
             missing: None,
+            early,
         });
     }
     let absent = |number: &i32| {
@@ -64,6 +92,7 @@ pub fn filter(policy: &Policy, host: &HostFacts, explain: bool) -> Result<Filter
     Ok(Filter {
         program: program(Refusal::Notify)?,
         missing: Some((0..=LAST_NUMBER).filter(absent).collect()),
+        early: false,
     })
 }
 
@@ -89,6 +118,7 @@ pub fn spec(inputs: &Inputs<'_>, filter: Filter, hostname: &str) -> TaskSpec {
         processors: processors(policy, host),
         oom_score_adj: OOM_SCORE_ADJ,
         filter: filter.program.to_bytes(),
+        filter_early: filter.early,
         explain: filter.missing,
         landlock: landlock(policy, host),
         refuse_executable_gain: policy.preset() == Preset::Udf && host.kernel.at_least(6, 3),

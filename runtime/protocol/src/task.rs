@@ -235,6 +235,9 @@ pub struct TaskSpec {
     pub oom_score_adj: i16,
     /// The seccomp filter, 8 bytes an instruction.
     pub filter: Vec<u8>,
+    /// It allows what a process calls until its exec: one that waits for its command can
+    /// have it already.
+    pub filter_early: bool,
     /// Report refused calls: the filter then notifies instead of answering, and
     /// the init answers `EPERM`, or `ENOSYS` for the numbers listed here.
     pub explain: Option<Vec<i32>>,
@@ -282,6 +285,7 @@ impl TaskSpec {
             processors,
             oom_score_adj,
             filter,
+            filter_early,
             explain,
             landlock,
             refuse_executable_gain,
@@ -293,6 +297,7 @@ impl TaskSpec {
         (*user, *group, *umask) == (other.user, other.group, other.umask)
             && (*processors, *oom_score_adj) == (other.processors, other.oom_score_adj)
             && *refuse_executable_gain == other.refuse_executable_gain
+            && *filter_early == other.filter_early
             && (*terminal, *file_service) == (other.terminal, other.file_service)
             && *hostname == other.hostname
             && *scratch == other.scratch

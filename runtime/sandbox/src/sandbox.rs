@@ -67,6 +67,25 @@ impl Sandbox {
         lakekeep_sys::process::pid_of(self.pidfd.as_fd()).map_err(SandboxError::kernel("fdinfo"))
     }
 
+    /// Has the init make the task ready, all but its command, and returns when it is: what
+    /// then is spawned waits for nothing that can be made before. Its plan must allow it
+    /// ([`Plan::allow_ready`]).
+    ///
+    /// # Errors
+    /// When the sandbox is gone. A task that cannot be made ready is no error: it is made
+    /// when it is spawned.
+    pub fn make_ready(self) -> Result<Self, SandboxError> {
+        if !self.plan.task.can_be_ready() {
+            return Ok(self);
+        }
+        let spec = Box::new(self.plan.task.clone());
+        self.init.send(&InitRequest::Prepare { spec }, &[])?;
+        match self.hear()? {
+            (InitReply::Ready, _) => Ok(self),
+            _ => Err(SandboxError::OutOfTurn { peer: "init" }),
+        }
+    }
+
     /// Starts the planned command.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 use std::os::fd::AsFd;
 
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit};
+use rustix::process::{Pid, Resource, Rlimit};
 use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets, CpuSet};
 
 use crate::process::last_errno;
@@ -146,10 +146,16 @@ pub fn default_personality() -> Result<(), Errno> {
 /// where there was room, and not every sandbox on the first. `count` 0 changes
 /// nothing.
 pub fn use_processors(count: u32) -> Result<(), Errno> {
+    use_processors_of(None, count)
+}
+
+/// The same for another process of the caller's user namespace, beginning with the processor
+/// that the caller runs on. Needs CAP_SYS_NICE there.
+pub fn use_processors_of(process: Option<Pid>, count: u32) -> Result<(), Errno> {
     if count == 0 {
         return Ok(());
     }
-    let available = rustix::thread::sched_getaffinity(None)?;
+    let available = rustix::thread::sched_getaffinity(process)?;
     let mut chosen = CpuSet::new();
     let here = rustix::thread::sched_getcpu();
     let all = (here..CpuSet::MAX_CPU).chain(0..here);
@@ -157,7 +163,7 @@ pub fn use_processors(count: u32) -> Result<(), Errno> {
     for cpu in usable.take(count as usize) {
         chosen.set(cpu);
     }
-    rustix::thread::sched_setaffinity(None, &chosen)
+    rustix::thread::sched_setaffinity(process, &chosen)
 }
 
 /// Writes a small file of `/proc/self`, such as `oom_score_adj`.
