@@ -36,8 +36,7 @@ async fn through(client: Client, arguments: &RunArgs) -> Answer {
         report::check_receipt_place(path).map_err(|error| receipt_error(path, error))?;
     }
     let signals = Signals::listen()?;
-    let sandbox = client.create(create(arguments, policy)?).await?;
-    let mut command = command(arguments, &sandbox.id);
+    let mut command = command(arguments, create(arguments, policy)?);
     for (name, value) in variables {
         command = command.variable(name, value);
     }
@@ -52,17 +51,10 @@ async fn through(client: Client, arguments: &RunArgs) -> Answer {
         terminal: arguments.sandbox.tty,
         can_leave: false,
     };
-    let end = attend(&client, command, manner, signals).await;
     let messages = Messages {
         json: arguments.json,
     };
-    // Whatever came of it, nothing stays.
-    if let Err(error) = client.kill(&sandbox.id).await
-        && !is_over(&error)
-    {
-        let id = &sandbox.id;
-        messages.say("warning", &format!("sandbox {id} was not ended: {error}"));
-    }
+    let end = attend(&client, command, (manner, signals), messages).await;
     report(arguments, messages, &end?)
 }
 
@@ -75,18 +67,27 @@ fn report(arguments: &RunArgs, messages: Messages, ending: &Ending) -> Answer {
     Ok(exit_code(ending.exit_code))
 }
 
-/// Runs the command to its end.
+/// Runs the command to its end, and its sandbox's. Whatever came of it, nothing stays.
 async fn attend(
     client: &Client,
     command: Command,
-    manner: Manner,
-    signals: Signals,
+    (manner, signals): (Manner, Signals),
+    messages: Messages,
 ) -> Result<Ending, RemoteError> {
     let session = client.exec(command).await?;
-    match tasks::carried(session, manner, signals).await? {
-        End::Ended(ending) => Ok(ending),
-        // It cannot be left, so its streams ended early.
-        End::Left => Err(RemoteError::NoEnd),
+    let sandbox = session.sandbox.clone();
+    match tasks::carried(session, manner, signals).await {
+        Ok(End::Ended(ending)) => return Ok(ending),
+        lost => {
+            if let Err(error) = client.kill(&sandbox).await
+                && !is_over(&error)
+            {
+                let text = format!("sandbox {sandbox} was not ended: {error}");
+                messages.say("warning", &text);
+            }
+            // It cannot be left, so its streams ended early.
+            lost.and(Err(RemoteError::NoEnd))
+        }
     }
 }
 
@@ -114,9 +115,9 @@ fn create(arguments: &RunArgs, policy: String) -> Result<Create, RemoteError> {
     Ok(create)
 }
 
-fn command(arguments: &RunArgs, sandbox: &str) -> Command {
+fn command(arguments: &RunArgs, create: Create) -> Command {
     let words = arguments.sandbox.command.iter().cloned();
-    let mut command = Command::new(sandbox, words.map(OsStringExt::into_vec));
+    let mut command = Command::once(create, words.map(OsStringExt::into_vec));
     for secret in &arguments.secrets {
         command = command.secret(secret);
     }

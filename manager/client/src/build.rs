@@ -144,6 +144,13 @@ impl Command {
         }
     }
 
+    /// A command in a sandbox that is made for it alone, and ends with it.
+    pub fn once<A: Into<Vec<u8>>>(create: Create, arguments: impl IntoIterator<Item = A>) -> Self {
+        let mut command = Self::new("", arguments);
+        command.start.once = Some(create.into_request());
+        command
+    }
+
     /// A variable, over the policy's.
     #[must_use]
     pub fn variable(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {

@@ -14,13 +14,13 @@ use lakekeep_profiles::{
     Action, Asker, Counters, Lifetimes, Profile, Refusal, Resolved, Resource, VolumeGrant,
     VolumeOwner, resolve, resolve_lifetimes,
 };
-use lakekeep_sandbox::chain;
+use lakekeep_sandbox::{Kind as VerdictKind, Verdict, chain};
 use lakekeep_store::audit::Event;
 use lakekeep_store::state::Levels;
 
 use crate::admission::{self, Ask, Permit};
 use crate::fault::Fault;
-use crate::gate::{Gate, now};
+use crate::gate::{Gate, Noted, now};
 use crate::meta::{Identity, Kind, Meta};
 use crate::metrics::{self, Stage};
 use crate::quotas;
@@ -46,6 +46,17 @@ pub struct Making {
     busy: Arc<Mutex<HashSet<(String, String)>>>,
 }
 
+/// What a sandbox is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// For tasks to come.
+    New,
+    /// The same; or a live one of the same user is as good.
+    Again,
+    /// For one task, with which it ends.
+    Once,
+}
+
 /// A request, resolved: nothing has been made.
 struct Prepared {
     wanted: Wanted,
@@ -64,7 +75,7 @@ impl Making {
         }
     }
 
-    /// Makes the sandbox that is asked for; with `reuse`, or hands out a live one with
+    /// Makes the sandbox that is asked for; for use again, or hands out a live one with
     /// the same trust key and policy of the same user.
     ///
     /// # Errors
@@ -73,19 +84,38 @@ impl Making {
         &self,
         caller: &Caller,
         request: CreateRequest,
-        reuse: bool,
+        how: Use,
     ) -> Result<Arc<Sandbox>, Fault> {
+        let (sandbox, noted) = self.create_first(caller, request, how).await?;
+        if let Some(noted) = noted {
+            noted.on_disk().await?;
+        }
+        Ok(sandbox)
+    }
+
+    /// The same, and nobody may be told before what is given beside is on the disk.
+    ///
+    /// # Errors
+    /// As [`Making::create`].
+    pub async fn create_first(
+        &self,
+        caller: &Caller,
+        request: CreateRequest,
+        how: Use,
+    ) -> Result<(Arc<Sandbox>, Option<Noted>), Fault> {
         check_words(&request)?;
         let _busy = self.only_once(caller, &request.request_id)?;
         if let Some(made) = self.made_before(caller, &request.request_id) {
-            return Ok(made);
+            return Ok((made, None));
         }
         let metrics = &self.gate.metrics;
         let prepared = self.prepare(caller, request);
         let mut prepared = metrics.stage(Stage::Resolve, prepared).await?;
+        prepared.wanted.meta.once = how == Use::Once;
+        let reuse = how == Use::Again;
         if reuse && let Some(found) = self.equal(&prepared.wanted.meta) {
             metrics.sandboxes.claimed(true);
-            return Ok(found);
+            return Ok((found, None));
         }
         let admitted = self.gate.admissions.admit(prepared.ask, prepared.deadline);
         let permit = metrics.stage(Stage::Admission, admitted).await?;
@@ -96,8 +126,9 @@ impl Making {
         self.attend_end(&sandbox);
         self.count(&sandbox.meta, reuse);
         let event = Event::allowed(now(), caller.user(), "create_sandbox");
-        self.gate.note(caller, about(event, &sandbox.meta)).await?;
-        Ok(sandbox)
+        let event = about(event, &sandbox.meta);
+        let noted = self.gate.note_first(caller, event).await?;
+        Ok((sandbox, Some(noted)))
     }
 
     fn count(&self, meta: &Meta, claim: bool) {
@@ -118,11 +149,32 @@ impl Making {
             self.gate.permits.hold(sandbox.id(), permit);
         }
         for task in sandbox.tasks() {
+            if sandbox.meta.once {
+                self.end_with(sandbox, &task);
+            }
             if let Some(ask) = self.ask(sandbox, admission::ONE_TASK) {
                 hold_until_end(self.gate.admissions.count(ask), task);
             }
         }
         self.attend_end(sandbox);
+    }
+
+    /// Ends a sandbox when its only task has ended.
+    pub fn end_with(&self, sandbox: &Arc<Sandbox>, task: &Arc<Task>) {
+        let (gate, sandbox, task) = (
+            Arc::clone(&self.gate),
+            Arc::clone(sandbox),
+            Arc::clone(task),
+        );
+        tokio::spawn(async move {
+            task.wait().await;
+            gate.permits.release(sandbox.id());
+            let why = "its only task has ended".to_owned();
+            let verdict = Verdict::of_sandbox(VerdictKind::Killed, why, "");
+            if sandbox.kill(verdict).await.is_err() {
+                // Its launcher is gone, and it with it; or the next sweep removes the rest.
+            }
+        });
     }
 
     /// A place for one more task of a sandbox, where its profile has quotas.
@@ -245,6 +297,7 @@ impl Making {
                 && meta.policy_digest == wanted.policy_digest
                 && meta.owner == wanted.owner
                 && meta.kind == wanted.kind
+                && !meta.once
                 && sandbox.phase() == Phase::Running
         };
         self.registry.all().into_iter().find(same)
@@ -304,6 +357,7 @@ impl Making {
             quotas: Vec::new(),
             request: request.request_id,
             secrets,
+            once: false,
         };
         Ok(Prepared {
             wanted: Wanted {

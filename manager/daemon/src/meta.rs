@@ -64,6 +64,9 @@ pub struct Meta {
     pub quotas: Vec<VolumeQuota>,
     /// Digest of the names and versions of the secrets that its tasks may ask for.
     pub secrets: String,
+    /// It ends with its only task.
+    #[serde(default)]
+    pub once: bool,
 }
 
 /// An identity, as far as a sandbox needs it.

@@ -154,6 +154,7 @@ impl Past {
             quotas: Vec::new(),
             request: String::new(),
             secrets: String::new(),
+            once: false,
         };
         Self {
             meta,

@@ -20,8 +20,8 @@ use tracing::Instrument;
 
 use crate::events;
 use crate::fault::Fault;
-use crate::gate::{Gate, now};
-use crate::make::{self, Making, about};
+use crate::gate::{Gate, Noted, now};
+use crate::make::{self, Making, Use, about};
 use crate::maker;
 use crate::registry::Registry;
 use crate::sandbox::{Asked, Manner, SIGKILL, Sandbox};
@@ -84,12 +84,51 @@ impl Service {
         self.gate.note(caller, about(event, &sandbox.meta)).await
     }
 
+    /// Starts a task, in the sandbox that is named or in one of its own.
     async fn start(
         &self,
         caller: &Caller,
-        start: ExecStart,
+        mut start: ExecStart,
     ) -> Result<(Arc<Sandbox>, Arc<crate::task::Task>), Fault> {
-        let sandbox = self.find(caller, &start.sandbox, Action::Exec).await?;
+        let Some(create) = start.once.take() else {
+            let sandbox = self.find(caller, &start.sandbox, Action::Exec).await?;
+            return self.start_in(caller, sandbox, start, None).await;
+        };
+        if !start.sandbox.is_empty() {
+            return Err(Fault::new(
+                Reason::BadRequest,
+                "sandbox, once: name a sandbox or ask for one, not both",
+            ));
+        }
+        let (sandbox, made) = self.making.create_first(caller, create, Use::Once).await?;
+        let checked = self.gate.check_sandbox(caller, Action::Exec, &sandbox.meta);
+        let started = match checked {
+            Ok(()) => {
+                let sandbox = Arc::clone(&sandbox);
+                self.start_in(caller, sandbox, start, Some(made)).await
+            }
+            Err(fault) => Err(fault),
+        };
+        match &started {
+            Ok((_, task)) => self.making.end_with(&sandbox, task),
+            Err(_) => {
+                let why = "its only task did not start".to_owned();
+                let verdict = Verdict::of_sandbox(VerdictKind::Lost, why, "");
+                sandbox.kill(verdict).await?;
+            }
+        }
+        started
+    }
+
+    /// Starts a task in a sandbox; `once`, as the only one, and nobody may be told before
+    /// what is given is on the disk.
+    async fn start_in(
+        &self,
+        caller: &Caller,
+        sandbox: Arc<Sandbox>,
+        start: ExecStart,
+        once: Option<Option<Noted>>,
+    ) -> Result<(Arc<Sandbox>, Arc<crate::task::Task>), Fault> {
         let query = start.query_id.clone();
         let words = (start.arguments.as_slice(), start.working_directory.as_str());
         let asked = Asked::new(caller.user(), &start.request_id, words)?;
@@ -98,7 +137,8 @@ impl Service {
             true => None,
             false => self.making.admit_task(&sandbox)?,
         };
-        let (request, manner) = self.asked(&sandbox, start, asked)?;
+        let (request, mut manner) = self.asked(&sandbox, start, asked)?;
+        manner.last = once.is_some();
         let program = request.arguments.first().cloned().unwrap_or_default();
         let event = Event::allowed(now(), caller.user(), "exec")
             .with_extra("program", &String::from_utf8_lossy(&program))
@@ -110,7 +150,15 @@ impl Service {
         let started = Arc::clone(&sandbox);
         let started = async move {
             let task = started.exec(&request, &manner).await;
-            if let Err(fault) = noted.on_disk().await {
+            let made = once.flatten();
+            let on_disk = async {
+                noted.on_disk().await?;
+                match made {
+                    Some(made) => made.on_disk().await,
+                    None => Ok(()),
+                }
+            };
+            if let Err(fault) = on_disk.await {
                 if let Ok(task) = task {
                     started.signal(task.number, SIGKILL)?;
                 }
@@ -162,6 +210,7 @@ impl Service {
             query: start.query_id,
             no_input: start.no_stdin,
             asked,
+            last: false,
         };
         Ok((request, manner))
     }
@@ -293,15 +342,11 @@ impl Service {
         streams::signal_task(&sandbox, task.number, asked.signal)
     }
 
-    async fn made(
-        &self,
-        request: Request<CreateRequest>,
-        reuse: bool,
-    ) -> Result<v1::Sandbox, Fault> {
+    async fn made(&self, request: Request<CreateRequest>, how: Use) -> Result<v1::Sandbox, Fault> {
         let caller = self.caller(&request).await?;
         let made = self
             .making
-            .create(&caller, request.into_inner(), reuse)
+            .create(&caller, request.into_inner(), how)
             .await?;
         Ok(wire::sandbox(&made))
     }
@@ -362,14 +407,14 @@ impl Sandboxes for Service {
         &self,
         request: Request<CreateRequest>,
     ) -> Result<Response<v1::Sandbox>, Status> {
-        answer(self.made(request, false).await)
+        answer(self.made(request, Use::New).await)
     }
 
     async fn claim(
         &self,
         request: Request<CreateRequest>,
     ) -> Result<Response<v1::Sandbox>, Status> {
-        answer(self.made(request, true).await)
+        answer(self.made(request, Use::Again).await)
     }
 
     async fn exec(

@@ -48,6 +48,9 @@ pub async fn send_all(sandbox: Arc<Sandbox>, task: Arc<Task>, from: From, to: Se
     let last = match sent {
         Ok(true) => {
             let ended = task.wait().await;
+            // One that ends with its task has ended, and its place in the quotas is free,
+            // when the caller hears of it.
+            sandbox.over_with_its_task().await;
             Ok(event(Out::Ended(TaskEnded {
                 exit_code: ended.exit_code,
                 outcome: ended.outcome.clone(),

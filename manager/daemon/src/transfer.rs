@@ -237,6 +237,7 @@ async fn serve(
         query: String::new(),
         no_input,
         asked: None,
+        last: false,
     };
     sandbox.exec(&request, &manner).await
 }

@@ -172,11 +172,13 @@ impl Supervisor {
 
     /// From `due` on, one that is sealed like `spec` shall be ready.
     fn want(&mut self, spec: Box<TaskSpec>, due: Instant) {
-        if self.ready.as_ref().is_some_and(|ready| ready.fits(&spec)) {
+        let fits = self.ready.as_ref().is_some_and(|ready| ready.fits(&spec));
+        // One that is never ready leaves what is, for others.
+        if fits || !spec.can_be_ready() {
             return;
         }
         self.discard_ready();
-        self.wanted = spec.can_be_ready().then_some((spec, due));
+        self.wanted = Some((spec, due));
     }
 
     /// Handles one frame; `false` when the manager has ended.
@@ -215,7 +217,9 @@ impl Supervisor {
         spec: &TaskSpec,
         descriptors: Vec<OwnedFd>,
     ) -> Result<Spawned, Failure> {
-        self.wanted = None;
+        if spec.can_be_ready() {
+            self.wanted = None;
+        }
         match self.ready.take() {
             Some(ready) if ready.fits(spec) => ready.start(number, spec, descriptors),
             other => {

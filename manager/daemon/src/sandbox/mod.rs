@@ -114,6 +114,8 @@ pub struct Manner {
     pub no_input: bool,
     /// The word under which its caller may ask for it again.
     pub asked: Option<Asked>,
+    /// No other follows in its sandbox.
+    pub last: bool,
 }
 
 /// What of a sandbox a manager holds when it has made it, or taken it over.
@@ -194,6 +196,18 @@ impl Sandbox {
     /// Whether a start was asked for before, and answered.
     pub fn answered(&self, asked: Option<&Asked>) -> bool {
         asked.is_some_and(|asked| self.starts.answered(asked))
+    }
+
+    /// Of one that ends with its task: waits until it has, when the task has.
+    pub async fn over_with_its_task(&self) {
+        if !self.meta.once {
+            return;
+        }
+        let mut phase = self.follow();
+        let ended = phase.wait_for(|phase| matches!(phase, Phase::Ended(..)));
+        if ended.await.is_err() {
+            // It is gone.
+        }
     }
 
     /// Where its story is written down.

@@ -63,7 +63,7 @@ impl Sandbox {
             let kept = self.keep(number, ours);
             metrics.stage(Stage::KeepStreams, kept).await?;
         }
-        let started = self.ask(number, &plan, given);
+        let started = self.ask(number, &plan, given, !manner.last);
         let started = metrics.stage(Stage::TaskStart, started).await?;
         *lock(&self.used) = SystemTime::now();
         let (facts, controller) = match started {
@@ -249,13 +249,14 @@ impl Sandbox {
         number: u32,
         plan: &Plan,
         given: Vec<OwnedFd>,
+        again: bool,
     ) -> Result<Started, Fault> {
         let line = self.line()?;
         let (answer, waiting) = oneshot::channel();
         lock(&self.asked).insert(number, answer);
         let request = InitRequest::Spawn {
             task: number,
-            again: true,
+            again,
             spec: Box::new(plan.task.clone()),
         };
         let descriptors: Vec<_> = given.iter().map(AsFd::as_fd).collect();
