@@ -37,16 +37,20 @@ INNER = {
         "lakekeep-api", "lakekeep-identity", "lakekeep-plan", "lakekeep-policy", "lakekeep-profiles",
         "lakekeep-protocol", "lakekeep-sandbox", "lakekeep-seccomp", "lakekeep-store", "lakekeep-sys",
     },
+    "lakekeep-serve": {
+        "lakekeep-identity", "lakekeep-manager", "lakekeep-sandbox", "lakekeep-supervisor", "lakekeep-sys",
+    },
     "lakekeep": {
-        "lakekeep-api", "lakekeep-attacks", "lakekeep-client", "lakekeep-identity", "lakekeep-manager",
-        "lakekeep-plan", "lakekeep-policy", "lakekeep-sandbox", "lakekeep-seccomp", "lakekeep-supervisor",
-        "lakekeep-sys",
+        "lakekeep-api", "lakekeep-attacks", "lakekeep-client", "lakekeep-plan", "lakekeep-policy",
+        "lakekeep-sandbox", "lakekeep-seccomp", "lakekeep-sys",
     },
     # Not shipped.
     "lakekeep-attacks": set(),
-    "lakekeep-tests": {"lakekeep-api", "lakekeep-attacks"},
-    # It asks a manager as an engine would.
-    "lakekeep-bench": {"lakekeep-client"},
+    "lakekeep-tests": {
+        "lakekeep-api", "lakekeep-attacks", "lakekeep-plan", "lakekeep-policy", "lakekeep-sandbox",
+    },
+    # It asks a manager, and keeps sandboxes, as an engine would.
+    "lakekeep-bench": {"lakekeep-client", "lakekeep-plan", "lakekeep-policy", "lakekeep-sandbox"},
 }
 # Crates that only these workspace crates may name as a dependency.
 WRAPPERS = {
@@ -66,7 +70,8 @@ NEVER_LINKS = {
     "lakekeep-launcher": {"tokio", "hyper", "reqwest", "tonic", "rustls"},
     "lakekeep-init": {"tokio", "libcontainer", "lakekeep-plan", "lakekeep-policy", "serde_json", "toml"},
     "lakekeep-sandbox": {"libcontainer", "libcgroups", "landlock"},
-    "lakekeep": {"libcontainer", "libcgroups", "landlock"},
+    "lakekeep": {"libcontainer", "libcgroups", "landlock", "rusqlite", "cedar-policy"},
+    "lakekeep-serve": {"libcontainer", "libcgroups", "landlock"},
     "lakekeep-manager": {"libcontainer", "libcgroups", "landlock"},
     "lakekeep-supervisor": {"tokio", "tonic", "rusqlite", "cedar-policy"},
     "lakekeep-store": {"tokio"},
@@ -91,7 +96,7 @@ IO = r"\bstd::(fs|net|env|process)\b|\b(SystemTime|Instant)::now\b|\brustix::|\b
 # Who may start a program, and who may make a process or a namespace.
 COMMAND = {
     "runtime/sandbox/src/launcher.rs", "runtime/launcher/build.rs", "cli/src/attack.rs",
-    "manager/supervisor/src/processes.rs",
+    "manager/supervisor/src/processes.rs", "cli/src/beside.rs",
 }
 CLONE_ROOMS = ("runtime/sys/", "runtime/launcher/", "runtime/init/")
 

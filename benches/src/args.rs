@@ -19,6 +19,9 @@ pub struct Cli {
 pub enum Verb {
     /// Run a static /bin/true through every peer, interleaved.
     Spawn(SpawnArgs),
+    /// Measure what is kept ready: a burst, a steady load, memory, and the first request
+    /// after rest.
+    Keep(KeepArgs),
     /// Show where the time of one `lakekeep run` goes.
     Stages(StagesArgs),
 }
@@ -63,6 +66,40 @@ pub struct SpawnArgs {
     /// Decides the order of peers within the rounds.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+
+    #[command(flatten)]
+    pub programs: Programs,
+}
+
+/// `lakekeep-bench keep`
+#[derive(Debug, Args)]
+pub struct KeepArgs {
+    /// New sandboxes that are asked for at once.
+    #[arg(long, default_value_t = 100)]
+    pub burst: usize,
+
+    /// How long each steady load lasts, seconds.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seconds: u64,
+
+    /// Sandboxes whose memory is looked at.
+    #[arg(long, default_value_t = 20)]
+    pub sandboxes: usize,
+
+    /// Rests before a first request, and how long each is, seconds.
+    #[arg(long, default_value_t = 10)]
+    pub rests: u32,
+    #[arg(long, default_value_t = 10)]
+    pub rest: u64,
+
+    /// Write the figures here, as a JSON array.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+
+    /// Keep the figures, every sample and the facts of this machine in a folder made below
+    /// this one.
+    #[arg(long, value_name = "DIR")]
+    pub raw: Option<PathBuf>,
 
     #[command(flatten)]
     pub programs: Programs,

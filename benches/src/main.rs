@@ -1,13 +1,14 @@
 //! What a sandbox costs, measured beside other runtimes in one interleaved run.
 //!
 //! `lakekeep-bench spawn` runs the same static program through every peer, round
-//! after round in a random order; `lakekeep-bench stages` shows where the time of
-//! one `lakekeep run` goes. docs/benchmarks.md holds the method and the results.
+//! after round in a random order; `lakekeep-bench keep` looks at what is kept ready;
+//! `lakekeep-bench stages` shows where the time of one `lakekeep run` goes. docs/benchmarks.md holds the method and the results.
 
 mod args;
 mod error;
 mod ground;
 mod isolation;
+mod keep;
 mod machine;
 mod managed;
 mod measure;
@@ -29,6 +30,7 @@ use crate::error::BenchError;
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Spawn(arguments) => spawn::run(&arguments),
+        Verb::Keep(arguments) => keep::run(&arguments),
         Verb::Stages(arguments) => stages::run(&arguments),
     };
     match done {

@@ -1,8 +1,9 @@
 //! A manager of this run's own, and what is measured of it through its interface.
 
 use std::fs::Permissions;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
 use std::time::{Duration, Instant};
@@ -23,11 +24,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Made ahead of each shape: enough for rounds that come one after the other.
 const PARKED: usize = 4;
 
+/// How long one waits before one looks again whether the stock is full.
+const AGAIN: Duration = Duration::from_millis(5);
+
 /// A running manager; dropped, it is ended with all that it made.
 #[derive(Debug)]
 pub struct Managed {
     process: Child,
     socket: PathBuf,
+    metrics: PathBuf,
     runtime: Runtime,
     client: Client,
     /// A sandbox that stays.
@@ -90,12 +95,18 @@ impl Managed {
         let connected = runtime.block_on(async {
             let client = Client::connect(Target::unix(&socket)).await?;
             let warm = client.create(create()).await?.id;
+            // Each that is asked for earns one that is made ahead.
+            for _ in 1..PARKED {
+                let sandbox = client.create(create()).await?;
+                client.kill(&sandbox.id).await?;
+            }
             Ok::<_, ClientError>((client, warm))
         });
         match connected {
             Ok((client, warm)) => Ok(Self {
                 process,
                 socket,
+                metrics: folder.join("run/metrics.sock"),
                 runtime,
                 client,
                 warm,
@@ -114,26 +125,70 @@ impl Managed {
         &self.socket
     }
 
-    /// Asks once.
+    /// Waits until as many sandboxes are made ahead as may be: nothing is being made then.
+    pub fn settle(&self) -> Result<(), BenchError> {
+        let began = Instant::now();
+        while self.parked()? < PARKED {
+            if began.elapsed() > PATIENCE {
+                return Err(BenchError::Failed {
+                    program: "the manager".to_owned(),
+                    status: "makes no sandboxes ahead".to_owned(),
+                    words: String::new(),
+                });
+            }
+            std::thread::sleep(AGAIN);
+        }
+        Ok(())
+    }
+
+    /// How many sandboxes are made ahead, as its metrics say.
+    fn parked(&self) -> Result<usize, BenchError> {
+        let ask = || {
+            let mut stream = UnixStream::connect(&self.metrics)?;
+            stream
+                .write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text)?;
+            Ok(text)
+        };
+        let text: String = ask().map_err(BenchError::io("read the manager's metrics"))?;
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix("lakekeep_parked "));
+        Ok(value
+            .and_then(|value| value.trim().parse().ok())
+            .unwrap_or(0))
+    }
+
+    /// As many new sandboxes at once, and a task in each: the times to their first
+    /// instructions, from when the first of them was asked for.
+    pub fn burst(&self, count: usize) -> Result<Vec<Duration>, BenchError> {
+        self.runtime.block_on(async {
+            let before = monotonic();
+            let mut all = tokio::task::JoinSet::new();
+            for _ in 0..count {
+                let (client, clock) = (self.client.clone(), self.clock.clone());
+                all.spawn(async move { claim(&client, &clock, before).await });
+            }
+            let mut times = Vec::new();
+            while let Some(one) = all.join_next().await {
+                times.push(one.map_err(|error| BenchError::io("join")(error.into()))??);
+            }
+            Ok(times)
+        })
+    }
+
+    /// Asks once, when the stock is full.
     pub fn once(&self, call: Call) -> Result<Sample, BenchError> {
+        self.settle()?;
         let asked = async {
             match call {
-                Call::Claim => self.claim().await,
+                Call::Claim => claim(&self.client, &self.clock, monotonic()).await,
                 Call::Nested => self.nested().await,
             }
         };
         let wall = self.runtime.block_on(asked)?;
         Ok(Sample { wall, cpu: None })
-    }
-
-    /// The guest reads the clock that this process reads.
-    async fn claim(&self) -> Result<Duration, BenchError> {
-        let before = monotonic();
-        let sandbox = self.client.create(create()).await?;
-        let command = Command::new(&sandbox.id, [self.clock.as_str()]).no_stdin();
-        let first = read(self.client.exec(command).await?.output).await;
-        self.client.kill(&sandbox.id).await?;
-        first_instruction(&first?, before)
     }
 
     async fn nested(&self) -> Result<Duration, BenchError> {
@@ -162,6 +217,13 @@ impl Managed {
         };
         self.runtime.block_on(held)
     }
+}
+
+/// A sandbox for one task. The guest reads the clock that this process reads.
+async fn claim(client: &Client, clock: &str, before: Duration) -> Result<Duration, BenchError> {
+    let command = Command::once(create(), [clock]).no_stdin();
+    let first = read(client.exec(command).await?.output).await?;
+    first_instruction(&first, before)
 }
 
 /// From `before` to what a guest says of its beginning.
@@ -240,10 +302,12 @@ fn configure(folder: &Path, image: &Path) -> Result<PathBuf, BenchError> {
          socket = {socket:?}\nruntime = {run:?}\nstate = {state:?}\n\
          [profiles]\nfolder = {profiles:?}\n\
          [parked]\nper_shape = {PARKED}\nper_second = 100\n\
+         [metrics]\nsocket = {metrics:?}\n\
          [[identity.rule]]\nname = \"bench\"\nproject = \"bench\"\n\
          shared = {{ uid = 700001, gid = 700001, name = \"bench\" }}\n",
         socket = folder.join("run/lakekeep.sock"),
         run = folder.join("run"),
+        metrics = folder.join("run/metrics.sock"),
         state = folder.join("state"),
     );
     let path = folder.join("lakekeep.toml");

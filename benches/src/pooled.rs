@@ -43,10 +43,7 @@ impl Pooled {
         Ok(Self {
             warm: RefCell::new(warm),
             pool: RefCell::new(pool),
-            clock: Job {
-                last: true,
-                ..Job::new([Ground::clock()])
-            },
+            clock: clock(),
             guest,
             hold: Job::new([ground.guest(Guest::Hold)]),
         })
@@ -64,18 +61,7 @@ impl Pooled {
     fn claim(&self) -> Result<Duration, BenchError> {
         let mut pool = self.pool.borrow_mut();
         while pool.refill()? {}
-        let (read, write) = pipe()?;
-        let stdio = Stdio::Given([null()?, write, null()?]);
-        let before = monotonic();
-        let mut sandbox = pool.claim()?;
-        let task = sandbox.spawn(&self.clock, stdio)?;
-        let mut stamp = Vec::new();
-        File::from(read)
-            .read_to_end(&mut stamp)
-            .map_err(BenchError::io("read a task's output"))?;
-        end(&mut sandbox, task)?;
-        sandbox.end()?;
-        first_instruction(&stamp, before)
+        claim(&mut pool, &self.clock)
     }
 
     fn nested(&self) -> Result<Duration, BenchError> {
@@ -108,8 +94,32 @@ impl Pooled {
     }
 }
 
+/// The guest that says when it began, alone in its sandbox.
+pub fn clock() -> Job {
+    Job {
+        last: true,
+        ..Job::new([Ground::clock()])
+    }
+}
+
+/// One of the pool's, to the first instruction of its only task, and its end.
+pub fn claim(pool: &mut Pool, clock: &Job) -> Result<Duration, BenchError> {
+    let (read, write) = pipe()?;
+    let stdio = Stdio::Given([null()?, write, null()?]);
+    let before = monotonic();
+    let mut sandbox = pool.claim()?;
+    let task = sandbox.spawn(clock, stdio)?;
+    let mut stamp = Vec::new();
+    File::from(read)
+        .read_to_end(&mut stamp)
+        .map_err(BenchError::io("read a task's output"))?;
+    end(&mut sandbox, task)?;
+    sandbox.end()?;
+    first_instruction(&stamp, before)
+}
+
 /// As `lakekeep run` plans it, with the shared root file system as image.
-fn plan(ground: &Ground) -> Result<Plan, BenchError> {
+pub fn plan(ground: &Ground) -> Result<Plan, BenchError> {
     let doc = PolicyDoc {
         image: Some(ground.root().display().to_string()),
         ..PolicyDoc::default()
@@ -129,7 +139,8 @@ fn plan(ground: &Ground) -> Result<Plan, BenchError> {
     .map_err(BenchError::plan)
 }
 
-fn run(sandbox: &mut Claimed, job: &Job) -> Result<(), BenchError> {
+/// Runs a job to its good end.
+pub fn run(sandbox: &mut Claimed, job: &Job) -> Result<(), BenchError> {
     let stdio = Stdio::null().map_err(BenchError::io("open /dev/null"))?;
     let task = sandbox.spawn(job, stdio)?;
     end(sandbox, task)

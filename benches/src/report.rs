@@ -21,6 +21,13 @@ pub struct Figure {
     pub cpu_us: Option<u64>,
     /// Of the median to that of fork+exec in the same run.
     pub ratio: Option<f64>,
+    /// Medians, of what is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pss_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub note: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -43,6 +50,9 @@ impl Figure {
             p99_us: Some(summary.p99),
             cpu_us: summary.cpu,
             ratio: fork.map(|fork| ratio(summary.median, fork.median)),
+            memory_bytes: None,
+            pss_bytes: None,
+            note: String::new(),
             error: None,
         }
     }
@@ -58,6 +68,9 @@ impl Figure {
             p99_us: None,
             cpu_us: None,
             ratio: None,
+            memory_bytes: None,
+            pss_bytes: None,
+            note: String::new(),
             error: Some(error),
         }
     }
@@ -75,7 +88,10 @@ impl Figure {
             number(self.cpu_us),
             self.ratio
                 .map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.1}")),
-            self.error.clone().unwrap_or_else(|| self.isolation.clone()),
+            match &self.error {
+                Some(error) => error.clone(),
+                None => format!("{}{}", self.isolation, self.note),
+            },
         ]
     }
 }

@@ -38,11 +38,9 @@ pub enum Verb {
     Inspect(InspectArgs),
     #[command(flatten)]
     Remote(Box<remote::Verb>),
-    /// Run a manager: many users' sandboxes on this machine.
+    /// Run a manager: many users' sandboxes on this machine. Needs lakekeep-manager beside
+    /// this program.
     Serve(ServeArgs),
-    /// The manager's own process; `lakekeep serve` starts it.
-    #[command(hide = true)]
-    Manager(ManagerArgs),
     /// Measure what a sandbox costs on this machine, beside other runtimes.
     ///
     /// `lakekeep bench spawn --help` tells more. Needs lakekeep-bench beside this program.
@@ -312,15 +310,4 @@ pub struct ServeArgs {
     /// Only read the configuration and say what is wrong with it.
     #[arg(long)]
     pub check: bool,
-}
-
-/// Arguments of the manager's own process.
-#[derive(Debug, Args)]
-pub struct ManagerArgs {
-    /// The manager's configuration.
-    #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
-    /// Numbers of the descriptors that it was started with.
-    #[arg(long, value_name = "API,FACTS,LIFELINE", value_delimiter = ',')]
-    pub descriptors: Vec<i32>,
 }

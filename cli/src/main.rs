@@ -2,7 +2,7 @@
 
 mod args;
 mod attack;
-mod bench;
+mod beside;
 mod doctor;
 mod inspect;
 mod manual;
@@ -11,7 +11,6 @@ mod remote;
 mod report;
 mod request;
 mod run;
-mod serve;
 mod terminal;
 
 use std::process::ExitCode;
@@ -54,9 +53,8 @@ fn main() -> ExitCode {
         Verb::Doctor(arguments) => doctor::doctor(&arguments),
         Verb::Inspect(arguments) => inspect::inspect(&arguments),
         Verb::Remote(verb) => remote::answer(*verb),
-        Verb::Serve(arguments) => serve::serve(&arguments),
-        Verb::Manager(arguments) => serve::manager(&arguments),
-        Verb::Bench { arguments } => bench::bench(&arguments),
+        Verb::Serve(arguments) => beside::serve(&arguments),
+        Verb::Bench { arguments } => beside::bench(&arguments),
         Verb::Completions { shell } => manual::completions(shell),
         Verb::Man { directory } => manual::man(directory.as_deref()),
     }

@@ -25,7 +25,7 @@ Usage: tests/vm/suite.sh [OPTION]... TEST-EXECUTABLE... [-- LIBTEST-ARGUMENT...]
 Runs each libtest executable in the virtual machine and summarises. Fails when an
 executable fails, prints no result line, or no test passed at all.
 
-  --bin-dir DIR      holds lakekeep and lakekeep-launcher ($LAKEKEEP_BIN_DIR, or
+  --bin-dir DIR      holds lakekeep, lakekeep-launcher and the tests' programs ($LAKEKEEP_BIN_DIR, or
                      target/release)
   --user USER        root, or tester: an ordinary user with a delegated cgroup (root)
   --each SECONDS     for each executable (300)
@@ -83,7 +83,7 @@ check_arguments() {
     local file
     [[ $user == root || $user == tester ]] || fail "--user '$user': want root or tester"
     ((${#tests[@]} > 0)) || fail 'no test executable given; see --help'
-    for file in "$bin_dir"/{lakekeep,lakekeep-launcher} "${tests[@]}"; do
+    for file in "$bin_dir"/{lakekeep,lakekeep-launcher,lakekeep-tests-pool} "${tests[@]}"; do
         [[ -f $file && -x $file ]] || fail "not an executable file: $file (built?)"
     done
 }
@@ -93,7 +93,7 @@ main() {
     check_arguments
     local file name copies=(--copy "$HERE/guest/suite:$GUEST/suite")
     local settings=("LAKEKEEP_BIN_DIR=$GUEST_RELEASE")
-    for file in lakekeep lakekeep-launcher; do
+    for file in lakekeep lakekeep-launcher lakekeep-tests-pool; do
         copies+=(--copy "$bin_dir/$file:$GUEST_RELEASE/$file")
     done
     for file in "${tests[@]}"; do

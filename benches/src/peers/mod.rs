@@ -1,6 +1,6 @@
 //! The runtimes that are measured, and how each is asked for the same thing.
 
-mod find;
+pub mod find;
 mod oci;
 
 use std::cell::OnceCell;
@@ -245,6 +245,10 @@ impl Peer {
     pub fn sample(&self, ground: &Ground, serial: u32) -> Result<Sample, BenchError> {
         match &self.way {
             Way::Call(called, call) => called.once(*call),
+            Way::Managed(manager) => {
+                manager.settle()?;
+                measure::once(&mut self.command(ground, Guest::True, serial), ground)
+            }
             _ => measure::once(&mut self.command(ground, Guest::True, serial), ground),
         }
     }

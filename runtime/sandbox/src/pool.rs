@@ -163,8 +163,7 @@ impl Pool {
             return Ok(false);
         }
         let mut made = self.make()?;
-        service::get_ready(&made.held.init, &made.plan)?;
-        made.settle()?;
+        made.make_ready()?;
         self.ready.push_back(made);
         Ok(true)
     }
@@ -342,6 +341,15 @@ impl Claimed {
     pub fn signal(&self, task: u32, signal: i32) -> Result<(), SandboxError> {
         let request = InitRequest::Signal { task, signal };
         Ok(self.held.init.send(&request, &[])?)
+    }
+
+    /// Has a task made ready for the next [`Claimed::spawn`], and returns when it is.
+    ///
+    /// # Errors
+    /// As [`Claimed::settle`].
+    pub fn make_ready(&mut self) -> Result<(), SandboxError> {
+        service::get_ready(&self.held.init, &self.plan)?;
+        self.settle()
     }
 
     /// Returns when a task is ready for the next [`Claimed::spawn`], which has been asked

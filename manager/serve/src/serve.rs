@@ -1,25 +1,22 @@
-//! `lakekeep serve` and the manager that it starts.
+//! The service, and the manager that it starts.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::ExitCode;
 
 use lakekeep_identity::{AccountName, HostAccounts, SystemAccounts};
 use lakekeep_manager::Inherited;
 use lakekeep_manager::config::{Config, ConfigDoc, ConfigError};
-use lakekeep_sandbox::{chain, host};
+use lakekeep_sandbox::host;
 use lakekeep_supervisor::{Account, Settings, SupervisorError};
 
-use crate::args::{ManagerArgs, ServeArgs};
-use crate::report::Messages;
-use crate::run::OWN_FAILURE;
+use crate::{ManagerArgs, ServeArgs, say};
 
 /// The first descriptor that systemd passes (`sd_listen_fds(3)`).
 const FIRST_PASSED: i32 = 3;
 
 /// Why there is no service.
 #[derive(Debug, thiserror::Error)]
-enum ServeError {
+pub enum ServeError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("this host cannot be examined")]
@@ -57,31 +54,15 @@ enum ServeError {
 }
 
 /// Serves until told to end.
-pub fn serve(arguments: &ServeArgs) -> ExitCode {
-    end(attempt(arguments))
-}
-
-/// The manager's own process.
-pub fn manager(arguments: &ManagerArgs) -> ExitCode {
-    end(manage(arguments))
-}
-
-fn end(result: Result<(), ServeError>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            Messages { json: false }.say("error", &chain(&error));
-            ExitCode::from(OWN_FAILURE)
-        }
-    }
-}
-
-fn attempt(arguments: &ServeArgs) -> Result<(), ServeError> {
+///
+/// # Errors
+/// Of the configuration, with its line and field; of the host; of the supervisor.
+pub fn serve(arguments: &ServeArgs) -> Result<(), ServeError> {
     let config = Config::load(&arguments.config)?;
     if arguments.check {
         config.check_profiles()?;
         for warning in config.warnings() {
-            Messages { json: false }.say("warning", &warning);
+            say(&warning);
         }
         return Ok(());
     }
@@ -148,7 +129,11 @@ fn account(user: Option<&str>) -> Result<Option<Account>, ServeError> {
     }
 }
 
-fn manage(arguments: &ManagerArgs) -> Result<(), ServeError> {
+/// The manager's own process.
+///
+/// # Errors
+/// Of what it was started with; of the manager.
+pub fn manager(arguments: &ManagerArgs) -> Result<(), ServeError> {
     // The supervisor waits for its signals with all of them blocked, and a block is
     // inherited.
     lakekeep_sys::signal::unblock_all().map_err(ServeError::Signals)?;

@@ -1,0 +1,46 @@
+//! What is a program of its own, beside this one: the service and the harness. This program
+//! becomes it.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use crate::args::ServeArgs;
+use crate::report::Messages;
+use crate::run::OWN_FAILURE;
+
+/// Serves until told to end.
+pub fn serve(arguments: &ServeArgs) -> ExitCode {
+    let mut words: Vec<OsString> = vec![
+        "serve".into(),
+        "--config".into(),
+        arguments.config.clone().into(),
+    ];
+    if arguments.check {
+        words.push("--check".into());
+    }
+    turn_into("lakekeep-manager", &words)
+}
+
+/// Measures.
+pub fn bench(arguments: &[OsString]) -> ExitCode {
+    turn_into("lakekeep-bench", arguments)
+}
+
+/// Returns only where it cannot be executed.
+fn turn_into(name: &str, arguments: &[OsString]) -> ExitCode {
+    let own = std::env::current_exe().unwrap_or_default();
+    let beside = own.with_file_name(name);
+    let program = match beside.is_file() {
+        true => beside,
+        false => PathBuf::from(name),
+    };
+    let error = Command::new(&program).args(arguments).exec();
+    let program = program.display();
+    let text = format!(
+        "{program}: {error}; install it beside lakekeep, or build it: cargo build --release --workspace"
+    );
+    Messages { json: false }.say("error", &text);
+    ExitCode::from(OWN_FAILURE)
+}
