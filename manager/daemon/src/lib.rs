@@ -25,6 +25,7 @@
 
 mod accounts;
 mod admission;
+mod asked;
 mod calls;
 pub mod config;
 mod events;

@@ -1,24 +1,20 @@
 //! Making a sandbox for a caller: identity, profile, policy, quota, trust key.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use lakekeep_api::Reason;
-use lakekeep_api::v1::{CreateRequest, Kind as WireKind};
-use lakekeep_identity::{Identity as Mapped, IdentityKind};
-use lakekeep_policy::{
-    MountDoc, MountMode, MountRule, Policy, PolicyDoc, Preset, TrustKey, TrustKeyParts,
-};
-use lakekeep_profiles::{
-    Action, Asker, Counters, Lifetimes, Profile, Refusal, Resolved, Resource, VolumeGrant,
-    VolumeOwner, resolve, resolve_lifetimes,
-};
+use lakekeep_api::v1::CreateRequest;
+use lakekeep_identity::Identity as Mapped;
+use lakekeep_policy::{MountMode, MountRule, Policy, Preset, TrustKey, TrustKeyParts};
+use lakekeep_profiles::{Action, Counters, Profile, Resource, VolumeGrant, VolumeOwner};
 use lakekeep_sandbox::{Kind as VerdictKind, Verdict, chain};
 use lakekeep_store::audit::Event;
 use lakekeep_store::state::Levels;
 
 use crate::admission::{self, Ask, Permit};
+use crate::asked::{check_words, identity, image, kind, lifetimes, project, resolved};
 use crate::fault::Fault;
 use crate::gate::{Gate, Noted, now};
 use crate::meta::{Identity, Kind, Meta};
@@ -29,13 +25,6 @@ use crate::sandbox::{Phase, Sandbox, Volume, lock};
 use crate::task::Task;
 use crate::who::Caller;
 use crate::wire;
-
-/// Longest identifier of a request, bytes.
-const LONGEST_REQUEST: usize = 64;
-
-/// Most labels, and longest name and value of one, bytes.
-const MOST_LABELS: usize = 32;
-const LONGEST_LABEL: usize = 256;
 
 /// Makes sandboxes.
 #[derive(Debug, Clone)]
@@ -509,120 +498,6 @@ pub fn about(event: Event, meta: &Meta) -> Event {
         .with_image(&meta.image)
         .with_policy(&meta.policy_digest)
         .with_extra("trust_key", &meta.trust_key)
-}
-
-fn check_words(request: &CreateRequest) -> Result<(), Fault> {
-    let bad = |message: String| Err(Fault::new(Reason::BadRequest, message));
-    if request.request_id.len() > LONGEST_REQUEST {
-        return bad(format!("request_id is longer than {LONGEST_REQUEST} bytes"));
-    }
-    if !request.interpreter.is_empty() {
-        return bad(
-            "interpreter: a manager shows no prefix of its host; use an image or a volume"
-                .to_owned(),
-        );
-    }
-    let long = |text: &String| text.is_empty() || text.len() > LONGEST_LABEL;
-    let labels = &request.labels;
-    if labels.len() > MOST_LABELS
-        || labels
-            .iter()
-            .any(|(name, value)| long(name) || value.len() > LONGEST_LABEL)
-    {
-        return bad(format!(
-            "labels: at most {MOST_LABELS}, each name and value at most {LONGEST_LABEL} bytes"
-        ));
-    }
-    Ok(())
-}
-
-/// The project is the profile's: it decides whose files are written.
-fn project<'p>(profile: &'p Profile, asked: &str) -> Result<&'p str, Fault> {
-    let own = profile.project().unwrap_or_default();
-    if asked.is_empty() || asked == own {
-        return Ok(own);
-    }
-    Err(Fault::new(
-        Reason::Denied,
-        format!(
-            "project: profile {} is of project {own:?}; leave it out",
-            profile.name()
-        ),
-    ))
-}
-
-fn resolved(
-    profile: &Profile,
-    request: &CreateRequest,
-    user: Option<&Mapped>,
-) -> Result<Resolved, Fault> {
-    let bad = |message: String| Fault::new(Reason::BadPolicy, message);
-    let mut doc = match request.policy.trim() {
-        "" => PolicyDoc::default(),
-        text => PolicyDoc::from_toml("policy", text).map_err(|error| bad(error.to_string()))?,
-    };
-    for name in &request.volumes {
-        let volume = profile.volume(name);
-        let volume = volume.ok_or_else(|| {
-            bad(format!(
-                "volumes: profile {} has no volume {name:?}",
-                profile.name()
-            ))
-        })?;
-        let source = format!("volume:{name}");
-        if !doc.mounts.iter().any(|mount| mount.source == source) {
-            doc.mounts.push(MountDoc {
-                source,
-                target: volume.target().as_str().to_owned(),
-                mode: Some(volume.mode()),
-            });
-        }
-    }
-    let account = user.and_then(|user| match user.kind() {
-        IdentityKind::OneToOne | IdentityKind::Pattern => Some(user.name().as_str()),
-        IdentityKind::Shared | IdentityKind::Managed => None,
-    });
-    resolve(profile, doc, Asker { account }).map_err(|refusals| bad(lines(&refusals)))
-}
-
-fn lifetimes(profile: &Profile, request: &CreateRequest) -> Result<Lifetimes, Fault> {
-    let asked = Lifetimes {
-        idle_timeout: wire::duration(request.idle_timeout.as_ref()),
-        max_lifetime: wire::duration(request.lifetime.as_ref()),
-    };
-    resolve_lifetimes(profile, asked)
-        .map_err(|refusals| Fault::new(Reason::BadPolicy, lines(&refusals)))
-}
-
-fn lines(refusals: &[Refusal]) -> String {
-    let lines: Vec<String> = refusals.iter().map(ToString::to_string).collect();
-    lines.join("\n")
-}
-
-fn kind(kind: WireKind) -> Kind {
-    match kind {
-        WireKind::Unspecified | WireKind::Interactive => Kind::Interactive,
-        WireKind::Kernel => Kind::Kernel,
-        WireKind::Udf => Kind::Udf,
-        WireKind::Batch => Kind::Batch,
-    }
-}
-
-fn identity(mapped: &Mapped) -> Identity {
-    let variables: BTreeMap<String, String> = mapped.variables().clone();
-    Identity {
-        name: mapped.name().to_string(),
-        uid: mapped.uid(),
-        gid: mapped.gid(),
-        variables,
-    }
-}
-
-fn image(policy: &Policy) -> String {
-    match policy.image() {
-        lakekeep_policy::ImageRef::Host => "host".to_owned(),
-        lakekeep_policy::ImageRef::Folder(folder) => folder.display().to_string(),
-    }
 }
 
 /// An error's whole story.
