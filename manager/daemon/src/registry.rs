@@ -191,15 +191,32 @@ impl Registry {
         meta.id.clone_from(&parked.id);
         maker.rename(&parked.id);
         plan.rename(&parked.id);
-        let folder = self.write_record(&meta, &plan)?;
+        let folder = self.folder.join(&meta.id);
+        // Meanwhile: without one, a successor ends what nobody was told of.
+        let record = {
+            let (folder, meta, plan) = (folder.clone(), meta.clone(), plan.clone());
+            tokio::task::spawn_blocking(move || write_record(&folder, &meta, &plan))
+        };
         let parts = self.parts((meta, maker, plan), parked.launcher, parked.held);
         let (shape, unready) = (divided.shape, !divided.has_task());
         let claimed = async {
-            let sandbox = self.admit(parts, divided.late).await?;
-            if unready {
-                sandbox.get_ready()?;
+            let (admitted, written) = tokio::join!(self.admit(parts, divided.late), record);
+            let sandbox = admitted?;
+            let written = written.unwrap_or_else(|error| Err(error.into()));
+            let done = written
+                .map_err(|error| Fault::internal("write a sandbox's record", &error))
+                .and_then(|()| match unready {
+                    true => sandbox.get_ready(),
+                    false => Ok(()),
+                });
+            match done {
+                Ok(()) => Ok(sandbox),
+                Err(fault) => {
+                    lock(&self.sandboxes).remove(sandbox.id());
+                    give_up(&sandbox).await;
+                    Err(fault)
+                }
             }
-            Ok::<_, Fault>(sandbox)
         };
         let claimed = self.metrics.stage(Stage::Claim, claimed).await;
         let Err(fault) = claimed else {
@@ -274,14 +291,7 @@ impl Registry {
                 Ok(sandbox)
             }
             Err(fault) => {
-                let verdict = Verdict::of_sandbox(
-                    VerdictKind::Lost,
-                    "it could not be made ready".to_owned(),
-                    "make another",
-                );
-                if sandbox.kill(verdict).await.is_err() {
-                    // Its launcher is gone, and it with it.
-                }
+                give_up(&sandbox).await;
                 Err(fault)
             }
         }
@@ -511,6 +521,18 @@ fn policy_of(meta: &Meta) -> Result<Policy, Fault> {
     };
     let doc = PolicyDoc::from_toml(&meta.id, &meta.policy).map_err(|error| bad(&error))?;
     Policy::check(doc).map_err(|error| bad(&error))
+}
+
+/// Ends a sandbox that nobody was told of.
+async fn give_up(sandbox: &Sandbox) {
+    let verdict = Verdict::of_sandbox(
+        VerdictKind::Lost,
+        "it could not be made ready".to_owned(),
+        "make another",
+    );
+    if sandbox.kill(verdict).await.is_err() {
+        // Its launcher is gone, and it with it.
+    }
 }
 
 fn write_record(folder: &Path, meta: &Meta, plan: &Plan) -> std::io::Result<()> {

@@ -58,13 +58,24 @@ impl Sandbox {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let files = Files::new(&self.folder, number);
         let (given, ours) = pipes(&plan, manner)?;
-        if let Some(ours) = &ours {
-            // Before the task is: a manager that dies next leaves no task deaf.
-            let kept = self.keep(number, ours);
-            metrics.stage(Stage::KeepStreams, kept).await?;
-        }
+        // Both at once: a manager that dies in between leaves a task without a record, which
+        // its successor ends.
+        let kept = async {
+            match &ours {
+                Some(ours) => self.keep(number, ours).await,
+                None => Ok(()),
+            }
+        };
+        let kept = metrics.stage(Stage::KeepStreams, kept);
         let started = self.ask(number, &plan, given, !manner.last);
-        let started = metrics.stage(Stage::TaskStart, started).await?;
+        let started = metrics.stage(Stage::TaskStart, started);
+        let (kept, started) = tokio::join!(kept, started);
+        let started = started?;
+        if kept.is_err() && matches!(started, Started::Running(..)) {
+            // Nobody could take it up later.
+            self.signal(number, SIGKILL)?;
+        }
+        kept?;
         *lock(&self.used) = SystemTime::now();
         let (facts, controller) = match started {
             Started::Running(facts, controller) => (*facts, controller),
