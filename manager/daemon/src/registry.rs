@@ -165,14 +165,15 @@ impl Registry {
         let held = launcher.ask("create", move |service| service.create(&asked));
         let held = self.metrics.stage(Stage::LauncherCreate, held).await;
         let made = match held {
-            Ok(held) => self
-                .admit(self.parts((meta, maker, plan), launcher, held), Vec::new())
-                .await
-                .and_then(|sandbox| sandbox.get_ready().map(|()| sandbox)),
+            Ok(held) => {
+                self.admit(self.parts((meta, maker, plan), launcher, held), Vec::new())
+                    .await
+            }
             Err(error) => Err(error.into()),
         };
-        if made.is_err() {
-            remove_folder(&folder);
+        match &made {
+            Ok(sandbox) => sandbox.get_ready(),
+            Err(_) => remove_folder(&folder),
         }
         made
     }
@@ -203,20 +204,15 @@ impl Registry {
             let (admitted, written) = tokio::join!(self.admit(parts, divided.late), record);
             let sandbox = admitted?;
             let written = written.unwrap_or_else(|error| Err(error.into()));
-            let done = written
-                .map_err(|error| Fault::internal("write a sandbox's record", &error))
-                .and_then(|()| match unready {
-                    true => sandbox.get_ready(),
-                    false => Ok(()),
-                });
-            match done {
-                Ok(()) => Ok(sandbox),
-                Err(fault) => {
-                    lock(&self.sandboxes).remove(sandbox.id());
-                    give_up(&sandbox).await;
-                    Err(fault)
-                }
+            if let Err(error) = written {
+                lock(&self.sandboxes).remove(sandbox.id());
+                give_up(&sandbox).await;
+                return Err(Fault::internal("write a sandbox's record", &error));
             }
+            if unready {
+                sandbox.get_ready();
+            }
+            Ok(sandbox)
         };
         let claimed = self.metrics.stage(Stage::Claim, claimed).await;
         let Err(fault) = claimed else {
