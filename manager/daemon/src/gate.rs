@@ -279,20 +279,20 @@ impl Gate {
     /// # Errors
     /// `Internal`.
     pub async fn write(&self, event: Event) -> Result<(), Fault> {
-        self.write_first(event).await?.on_disk().await
+        self.submit(event)?.on_disk().await
     }
 
-    /// As [`Gate::note`], and returns as soon as the event is in the log's file, from where
-    /// this manager's own end does not take it: what was asked for may be done. Nobody may
-    /// be told of it before [`Noted::on_disk`].
+    /// As [`Gate::note`], in steps: what was asked for may be done when the event is
+    /// [`Noted::written`], and nobody may be told of it before it is [`Noted::on_disk`].
+    /// Events that are noted one right after the other share one write to the disk.
     ///
     /// # Errors
     /// `Internal`.
-    pub async fn note_first(&self, caller: &Caller, event: Event) -> Result<Noted, Fault> {
-        self.write_first(attributed(event, &caller.principal)).await
+    pub fn note_in_steps(&self, caller: &Caller, event: Event) -> Result<Noted, Fault> {
+        self.submit(attributed(event, &caller.principal))
     }
 
-    async fn write_first(&self, event: Event) -> Result<Noted, Fault> {
+    fn submit(&self, event: Event) -> Result<Noted, Fault> {
         let (tell_written, written) = oneshot::channel();
         let (tell_done, done) = oneshot::channel();
         let began = Instant::now();
@@ -301,35 +301,48 @@ impl Gate {
                 event,
                 move || {
                     if tell_written.send(()).is_err() {
-                        // Whoever asked has gone.
+                        // Whoever asked waits for the disk alone, or has gone.
                     }
                 },
                 move |answer| drop(tell_done.send(answer)),
             )
             .map_err(|error| not_noted(&error))?;
-        let noted = Noted {
+        Ok(Noted {
+            written,
             done,
             began,
             metrics: Arc::clone(&self.metrics),
-        };
-        match written.await {
-            Ok(()) => Ok(noted),
-            // It failed: why, is the answer.
-            Err(_) => Err(noted.on_disk().await.err().unwrap_or_else(stopped)),
-        }
+        })
     }
 }
 
-/// An event in the log's file, on its way to the disk.
+/// An event on its way to the disk.
 #[derive(Debug)]
 #[must_use = "nobody may be told of what is not on the disk"]
 pub struct Noted {
+    written: oneshot::Receiver<()>,
     done: oneshot::Receiver<Result<Acknowledged, AuditError>>,
     began: Instant,
     metrics: Arc<Metrics>,
 }
 
 impl Noted {
+    /// Waits until the event is in the log's file, from where this manager's own end does
+    /// not take it.
+    ///
+    /// # Errors
+    /// `Internal`.
+    pub async fn written(&mut self) -> Result<(), Fault> {
+        match (&mut self.written).await {
+            Ok(()) => Ok(()),
+            // It failed: why, is the answer.
+            Err(_) => match (&mut self.done).await {
+                Ok(Err(error)) => Err(not_noted(&error)),
+                _ => Err(stopped()),
+            },
+        }
+    }
+
     /// Waits until the end of this machine does not take it either.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use lakekeep_store::state::Levels;
 use crate::admission::{self, Ask, Permit};
 use crate::asked::{check_words, identity, image, kind, lifetimes, project, resolved};
 use crate::fault::Fault;
-use crate::gate::{Gate, Noted, now};
+use crate::gate::{Gate, now};
 use crate::meta::{Identity, Kind, Meta};
 use crate::metrics::{self, Stage};
 use crate::quotas;
@@ -75,23 +75,23 @@ impl Making {
         request: CreateRequest,
         how: Use,
     ) -> Result<Arc<Sandbox>, Fault> {
-        let (sandbox, noted) = self.create_first(caller, request, how).await?;
-        if let Some(noted) = noted {
-            noted.on_disk().await?;
+        let (sandbox, event) = self.create_unnoted(caller, request, how).await?;
+        if let Some(event) = event {
+            self.gate.note(caller, event).await?;
         }
         Ok(sandbox)
     }
 
-    /// The same, and nobody may be told before what is given beside is on the disk.
+    /// The same, and nobody may be told before what is given beside is noted.
     ///
     /// # Errors
     /// As [`Making::create`].
-    pub async fn create_first(
+    pub async fn create_unnoted(
         &self,
         caller: &Caller,
         request: CreateRequest,
         how: Use,
-    ) -> Result<(Arc<Sandbox>, Option<Noted>), Fault> {
+    ) -> Result<(Arc<Sandbox>, Option<Event>), Fault> {
         check_words(&request)?;
         let _busy = self.only_once(caller, &request.request_id)?;
         if let Some(made) = self.made_before(caller, &request.request_id) {
@@ -116,8 +116,7 @@ impl Making {
         self.count(&sandbox.meta, reuse);
         let event = Event::allowed(now(), caller.user(), "create_sandbox");
         let event = about(event, &sandbox.meta);
-        let noted = self.gate.note_first(caller, event).await?;
-        Ok((sandbox, Some(noted)))
+        Ok((sandbox, Some(event)))
     }
 
     fn count(&self, meta: &Meta, claim: bool) {

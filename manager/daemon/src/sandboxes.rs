@@ -20,7 +20,7 @@ use tracing::Instrument;
 
 use crate::events;
 use crate::fault::Fault;
-use crate::gate::{Gate, Noted, now};
+use crate::gate::{Gate, now};
 use crate::make::{self, Making, Use, about};
 use crate::maker;
 use crate::registry::Registry;
@@ -100,7 +100,10 @@ impl Service {
                 "sandbox, once: name a sandbox or ask for one, not both",
             ));
         }
-        let (sandbox, made) = self.making.create_first(caller, create, Use::Once).await?;
+        let (sandbox, made) = self
+            .making
+            .create_unnoted(caller, create, Use::Once)
+            .await?;
         let checked = self.gate.check_sandbox(caller, Action::Exec, &sandbox.meta);
         let started = match checked {
             Ok(()) => {
@@ -120,14 +123,14 @@ impl Service {
         started
     }
 
-    /// Starts a task in a sandbox; `once`, as the only one, and nobody may be told before
-    /// what is given is on the disk.
+    /// Starts a task in a sandbox; `once`, as the only one, with what is to be noted of it
+    /// before.
     async fn start_in(
         &self,
         caller: &Caller,
         sandbox: Arc<Sandbox>,
         start: ExecStart,
-        once: Option<Option<Noted>>,
+        once: Option<Option<Event>>,
     ) -> Result<(Arc<Sandbox>, Arc<crate::task::Task>), Fault> {
         let query = start.query_id.clone();
         let words = (start.arguments.as_slice(), start.working_directory.as_str());
@@ -144,19 +147,22 @@ impl Service {
             .with_extra("program", &String::from_utf8_lossy(&program))
             .with_query(&query);
         // Noted before it runs: what is not noted is not done.
-        let event = about(event, &sandbox.meta);
-        let noted = self.gate.note_first(caller, event).await?;
+        let made = once.flatten();
+        let events = made.into_iter().chain([about(event, &sandbox.meta)]);
+        let noted = events.map(|event| self.gate.note_in_steps(caller, event));
+        let mut noted = noted.collect::<Result<Vec<_>, _>>()?;
+        for one in &mut noted {
+            one.written().await?;
+        }
         // To its end, also when the caller goes meanwhile: it may ask for it again.
         let started = Arc::clone(&sandbox);
         let started = async move {
             let task = started.exec(&request, &manner).await;
-            let made = once.flatten();
             let on_disk = async {
-                noted.on_disk().await?;
-                match made {
-                    Some(made) => made.on_disk().await,
-                    None => Ok(()),
+                for one in noted {
+                    one.on_disk().await?;
                 }
+                Ok(())
             };
             if let Err(fault) = on_disk.await {
                 if let Ok(task) = task {
