@@ -141,7 +141,7 @@ impl Making {
                 self.end_with(sandbox, &task);
             }
             if let Some(ask) = self.ask(sandbox, admission::ONE_TASK) {
-                hold_until_end(self.gate.admissions.count(ask), task);
+                task.hold(self.gate.admissions.count(ask));
             }
         }
         self.attend_end(sandbox);
@@ -461,14 +461,6 @@ fn no_volume(profile: &Profile, name: &str) -> Fault {
             profile.name()
         ),
     )
-}
-
-/// Keeps a task's place until it ends.
-pub fn hold_until_end(permit: Permit, task: Arc<Task>) {
-    tokio::spawn(async move {
-        task.wait().await;
-        drop(permit);
-    });
 }
 
 /// Where volumes may be attached later: places are made for them.

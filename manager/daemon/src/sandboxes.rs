@@ -21,7 +21,7 @@ use tracing::Instrument;
 use crate::events;
 use crate::fault::Fault;
 use crate::gate::{Gate, now};
-use crate::make::{self, Making, Use, about};
+use crate::make::{Making, Use, about};
 use crate::maker;
 use crate::registry::Registry;
 use crate::sandbox::{Asked, Manner, SIGKILL, Sandbox};
@@ -172,7 +172,7 @@ impl Service {
             }
             let task = task?;
             if let Some(permit) = permit {
-                make::hold_until_end(permit, Arc::clone(&task));
+                task.hold(permit);
             }
             Ok::<_, Fault>(task)
         };

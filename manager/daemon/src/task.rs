@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use lakekeep_plan::Plan;
@@ -17,6 +17,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, watch as state};
 
+use crate::admission::Permit;
 use crate::metrics::Output;
 use crate::ready::watch;
 use crate::sandbox::Asked;
@@ -48,6 +49,16 @@ pub struct Task {
     ended: state::Sender<Option<Arc<Ended>>>,
     /// Callers that follow it.
     followers: state::Sender<usize>,
+    place: Mutex<Place>,
+}
+
+/// A task's place in the quotas.
+#[derive(Debug)]
+enum Place {
+    /// While it runs; none, where nothing counts it.
+    Taken(Option<Permit>),
+    /// It has ended.
+    Free,
 }
 
 /// What a successor has to know of a task. Holds no variable and no secret.
@@ -246,6 +257,7 @@ impl Task {
             over: state::Sender::new(false),
             ended: state::Sender::new(None),
             followers: state::Sender::new(0),
+            place: Mutex::new(Place::Taken(None)),
         };
         Ok((Arc::new(task), sources))
     }
@@ -392,8 +404,22 @@ impl Task {
     /// Its outcome is known.
     pub fn end(&self, ended: Ended) {
         self.over();
+        // Before anybody hears of it: who then asks for the next finds its place free.
+        *self.place() = Place::Free;
         *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.ended.send_replace(Some(Arc::new(ended)));
+    }
+
+    /// Keeps its place in the quotas until its end.
+    pub fn hold(&self, permit: Permit) {
+        let mut place = self.place();
+        if matches!(*place, Place::Taken(_)) {
+            *place = Place::Taken(Some(permit));
+        }
+    }
+
+    fn place(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Its end, if it has come.
