@@ -15,6 +15,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         Path::new(&out).join("descriptors.bin"),
         descriptors.encode_to_vec(),
     )?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        // Beside it, the other words of a stream would be small.
+        .boxed("lakekeep.v1.ExecRequest.request.start")
+        .compile_fds(descriptors)?;
     Ok(())
 }

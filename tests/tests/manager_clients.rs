@@ -182,7 +182,7 @@ fn input_out_of_order_is_refused_and_what_is_known_is_passed_over() {
     };
     // A second start in the same stream is none.
     let mut talk = alice.attach(attach()).unwrap();
-    talk.say_anything(In::Start(shell(&sandbox, "true")));
+    talk.say_anything(In::Start(Box::new(shell(&sandbox, "true"))));
     let refused = loop {
         match talk.step() {
             Ok(true) => {}

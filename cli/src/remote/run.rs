@@ -77,7 +77,7 @@ async fn attend(
     let session = client.exec(command).await?;
     let sandbox = session.sandbox.clone();
     match tasks::carried(session, manner, signals).await {
-        Ok(End::Ended(ending)) => return Ok(ending),
+        Ok(End::Ended(ending)) => Ok(ending),
         lost => {
             if let Err(error) = client.kill(&sandbox).await
                 && !is_over(&error)

@@ -228,7 +228,7 @@ impl Service {
     ) -> Result<Streamed<ExecEvent>, Fault> {
         let (sandbox, task, from, write) = match streams::first(&mut requests).await? {
             In::Start(start) => {
-                let (sandbox, task) = self.start(&caller, start).await?;
+                let (sandbox, task) = self.start(&caller, *start).await?;
                 (sandbox, task, From::default(), true)
             }
             In::Attach(attach) => self.attached(&caller, attach).await?,

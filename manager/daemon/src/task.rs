@@ -53,12 +53,12 @@ pub struct Task {
 }
 
 /// A task's place in the quotas.
-#[derive(Debug)]
-enum Place {
-    /// While it runs; none, where nothing counts it.
-    Taken(Option<Permit>),
+#[derive(Debug, Default)]
+struct Place {
+    /// While it runs, where something counts it.
+    permit: Option<Permit>,
     /// It has ended.
-    Free,
+    over: bool,
 }
 
 /// What a successor has to know of a task. Holds no variable and no secret.
@@ -257,7 +257,7 @@ impl Task {
             over: state::Sender::new(false),
             ended: state::Sender::new(None),
             followers: state::Sender::new(0),
-            place: Mutex::new(Place::Taken(None)),
+            place: Mutex::default(),
         };
         Ok((Arc::new(task), sources))
     }
@@ -405,7 +405,10 @@ impl Task {
     pub fn end(&self, ended: Ended) {
         self.over();
         // Before anybody hears of it: who then asks for the next finds its place free.
-        *self.place() = Place::Free;
+        let mut place = self.place();
+        place.over = true;
+        drop(place.permit.take());
+        drop(place);
         *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.ended.send_replace(Some(Arc::new(ended)));
     }
@@ -413,8 +416,8 @@ impl Task {
     /// Keeps its place in the quotas until its end.
     pub fn hold(&self, permit: Permit) {
         let mut place = self.place();
-        if matches!(*place, Place::Taken(_)) {
-            *place = Place::Taken(Some(permit));
+        if !place.over {
+            place.permit = Some(permit);
         }
     }
 

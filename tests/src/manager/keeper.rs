@@ -6,7 +6,7 @@ use lakekeep_api::v1::{self, Kind};
 use super::talk::Talk;
 use super::user::{Refused, User, shell};
 use super::watch::launcher_of;
-use super::{Manager, is_alive};
+use super::{Manager, began_at};
 use crate::fail;
 
 /// Counts on both streams, in bursts, until it is told to stop.
@@ -17,7 +17,8 @@ const COUNT: &str = "i=0; while [ ! -e /tmp/stop ]; do j=0; while [ $j -lt 20 ];
 pub struct Kept {
     /// The sandbox.
     pub sandbox: String,
-    launcher: Option<i32>,
+    /// With when it began: numbers are used again.
+    launcher: Option<(i32, String)>,
     task: u32,
     stdout: Stream,
     stderr: Stream,
@@ -84,7 +85,8 @@ impl Kept {
             }
         }
         Ok(Self {
-            launcher: launcher_of(i32::try_from(made.pid).unwrap_or(0)),
+            launcher: launcher_of(i32::try_from(made.pid).unwrap_or(0))
+                .and_then(|launcher| Some((launcher, began_at(launcher)?))),
             task: talk.task,
             sandbox: made.id,
             stdout: Stream::default(),
@@ -146,7 +148,9 @@ impl Kept {
     /// Whether its launcher was killed: the only reason for which it may be lost.
     #[must_use]
     pub fn may_be_lost(&self) -> bool {
-        self.launcher.is_none_or(|launcher| !is_alive(launcher))
+        self.launcher
+            .as_ref()
+            .is_none_or(|(launcher, began)| began_at(*launcher).as_ref() != Some(began))
     }
 
     /// How far it has counted.

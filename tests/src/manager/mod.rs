@@ -394,6 +394,14 @@ pub fn is_alive(pid: i32) -> bool {
         .unwrap_or(false)
 }
 
+/// When a process began, as the kernel says; `None` when none of this number lives.
+#[must_use]
+pub fn began_at(pid: i32) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+    (fields.next()? != "Z").then(|| fields.nth(18).map(str::to_owned))?
+}
+
 fn parent(pid: i32) -> Option<i32> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     text.rsplit_once(')')?

@@ -168,7 +168,7 @@ impl User {
     /// As the manager says.
     #[track_caller]
     pub fn exec(&self, start: ExecStart) -> Result<Talk, Refused> {
-        let (to, said) = Talk::channel(v1::exec_request::Request::Start(start));
+        let (to, said) = Talk::channel(v1::exec_request::Request::Start(Box::new(start)));
         let mut client = self.sandboxes();
         let answer = wait("exec", client.exec(self.request(said)))?;
         Ok(Talk::new(to, answer.into_inner(), (0, 0)))

@@ -167,7 +167,7 @@ pub(crate) async fn start(client: Client, command: Command) -> Result<Session, C
     // Asked again until there is an answer: the same request starts one task.
     let mut backoff = Backoff::new(reconnect_for);
     let wire = loop {
-        let first = request(Out::Start(start.clone()));
+        let first = request(Out::Start(Box::new(start.clone())));
         match Wire::open(&client, first, &mut state).await {
             Ok(wire) => break wire,
             Err(error) => pause(&mut backoff, error).await?,
