@@ -106,7 +106,7 @@ impl Managed {
             Ok((client, warm)) => Ok(Self {
                 process,
                 socket,
-                metrics: folder.join("run/metrics.sock"),
+                metrics: folder.join("run/metrics/m.sock"),
                 runtime,
                 client,
                 warm,
@@ -307,7 +307,7 @@ fn configure(folder: &Path, image: &Path) -> Result<PathBuf, BenchError> {
          shared = {{ uid = 700001, gid = 700001, name = \"bench\" }}\n",
         socket = folder.join("run/lakekeep.sock"),
         run = folder.join("run"),
-        metrics = folder.join("run/metrics.sock"),
+        metrics = folder.join("run/metrics/m.sock"),
         state = folder.join("state"),
     );
     let path = folder.join("lakekeep.toml");
