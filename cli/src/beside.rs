@@ -3,7 +3,6 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use crate::args::ServeArgs;
@@ -28,14 +27,11 @@ pub fn bench(arguments: &[OsString]) -> ExitCode {
     turn_into("lakekeep-bench", arguments)
 }
 
-/// Returns only where it cannot be executed.
+/// Returns only where it cannot be executed. It is looked for beside this program alone: one
+/// of them runs as root.
 fn turn_into(name: &str, arguments: &[OsString]) -> ExitCode {
     let own = std::env::current_exe().unwrap_or_default();
-    let beside = own.with_file_name(name);
-    let program = match beside.is_file() {
-        true => beside,
-        false => PathBuf::from(name),
-    };
+    let program = own.with_file_name(name);
     let error = Command::new(&program).args(arguments).exec();
     let program = program.display();
     let text = format!(

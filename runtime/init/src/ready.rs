@@ -71,6 +71,17 @@ impl Ready {
         Ok(())
     }
 
+    /// Waits until it is sealed, if it is not yet.
+    ///
+    /// # Errors
+    /// It did not get there: discard it.
+    pub fn get_there(&mut self) -> Result<(), Failure> {
+        match self.sealed {
+            Some(_) => Ok(()),
+            None => self.hear(),
+        }
+    }
+
     /// Whether it can become the task of `spec`.
     pub fn fits(&self, spec: &TaskSpec) -> bool {
         self.spec.seals_like(spec)
@@ -116,9 +127,7 @@ impl Ready {
         let check = Failure::at(TaskStep::Check);
         let order = Order::new(spec).map_err(&check)?;
         let streams = given.try_into().map_err(|_| check(Errno::INVAL))?;
-        if self.sealed.is_none() {
-            self.hear()?;
-        }
+        self.get_there()?;
         let at = Failure::at(TaskStep::ReadBack);
         let (pid, mut facts) = self.sealed.take().ok_or_else(|| at(Errno::CHILD))?;
         let give = || order::give(&self.setup, &order, &streams);

@@ -220,13 +220,18 @@ impl Supervisor {
         if spec.can_be_ready() {
             self.wanted = None;
         }
-        match self.ready.take() {
-            Some(ready) if ready.fits(spec) => ready.start(number, spec, descriptors),
-            other => {
-                self.ready = other;
-                Task::spawn(number, spec, descriptors, &mut self.scratch)
+        if self.ready.as_ref().is_some_and(|ready| ready.fits(spec))
+            && let Some(mut ready) = self.ready.take()
+        {
+            if ready.get_there().is_ok() {
+                return ready.start(number, spec, descriptors);
+            }
+            // Made anew it may get there; if not, it says why.
+            if ready.discard().is_err() {
+                // It has ended already.
             }
         }
+        Task::spawn(number, spec, descriptors, &mut self.scratch)
     }
 
     fn answer_spawn(
