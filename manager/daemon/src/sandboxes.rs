@@ -117,7 +117,9 @@ impl Service {
             Err(_) => {
                 let why = "its only task did not start".to_owned();
                 let verdict = Verdict::of_sandbox(VerdictKind::Lost, why, "");
-                sandbox.kill(verdict).await?;
+                if sandbox.kill(verdict).await.is_err() {
+                    // Its launcher is gone, and it with it: the reason is what failed before.
+                }
             }
         }
         started

@@ -14,12 +14,13 @@ use std::time::{Duration, SystemTime};
 
 use lakekeep_api::Reason;
 use lakekeep_plan::Plan;
-use lakekeep_protocol::InitRequest;
 use lakekeep_protocol::facts::{GroupUsageFacts, TaskFacts};
 use lakekeep_protocol::launch::Created;
 use lakekeep_protocol::task::TaskFailure;
+use lakekeep_protocol::{InitRequest, ProtocolError};
 use lakekeep_sandbox::service::{self, Held, INIT_SLOT, Init};
 use lakekeep_sandbox::{Kind as VerdictKind, Outcome, SandboxError, Verdict};
+use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::sync::{oneshot, watch};
 
@@ -265,7 +266,7 @@ impl Sandbox {
     pub fn signal(&self, task: u32, signal: i32) -> Result<(), Fault> {
         let line = self.line()?;
         let sent = line.init.send(&InitRequest::Signal { task, signal }, &[]);
-        sent.map_err(|error| Fault::internal("signal a task", &error))
+        sent.map_err(|error| unsent("signal a task", &error))
     }
 
     /// What it uses now.
@@ -451,6 +452,18 @@ impl Sandbox {
         if done.await.is_err() {
             // The sandbox is gone, and what was kept for it.
         }
+    }
+}
+
+/// Why an init was not asked: most often, it died meanwhile, and this is sooner to know than
+/// its watcher.
+fn unsent(what: &str, error: &ProtocolError) -> Fault {
+    match error {
+        ProtocolError::Socket {
+            errno: Errno::PIPE | Errno::CONNRESET,
+            ..
+        } => Fault::new(Reason::Ended, "the sandbox has just ended; make another"),
+        other => Fault::internal(what, other),
     }
 }
 

@@ -7,15 +7,14 @@ use std::time::{Duration, SystemTime};
 
 use lakekeep_api::Reason;
 use lakekeep_plan::Plan;
+use lakekeep_protocol::InitRequest;
 use lakekeep_protocol::facts::TaskFacts;
 use lakekeep_protocol::task::TaskFailure;
-use lakekeep_protocol::{InitRequest, ProtocolError};
 use lakekeep_sandbox::service;
-use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use tokio::sync::{Notify, oneshot};
 
-use super::{Claim, Manner, SIGKILL, Sandbox, Started, ended, lock};
+use super::{Claim, Manner, SIGKILL, Sandbox, Started, ended, lock, unsent};
 use crate::events::What;
 use crate::fault::Fault;
 use crate::maker::{Request, without_environment};
@@ -71,11 +70,13 @@ impl Sandbox {
         let started = metrics.stage(Stage::TaskStart, started);
         let (kept, started) = tokio::join!(kept, started);
         let started = started?;
-        if kept.is_err() && matches!(started, Started::Running(..)) {
+        if let Err(fault) = kept {
             // Nobody could take it up later.
-            self.signal(number, SIGKILL)?;
+            if matches!(started, Started::Running(..)) && self.signal(number, SIGKILL).is_err() {
+                // Its init is gone, and it with it.
+            }
+            return Err(fault);
         }
-        kept?;
         *lock(&self.used) = SystemTime::now();
         let (facts, controller) = match started {
             Started::Running(facts, controller) => (*facts, controller),
@@ -274,14 +275,7 @@ impl Sandbox {
         let descriptors: Vec<_> = given.iter().map(AsFd::as_fd).collect();
         if let Err(error) = line.init.send(&request, &descriptors) {
             lock(&self.asked).remove(&number);
-            return Err(match error {
-                // It died meanwhile, and this is sooner to know than its watcher.
-                ProtocolError::Socket {
-                    errno: Errno::PIPE | Errno::CONNRESET,
-                    ..
-                } => Fault::new(Reason::Ended, "the sandbox ended before its task started"),
-                other => Fault::internal("ask an init for a task", &other),
-            });
+            return Err(unsent("ask an init for a task", &error));
         }
         drop(given);
         match tokio::time::timeout(PATIENCE, waiting).await {
