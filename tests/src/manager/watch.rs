@@ -165,6 +165,16 @@ fn mounts(pid: i32, place: &str) -> usize {
 
 /// The launcher that the init of this number was made by: not the process that serves,
 /// but the one that watches it.
+///
+/// `None` also for an init whose launcher was killed a moment ago: until it is gone, it is
+/// the child of another.
 pub(super) fn launcher_of(init: i32) -> Option<i32> {
-    parent(parent(init)?)
+    let is_launcher = |pid: &i32| {
+        let words = words(*pid);
+        words
+            .first()
+            .is_some_and(|word| word.ends_with("lakekeep-launcher"))
+    };
+    let server = parent(init).filter(is_launcher)?;
+    parent(server).filter(is_launcher)
 }
