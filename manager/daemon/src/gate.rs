@@ -336,10 +336,13 @@ impl Noted {
         match (&mut self.written).await {
             Ok(()) => Ok(()),
             // It failed: why, is the answer.
-            Err(_) => match (&mut self.done).await {
-                Ok(Err(error)) => Err(not_noted(&error)),
-                _ => Err(stopped()),
-            },
+            Err(_) => {
+                self.metrics.audit.appended(self.began.elapsed(), true);
+                match (&mut self.done).await {
+                    Ok(Err(error)) => Err(not_noted(&error)),
+                    _ => Err(stopped()),
+                }
+            }
         }
     }
 

@@ -365,11 +365,16 @@ impl Registry {
             |number: &u32| running.contains(number) || ends.iter().any(|end| end.task == *number);
         let slots = found.slots.iter();
         let numbers = slots.filter_map(|slot| slot.strip_prefix("task-")?.parse().ok());
+        let mut taken = Vec::new();
         for number in numbers.filter(known) {
-            if sandbox.adopt(number).await.is_err() {
-                // Its record was not yet written: nobody was told that it started.
-                sandbox.signal(number, 9)?;
+            if sandbox.adopt(number).await.is_ok() {
+                taken.push(number);
             }
+        }
+        // Its record was not yet written, or its streams were not yet kept: nobody was told
+        // that it started.
+        for number in running.iter().filter(|number| !taken.contains(number)) {
+            sandbox.signal(*number, 9)?;
         }
         for end in ends {
             tokio::spawn(Arc::clone(&sandbox).exited(end));

@@ -100,7 +100,20 @@ impl Service {
                 "sandbox, once: name a sandbox or ask for one, not both",
             ));
         }
-        let (sandbox, made) = self
+        // To its end, also when the caller goes meanwhile: nothing else would end it.
+        let (this, caller) = (self.clone(), caller.clone());
+        let started = async move { this.start_once(&caller, create, start).await };
+        let started = tokio::spawn(started.in_current_span()).await;
+        started.map_err(|error| Fault::internal("start a task", &error))?
+    }
+
+    async fn start_once(
+        &self,
+        caller: &Caller,
+        create: CreateRequest,
+        start: ExecStart,
+    ) -> Result<(Arc<Sandbox>, Arc<crate::task::Task>), Fault> {
+        let (sandbox, mut made) = self
             .making
             .create_unnoted(caller, create, Use::Once)
             .await?;
@@ -108,13 +121,17 @@ impl Service {
         let started = match checked {
             Ok(()) => {
                 let sandbox = Arc::clone(&sandbox);
-                self.start_in(caller, sandbox, start, Some(made)).await
+                self.start_in(caller, sandbox, start, Some(&mut made)).await
             }
             Err(fault) => Err(fault),
         };
         match &started {
             Ok((_, task)) => self.making.end_with(&sandbox, task),
             Err(_) => {
+                // That it was made is true, whatever became of its task.
+                if let Some(event) = made {
+                    self.gate.note(caller, event).await?;
+                }
                 let why = "its only task did not start".to_owned();
                 let verdict = Verdict::of_sandbox(VerdictKind::Lost, why, "");
                 if sandbox.kill(verdict).await.is_err() {
@@ -132,7 +149,7 @@ impl Service {
         caller: &Caller,
         sandbox: Arc<Sandbox>,
         start: ExecStart,
-        once: Option<Option<Event>>,
+        once: Option<&mut Option<Event>>,
     ) -> Result<(Arc<Sandbox>, Arc<crate::task::Task>), Fault> {
         let query = start.query_id.clone();
         let words = (start.arguments.as_slice(), start.working_directory.as_str());
@@ -149,7 +166,7 @@ impl Service {
             .with_extra("program", &String::from_utf8_lossy(&program))
             .with_query(&query);
         // Noted before it runs: what is not noted is not done.
-        let made = once.flatten();
+        let made = once.and_then(Option::take);
         let events = made.into_iter().chain([about(event, &sandbox.meta)]);
         let noted = events.map(|event| self.gate.note_in_steps(caller, event));
         let mut noted = noted.collect::<Result<Vec<_>, _>>()?;
@@ -167,8 +184,10 @@ impl Service {
                 Ok(())
             };
             if let Err(fault) = on_disk.await {
-                if let Ok(task) = task {
-                    started.signal(task.number, SIGKILL)?;
+                if let Ok(task) = task
+                    && started.signal(task.number, SIGKILL).is_err()
+                {
+                    // Its init is gone, and it with it.
                 }
                 return Err(fault);
             }
@@ -352,11 +371,12 @@ impl Service {
 
     async fn made(&self, request: Request<CreateRequest>, how: Use) -> Result<v1::Sandbox, Fault> {
         let caller = self.caller(&request).await?;
-        let made = self
-            .making
-            .create(&caller, request.into_inner(), how)
-            .await?;
-        Ok(wire::sandbox(&made))
+        // To its end, also when the caller goes meanwhile: what is made is noted.
+        let making = self.making.clone();
+        let made = async move { making.create(&caller, request.into_inner(), how).await };
+        let made = tokio::spawn(made.in_current_span()).await;
+        let made = made.map_err(|error| Fault::internal("make a sandbox", &error))?;
+        Ok(wire::sandbox(&*made?))
     }
 
     async fn sampled(

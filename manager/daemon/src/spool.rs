@@ -119,23 +119,14 @@ impl Spool {
         }
     }
 
-    /// The file, made for the first byte; what comes instead of one where there is none.
-    fn made(&self, source: &OwnedFd) -> io::Result<Result<Arc<File>, Result<usize, Errno>>> {
+    /// The file, made for the first byte.
+    fn make(&self) -> io::Result<Arc<File>> {
         use std::os::unix::fs::OpenOptionsExt;
-        let mut known = lock(&self.file);
-        if let Some(file) = &*known {
-            return Ok(Ok(Arc::clone(file)));
-        }
-        match self.rest(source)? {
-            Ok(0) => return Ok(Err(Ok(0))),
-            Err(errno) => return Ok(Err(Err(errno))),
-            Ok(_) => {}
-        }
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false);
         let file = Arc::new(options.mode(0o600).open(&self.path)?);
-        *known = Some(Arc::clone(&file));
-        Ok(Ok(file))
+        *lock(&self.file) = Some(Arc::clone(&file));
+        Ok(file)
     }
 
     /// Follows the stream's progress.
@@ -212,9 +203,12 @@ impl Spool {
     fn take(&self, source: &OwnedFd, piece: usize) -> Result<usize, Errno> {
         let mut at = self.progress.borrow().end;
         let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
-        let file = match self.made(source).map_err(errno_of)? {
-            Ok(file) => file,
-            Err(nothing) => return nothing,
+        let open = lock(&self.file).clone();
+        let file = match open {
+            Some(file) => file,
+            // Not for a stream that ends without a byte.
+            None if self.rest(source).map_err(errno_of)?? == 0 => return Ok(0),
+            None => self.make().map_err(errno_of)?,
         };
         let moved = match rustix::pipe::splice(source, None, &*file, Some(&mut at), piece, flags) {
             // Neither end is a pipe: a terminal. The copy is not atomic, and a manager

@@ -39,8 +39,8 @@ impl Ready {
     /// # Errors
     /// Of its parts and of the clone.
     pub fn begin(spec: &TaskSpec, shared: &mut Option<Shared>) -> Result<Self, Failure> {
-        let mut prepared = Prepared::new(spec, Start::Wait, shared)?;
-        let (task, setup) = Task::begin(0, spec, &mut prepared)?;
+        let prepared = Prepared::new(spec, Start::Wait, shared)?;
+        let (task, setup) = Task::begin(0, spec, prepared)?;
         Ok(Self {
             spec: spec.clone(),
             task,
@@ -142,7 +142,7 @@ impl Ready {
         }
         give().map_err(Failure::at(TaskStep::Order))?;
         drop(streams);
-        self.task.admit(spec, self.setup.as_fd(), |ready| {
+        self.task.admit(spec, self.setup.as_fd(), |_, ready| {
             if ready != pid {
                 return Err(Errno::PERM);
             }

@@ -60,15 +60,8 @@ impl Task {
     ) -> Result<Spawned, Failure> {
         let mut prepared = Prepared::new(spec, Start::Now(given), shared)?;
         let controller = prepared.controller.take();
-        let (mut task, setup) = Self::begin(number, spec, &mut prepared)?;
-        // The task has its copies; ours would keep its pipes from ending.
-        drop(prepared);
-        let scratch = rustix::io::fcntl_dupfd_cloexec(&task.scratch, 0);
-        let admitted = scratch.map_err(Failure::at(TaskStep::ReadBack));
-        let admitted = admitted.and_then(|scratch| {
-            task.admit(spec, setup.as_fd(), |pid| readback::read(pid, &scratch))
-        });
-        match admitted {
+        let (mut task, setup) = Self::begin(number, spec, prepared)?;
+        match task.admit(spec, setup.as_fd(), Self::read_back) {
             Ok(facts) => Ok(Spawned {
                 task,
                 facts,
@@ -83,10 +76,9 @@ impl Task {
     pub fn begin(
         number: u32,
         spec: &TaskSpec,
-        prepared: &mut Prepared,
+        prepared: Prepared,
     ) -> Result<(Self, OwnedFd), Failure> {
         let prepare = Failure::at(TaskStep::Prepare);
-        let scratch = rustix::io::fcntl_dupfd_cloexec(&prepared.scratch, 0).map_err(&prepare)?;
         let (setup, child_setup) = socket::pair().map_err(&prepare)?;
         let (end, child_end) = socket::pair().map_err(&prepare)?;
         socket::want_credentials(&setup).map_err(&prepare)?;
@@ -97,7 +89,7 @@ impl Task {
         let cloned =
             process::clone_process(OWN_NAMESPACES).map_err(Failure::at(TaskStep::Clone))?;
         let Cloned::Parent { pid, pidfd } = cloned else {
-            stub::run(prepared, &sockets)
+            stub::run(&prepared, &sockets)
         };
         // Only the child's copies of its ends may stay open.
         drop(sockets);
@@ -107,7 +99,8 @@ impl Task {
             stub_fd: pidfd,
             end,
             silent: false,
-            scratch,
+            // All else of it the task has copies of; ours would keep its pipes from ending.
+            scratch: prepared.scratch,
             listener: None,
             missing: spec.explain.clone().unwrap_or_default(),
             refused: BTreeMap::new(),
@@ -121,7 +114,7 @@ impl Task {
         &mut self,
         spec: &TaskSpec,
         setup: BorrowedFd<'_>,
-        read: impl FnOnce(i32) -> Result<TaskFacts, Errno>,
+        read: impl FnOnce(&Self, i32) -> Result<TaskFacts, Errno>,
     ) -> Result<TaskFacts, Failure> {
         let at = Failure::at(TaskStep::ReadBack);
         let (listener, pid) = match Setup::receive(setup).map_err(&at)? {
@@ -130,7 +123,7 @@ impl Task {
             Some((Setup::Waiting, _)) => return Err(at(Errno::PROTO)),
             None => return Err(at(Errno::CHILD)),
         };
-        let facts = read(pid).map_err(&at)?;
+        let facts = read(self, pid).map_err(&at)?;
         readback::verify(&facts, spec)
             .map_err(|index| Failure::at_index(TaskStep::ReadBack, index)(Errno::PERM))?;
         if listener >= 0 {

@@ -47,12 +47,13 @@ pub struct Pool {
     ready: VecDeque<Claimed>,
 }
 
-/// A launcher. It ends when no sandbox of it is left.
+/// A launcher. It ends when no sandbox of it is left. One that is killed takes its
+/// sandboxes with it; what it leaves, the next launcher's start sweeps.
 #[derive(Debug)]
 struct Keeper {
     /// Absent only while it is dropped: its end is what tells the launcher to end.
     service: Mutex<Option<Service>>,
-    launcher: Mutex<Child>,
+    launcher: Child,
 }
 
 /// A sandbox that is somebody's. Dropped, it is ended with everything in it.
@@ -117,12 +118,7 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         let service = self.service.get_mut();
         *service.unwrap_or_else(PoisonError::into_inner) = None;
-        let launcher = self.launcher.get_mut();
-        if launcher
-            .unwrap_or_else(PoisonError::into_inner)
-            .wait()
-            .is_err()
-        {
+        if self.launcher.wait().is_err() {
             // It was waited for already.
         }
     }
@@ -139,7 +135,7 @@ impl Pool {
         Ok(Self {
             keeper: Arc::new(Keeper {
                 service: Mutex::new(Some(Service::over(socket))),
-                launcher: Mutex::new(child),
+                launcher: child,
             }),
             plan,
             size,
