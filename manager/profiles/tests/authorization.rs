@@ -124,7 +124,13 @@ mod tests {
                 id: "s2",
             },
         };
-        authorizer.decide(&subject(role), action, resource)
+        let decision = authorizer.decide(&subject(role), action, resource);
+        // The second answer may be a remembered one.
+        for _ in 0..2 {
+            let permitted = authorizer.permits(&subject(role), action, resource);
+            assert_eq!(permitted, decision.allowed, "{role} {action} {on}");
+        }
+        decision
     }
 
     #[test]
@@ -161,6 +167,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_was_permitted_is_not_after_the_profile_changed() {
+        let authorizer = Authorizer::new().unwrap();
+        let open = profile("owner_reads_output = true");
+        let closed = profile("");
+        let may = |profile: &Profile| {
+            let resource = Resource::Sandbox {
+                profile,
+                user: "contributor",
+                id: "s1",
+            };
+            authorizer.permits(&subject("owner"), Action::ReadOutput, resource)
+        };
+        assert!(may(&open));
+        assert!(!may(&closed));
+        assert!(may(&open));
     }
 
     #[test]

@@ -131,3 +131,77 @@ impl Words {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authz::SCHEMA_TEXT;
+    use crate::{Ceilings, ProfileDoc};
+
+    const PROFILE: &str = "version = 1\nname = \"team\"\nowner = \"owner\"\nimages = [\"/i\"]\n\
+        presets = [\"udf\"]\n";
+
+    /// For each attribute that policies can see of a profile, a profile in which it alone
+    /// is another (but that delegation needs somebody to delegate to).
+    const OTHERS: [(&str, &str); 9] = [
+        ("owner", ""),
+        ("contributors", "[contributors]\nusers = [\"a\"]\n"),
+        ("contributor_groups", "[contributors]\ngroups = [\"a\"]\n"),
+        ("viewers", "[viewers]\nusers = [\"a\"]\n"),
+        ("viewer_groups", "[viewers]\ngroups = [\"a\"]\n"),
+        (
+            "allow_delegation",
+            "[admin]\nallow_delegation = true\ndelegates = [\"a\"]\n",
+        ),
+        (
+            "delegates",
+            "[admin]\nallow_delegation = true\ndelegates = [\"b\"]\n",
+        ),
+        ("owner_reads_output", "[admin]\nowner_reads_output = true\n"),
+        ("owner_reads_files", "[admin]\nowner_reads_files = true\n"),
+    ];
+
+    fn asked(text: &str) -> Vec<u8> {
+        let doc = ProfileDoc::from_toml("team.toml", text).unwrap();
+        let profile = Profile::check(&doc, &Ceilings::default()).unwrap();
+        let subject = Subject {
+            user: "a".to_owned(),
+            groups: Vec::new(),
+            administrator: false,
+        };
+        question(&subject, Action::ViewProfile, Resource::Profile(&profile))
+    }
+
+    #[test]
+    fn nothing_that_policies_see_of_a_profile_is_left_out() {
+        let (_, entity) = SCHEMA_TEXT.split_once("entity Profile {").unwrap();
+        let (entity, _) = entity.split_once('}').unwrap();
+        let lines = entity.lines().map(str::trim);
+        let attributes = lines.filter(|line| !line.starts_with("//"));
+        let attributes = attributes.filter_map(|line| Some(line.split_once(':')?.0));
+        let tried = OTHERS.iter().map(|(name, _)| *name);
+        assert_eq!(
+            attributes.collect::<std::collections::BTreeSet<_>>(),
+            tried.collect()
+        );
+        let mut all = vec![asked(PROFILE)];
+        for (name, more) in OTHERS {
+            let text = match name {
+                "owner" => PROFILE.replace("\"owner\"", "\"other\""),
+                _ => format!("{PROFILE}{more}"),
+            };
+            let other = asked(&text);
+            assert!(!all.contains(&other), "{name}");
+            all.push(other);
+        }
+    }
+
+    #[test]
+    fn lists_do_not_run_into_one_another() {
+        let with = |text: &str| asked(&format!("{PROFILE}{text}"));
+        assert_ne!(
+            with("[contributors]\nusers = [\"ab\"]\n"),
+            with("[contributors]\nusers = [\"a\", \"b\"]\n")
+        );
+    }
+}
