@@ -197,6 +197,10 @@ pub struct RunArgs {
     #[arg(long, hide = true, requires = "embedded")]
     pub made_ready: bool,
 
+    /// Have that task forked from a zygote of this interpreter: to try that way.
+    #[arg(long, hide = true, requires = "made_ready", value_name = "PYTHON")]
+    pub forked_from: Option<String>,
+
     /// The manager's profile; your only or personal one if left out.
     #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,

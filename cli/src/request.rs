@@ -5,9 +5,9 @@ use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
-use lakekeep_plan::{Command, HostFacts, Plan};
+use lakekeep_plan::{Command, HostFacts, Plan, Preload, ZygotePlan};
 use lakekeep_policy::{DocumentError, MountDoc, MountMode, Policy, PolicyDoc, PolicyErrors};
-use lakekeep_sandbox::{PlanningError, host, plan_for};
+use lakekeep_sandbox::{PlanningError, host, plan_for, zygote_for};
 
 use crate::args::{PolicyArgs, SandboxArgs};
 
@@ -95,8 +95,18 @@ pub fn check(
 }
 
 impl Checked {
+    /// A zygote that serves one sandbox.
+    pub fn zygote(&self, host: &HostFacts, python: &str) -> Result<ZygotePlan, RequestError> {
+        let preload = Preload {
+            interpreter: python.to_owned(),
+            modules: Vec::new(),
+            sandboxes: 1,
+        };
+        Ok(zygote_for(&self.policy, host, &preload)?)
+    }
+
     /// Plans it for this host.
-    pub fn plan(self, host: &HostFacts) -> Result<Plan, RequestError> {
+    pub fn plan(&self, host: &HostFacts) -> Result<Plan, RequestError> {
         let interpreter = self.interpreter.as_deref();
         Ok(plan_for(&self.policy, host, &self.command, interpreter)?)
     }

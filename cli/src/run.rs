@@ -107,12 +107,19 @@ fn attempt(arguments: &RunArgs) -> Result<Outcome, RunError> {
     // asked, so that a plan that is refused has made nothing.
     let launcher = Launcher::start(&host)?;
     let mut plan = checked.plan(&host)?;
-    let sandbox = match arguments.made_ready {
-        true => {
-            plan.allow_ready();
-            launcher.create(plan)?.make_ready()?
+    if arguments.made_ready {
+        plan.allow_ready();
+    }
+    let sandbox = match &arguments.forked_from {
+        None => launcher.create(plan)?,
+        Some(interpreter) => {
+            let zygote = checked.zygote(&host, interpreter)?;
+            launcher.create_forked(plan, &zygote, std::io::stderr().as_fd())?
         }
-        false => launcher.create(plan)?,
+    };
+    let sandbox = match arguments.made_ready {
+        true => sandbox.make_ready()?,
+        false => sandbox,
     };
     let outcome = if arguments.sandbox.tty {
         let console = terminal_console()?;

@@ -11,6 +11,9 @@ use crate::{Action, Arch, Place, ProfileError, errno_number, syscall_number};
 
 const BASE: &str = include_str!("../profiles/base.json");
 const WORKLOAD: &str = include_str!("../profiles/workload.json");
+const ZYGOTE: &str = include_str!("../profiles/zygote.json");
+/// What the profile of a task's zygote is called after the task's.
+const ZYGOTE_SUFFIX: &str = "-zygote";
 const BUILTIN: [(&str, &str); 3] = [
     ("udf", include_str!("../profiles/udf.json")),
     ("notebook", include_str!("../profiles/notebook.json")),
@@ -64,8 +67,22 @@ impl Profile {
     /// The names of the built-in profiles, the narrowest first.
     pub const BUILTIN: [&'static str; 3] = [BUILTIN[0].0, BUILTIN[1].0, BUILTIN[2].0];
 
-    /// One of the profiles that come with the crate: `udf`, `notebook`, `general`.
+    /// The profiles of the processes from which tasks of the built-in profiles are forked, in
+    /// the same order: each allows what its tasks' profile does, and the steps to a task.
+    pub const ZYGOTES: [&'static str; 3] = ["udf-zygote", "notebook-zygote", "general-zygote"];
+
+    /// One of the profiles that come with the crate: `udf`, `notebook`, `general`, or that of
+    /// their zygotes ([`Profile::ZYGOTES`]).
     pub fn builtin(name: &str) -> Result<Self, ProfileError> {
+        if let Some(tasks) = name.strip_suffix(ZYGOTE_SUFFIX) {
+            let document = Document::read("zygote.json", ZYGOTE)?;
+            let mut rules = checked_rules("zygote.json", ZYGOTE, document.rules)?;
+            rules.extend(Self::builtin(tasks)?.rules);
+            return Ok(Self {
+                name: name.to_owned(),
+                rules,
+            });
+        }
         let Some((_, text)) = BUILTIN.iter().find(|(known, _)| *known == name) else {
             return Err(ProfileError::UnknownProfile {
                 name: name.to_owned(),

@@ -10,7 +10,7 @@ mod common;
 use lakekeep_seccomp::{Action, Arch, Profile, Program, Refusal, SeccompData, compile, decide};
 
 fn each(mut check: impl FnMut(&Profile, Arch)) {
-    for name in Profile::BUILTIN {
+    for name in Profile::BUILTIN.into_iter().chain(Profile::ZYGOTES) {
         for arch in Arch::ALL {
             check(&common::profile(name), arch);
         }

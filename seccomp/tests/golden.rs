@@ -12,7 +12,7 @@ use lakekeep_seccomp::{Arch, Profile, Refusal, compile, decide, syscall_number};
 #[test]
 fn allowed_calls_equal_the_golden_lists() {
     let update = std::env::var_os("LAKEKEEP_UPDATE_GOLDEN").is_some_and(|value| value == "1");
-    for name in Profile::BUILTIN {
+    for name in Profile::BUILTIN.into_iter().chain(Profile::ZYGOTES) {
         for arch in Arch::ALL {
             let list = golden(&common::profile(name), arch);
             let path = common::folder().join(format!("golden/{name}.{arch}.txt"));
@@ -75,6 +75,35 @@ fn every_call_is_decided_within_26_steps() {
                 .max()
                 .unwrap();
             assert!(longest <= 26, "{name} on {arch}: {longest} steps");
+        }
+    }
+}
+
+#[test]
+fn a_zygote_may_what_its_tasks_may_and_little_else() {
+    for (tasks, zygote) in Profile::BUILTIN.into_iter().zip(Profile::ZYGOTES) {
+        for arch in Arch::ALL {
+            let allowed = |name| common::profile(name).allowed(arch);
+            let more: Vec<&str> = allowed(zygote)
+                .into_iter()
+                .filter(|call| !allowed(tasks).contains(call))
+                .collect();
+            let lost = allowed(tasks)
+                .into_iter()
+                .any(|call| !allowed(zygote).contains(&call));
+            assert!(!lost, "{zygote} on {arch} refuses what {tasks} allows");
+            // Those of profiles/zygote.json that no task may call.
+            for call in [
+                "setns",
+                "setgroups",
+                "setresgid",
+                "setresuid",
+                "capset",
+                "keyctl",
+            ] {
+                assert!(more.contains(&call), "{zygote} on {arch} lacks {call}");
+            }
+            assert!(more.len() <= 14, "{zygote} on {arch}: {more:?}");
         }
     }
 }

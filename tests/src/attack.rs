@@ -25,14 +25,17 @@ pub enum Way {
     /// By root, with its task ready before the command is known: as a manager makes those
     /// that it makes ahead, and the later tasks of each.
     Ready,
+    /// By root, with its task forked from a zygote before the command is known.
+    Forked,
 }
 
 impl Way {
     /// All, in the order of the tests' names.
-    pub const ALL: [Self; 3] = [
+    pub const ALL: [Self; 4] = [
         Self::Cold(Privilege::Root),
         Self::Cold(Privilege::User),
         Self::Ready,
+        Self::Forked,
     ];
 
     /// The last part of a test's name.
@@ -41,6 +44,7 @@ impl Way {
         match self {
             Self::Cold(privilege) => privilege.name(),
             Self::Ready => "ready",
+            Self::Forked => "forked",
         }
     }
 
@@ -49,7 +53,7 @@ impl Way {
     pub const fn privilege(self) -> Privilege {
         match self {
             Self::Cold(privilege) => privilege,
-            Self::Ready => Privilege::Root,
+            Self::Ready | Self::Forked => Privilege::Root,
         }
     }
 }
@@ -165,6 +169,12 @@ impl AttackGround {
         let ready: &[&str] = match way {
             Way::Cold(_) => &[],
             Way::Ready => &["--embedded", "--made-ready"],
+            Way::Forked => &[
+                "--embedded",
+                "--made-ready",
+                "--forked-from",
+                "/usr/bin/python3",
+            ],
         };
         let finished = Run::new(&self.place, way.privilege())
             .flags(ready.iter().copied())

@@ -9,12 +9,16 @@
 //! Executed once more as a task, sealed as any other and as the sandbox's user, it is the
 //! file service: it reads and writes that user's files for the manager, which may not.
 //!
+//! Executed by the launcher under a third name, outside of any sandbox's pid namespace, it
+//! becomes a zygote: an interpreter of which tasks of other sandboxes are forked.
+//!
 //! When the manager's end of the socket closes, it ends, and with it, by the
 //! kernel's rule for a pid namespace, everything in the sandbox.
 
 mod command;
 mod files;
 mod landlock_rules;
+mod nursling;
 mod order;
 mod prepare;
 mod readback;
@@ -24,11 +28,13 @@ mod scratch;
 mod stub;
 mod supervisor;
 mod task;
+mod zygote;
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use lakekeep_protocol::task::FILES;
+use lakekeep_protocol::zygote::ZYGOTE;
 use lakekeep_protocol::{CHANNEL_FD, Channel};
 use lakekeep_sys::mount::{self, Restrict};
 use lakekeep_sys::{Errno, process, seal, signal};
@@ -38,6 +44,12 @@ use crate::supervisor::Supervisor;
 fn main() -> ExitCode {
     if std::env::args_os().next().is_some_and(|name| name == FILES) {
         return files::serve(std::env::args_os().skip(1).collect());
+    }
+    if std::env::args_os()
+        .next()
+        .is_some_and(|name| name == ZYGOTE)
+    {
+        return zygote::run();
     }
     match start() {
         Ok(()) => ExitCode::SUCCESS,
@@ -70,7 +82,10 @@ fn start() -> Result<(), Stop> {
     // Finds what the kernel gave for it, once: a task that starts does not wait for that.
     rustix::thread::sched_getcpu();
     let socket = process::inherited(CHANNEL_FD).map_err(Stop::Setup)?;
-    Supervisor::new(Channel::new(socket))
+    // Its only argument, where there is one.
+    let zygote = (std::env::args_os().len() > 1).then(nursling::Zygote::inherited);
+    let zygote = zygote.transpose().map_err(Stop::Setup)?;
+    Supervisor::new(Channel::new(socket), zygote)
         .and_then(Supervisor::serve)
         .map_err(Stop::Serving)
 }

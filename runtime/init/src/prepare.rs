@@ -12,6 +12,7 @@ use rustix::fs::{Gid, Uid};
 use rustix::process::Resource;
 
 use crate::landlock_rules;
+use crate::nursling::Request;
 use crate::order::Order;
 use crate::report::Failure;
 use crate::scratch::{self, Part, Shared};
@@ -42,6 +43,8 @@ pub struct Prepared {
     pub start: Option<(Order, [OwnedFd; 3])>,
     pub scratch: OwnedFd,
     pub rules: Option<OwnedFd>,
+    /// Has the command's process forked by the zygote.
+    pub request: Option<Request>,
     /// Driven by the manager.
     pub controller: Option<OwnedFd>,
 }
@@ -123,6 +126,7 @@ impl Prepared {
             start,
             scratch: clear(part.root).map_err(&prepare)?,
             rules: rules.map(clear).transpose().map_err(&prepare)?,
+            request: None,
             controller,
         })
     }
@@ -236,7 +240,7 @@ fn proc_options(spec: &TaskSpec) -> Result<Vec<(CString, CString)>, Errno> {
     Ok(options)
 }
 
-fn resource(kind: ResourceKind) -> Resource {
+pub fn resource(kind: ResourceKind) -> Resource {
     match kind {
         ResourceKind::CpuTime => Resource::Cpu,
         ResourceKind::FileSize => Resource::Fsize,

@@ -14,8 +14,10 @@ use lakekeep_protocol::Channel;
 use lakekeep_protocol::facts::TaskFacts;
 use lakekeep_protocol::task::{TaskSpec, TaskStep};
 use lakekeep_sys::{Errno, seal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Pid;
 
+use crate::nursling::{self, Zygote};
 use crate::order::{self, Order, Orders};
 use crate::prepare::{Prepared, Start};
 use crate::readback;
@@ -23,10 +25,19 @@ use crate::report::{Failure, Setup};
 use crate::scratch::Shared;
 use crate::task::{Spawned, Task};
 
+/// How long a zygote may take over a task that somebody asked for: less than the imports
+/// that an execution would take instead.
+const ZYGOTES_TIME: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 300_000_000,
+};
+
 /// A task without a command.
 #[derive(Debug)]
 pub struct Ready {
     spec: TaskSpec,
+    /// By the sandbox's zygote.
+    forked: bool,
     task: Task,
     setup: Orders,
     /// Its process and what the kernel says of it, once it has sealed itself.
@@ -38,11 +49,17 @@ impl Ready {
     ///
     /// # Errors
     /// Of its parts and of the clone.
-    pub fn begin(spec: &TaskSpec, shared: &mut Option<Shared>) -> Result<Self, Failure> {
-        let prepared = Prepared::new(spec, Start::Wait, shared)?;
+    pub fn begin(
+        spec: &TaskSpec,
+        shared: &mut Option<Shared>,
+        zygote: Option<&Zygote>,
+    ) -> Result<Self, Failure> {
+        let mut prepared = Prepared::new(spec, Start::Wait, shared)?;
+        prepared.request = zygote.map(|zygote| zygote.request(spec, &prepared.seal));
         let (task, setup) = Task::begin(0, spec, prepared)?;
         Ok(Self {
             spec: spec.clone(),
+            forked: zygote.is_some(),
             task,
             setup: Channel::new(setup),
             sealed: None,
@@ -66,20 +83,36 @@ impl Ready {
             Some((Setup::Ready { .. }, _)) => return Err(at(Errno::PROTO)),
             None => return Err(at(Errno::CHILD)),
         };
-        let facts = self.task.read_back(pid).map_err(&at)?;
+        let mut facts = self.task.read_back(pid).map_err(&at)?;
+        facts.forked = self.forked;
+        if self.forked {
+            nursling::verify(pid, self.task.stub().as_raw_nonzero().get()).map_err(&at)?;
+            if self.spec.filter_early {
+                has_both_filters(&facts).map_err(&at)?;
+            }
+        }
         self.sealed = Some((pid, facts));
         Ok(())
     }
 
-    /// Waits until it is sealed, if it is not yet.
+    /// Waits until it is sealed, if it is not yet: a zygote may have more to do than is good
+    /// for whoever waits.
     ///
     /// # Errors
     /// It did not get there: discard it.
     pub fn get_there(&mut self) -> Result<(), Failure> {
-        match self.sealed {
-            Some(_) => Ok(()),
-            None => self.hear(),
+        let Some(voice) = self.voice() else {
+            return Ok(());
+        };
+        if self.forked && !speaks(voice, ZYGOTES_TIME)? {
+            return Err(Failure::at(TaskStep::Zygote)(Errno::TIMEDOUT));
         }
+        self.hear()
+    }
+
+    /// Whether a zygote forks it.
+    pub fn is_forked(&self) -> bool {
+        self.forked
     }
 
     /// Whether it can become the task of `spec`.
@@ -131,8 +164,10 @@ impl Ready {
         let at = Failure::at(TaskStep::ReadBack);
         let (pid, mut facts) = self.sealed.take().ok_or_else(|| at(Errno::CHILD))?;
         let give = || order::give(&self.setup, &order, &streams);
-        if spec.filter_early {
+        if spec.filter_early || self.forked {
             facts.processors = use_processors(pid, spec.processors)?;
+        }
+        if spec.filter_early {
             readback::verify(&facts, spec)
                 .map_err(|index| Failure::at_index(TaskStep::ReadBack, index)(Errno::PERM))?;
             give().map_err(Failure::at(TaskStep::Order))?;
@@ -147,8 +182,33 @@ impl Ready {
                 return Err(Errno::PERM);
             }
             readback::again(ready, &mut facts)?;
+            if facts.forked {
+                has_both_filters(&facts)?;
+            }
             Ok(std::mem::take(&mut facts))
         })
+    }
+}
+
+/// That it has its own filter on top of the zygote's: the init did not install it.
+fn has_both_filters(facts: &TaskFacts) -> Result<(), Errno> {
+    match facts.process.seccomp_filters {
+        0 | 1 => Err(Errno::PERM),
+        _ => Ok(()),
+    }
+}
+
+/// Whether something is said within `time`.
+fn speaks(voice: BorrowedFd<'_>, time: Timespec) -> Result<bool, Failure> {
+    let mut fds = [PollFd::from_borrowed_fd(voice, PollFlags::IN)];
+    loop {
+        match poll(&mut fds, Some(&time)) {
+            Err(Errno::INTR) => {}
+            other => {
+                let heard = other.map_err(Failure::at(TaskStep::Zygote))?;
+                return Ok(heard > 0);
+            }
+        }
     }
 }
 

@@ -63,7 +63,8 @@ pub fn run(prepared: &Prepared, sockets: &Sockets) -> ! {
 /// 2. the scratch directories: after /proc, so that no scratch path can lie
 ///    under a mask;
 /// 3. the host name;
-/// 4. the command's process, the only one that ever leaves this code.
+/// 4. the command's process, the only one that ever leaves this code, or that the zygote
+///    forks.
 fn set_up(prepared: &Prepared, sockets: &Sockets) -> Result<i32, Failure> {
     mount_proc(prepared).map_err(Failure::at(TaskStep::MountProc))?;
     for (index, mask) in prepared.masks.iter().enumerate() {
@@ -72,6 +73,9 @@ fn set_up(prepared: &Prepared, sockets: &Sockets) -> Result<i32, Failure> {
     mount_scratch(prepared)?;
     rustix::system::sethostname(prepared.hostname.as_bytes())
         .map_err(Failure::at(TaskStep::Hostname))?;
+    if let Some(request) = &prepared.request {
+        return request.fork(&sockets.setup, prepared.rules.as_ref());
+    }
     match process::clone_process(Namespaces::NONE).map_err(Failure::at(TaskStep::Fork))? {
         Cloned::Child => command::run(prepared, &sockets.setup),
         Cloned::Parent { pid, .. } => Ok(pid.as_raw_nonzero().get()),

@@ -13,6 +13,7 @@ use lakekeep_sys::process::{self, Reaped};
 use lakekeep_sys::signal::Signals;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::nursling::Zygote;
 use crate::ready::Ready;
 use crate::report::Failure;
 use crate::scratch::Shared;
@@ -44,6 +45,8 @@ pub struct Supervisor {
     ends: VecDeque<Exited>,
     /// Of the tasks that share one.
     scratch: Option<Shared>,
+    /// What tasks that are made ready are forked from, where they shall be.
+    zygote: Option<Zygote>,
     /// For whoever asks next.
     ready: Option<Ready>,
     /// How the next one that is made ready is to be sealed, and not before when.
@@ -64,7 +67,10 @@ enum Voice {
 }
 
 impl Supervisor {
-    pub fn new(manager: Channel<InitReply, InitRequest>) -> Result<Self, Failed> {
+    pub fn new(
+        manager: Channel<InitReply, InitRequest>,
+        zygote: Option<Zygote>,
+    ) -> Result<Self, Failed> {
         let children = Signals::open(&[SIGCHLD])?;
         manager.send(&InitReply::Started, &[])?;
         Ok(Self {
@@ -73,6 +79,7 @@ impl Supervisor {
             tasks: Vec::new(),
             ends: VecDeque::new(),
             scratch: None,
+            zygote,
             ready: None,
             wanted: None,
         })
@@ -146,16 +153,24 @@ impl Supervisor {
     /// and says what is wrong.
     fn make_ready(&mut self) {
         if let Some((spec, _)) = self.wanted.take() {
-            self.ready = Ready::begin(&spec, &mut self.scratch).ok();
+            let zygote = self.zygote.as_ref().filter(|_| spec.forked);
+            self.ready = Ready::begin(&spec, &mut self.scratch, zygote).ok();
         }
     }
 
     fn hear_ready(&mut self) -> Result<(), Failed> {
-        match self.ready.as_mut().map(Ready::hear) {
-            Some(Ok(())) => self.manager.send(&InitReply::Ready, &[])?,
-            Some(Err(_)) => drop(self.discard_ready()),
+        let Some(ready) = self.ready.as_mut() else {
             // It was asked for meanwhile.
-            None => {}
+            return Ok(());
+        };
+        let (heard, forked) = (ready.hear(), ready.is_forked());
+        if heard.is_ok() {
+            self.manager.send(&InitReply::Ready { forked }, &[])?;
+        } else if let Some(spec) = self.discard_ready()
+            && forked
+        {
+            // Without the zygote, which has ended or forks what cannot be believed.
+            self.ready = Ready::begin(&spec, &mut self.scratch, None).ok();
         }
         Ok(())
     }

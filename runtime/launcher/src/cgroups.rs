@@ -269,6 +269,12 @@ impl SandboxGroup {
         entrances.unwrap_or_else(|| Ok(Vec::new()))
     }
 
+    /// The ways into the group for processes that are not its first.
+    pub fn doors(&self) -> Result<Vec<OwnedFd>, CgroupError> {
+        let doors = self.0.as_ref().map(Group::doors);
+        doors.unwrap_or_else(|| Ok(Vec::new()))
+    }
+
     /// Whether the kernel lists the process in the group, in every hierarchy where it was
     /// made: without root, libcontainer only logs that it could not put it there.
     pub fn holds(&self, pid: Pid) -> Result<bool, CgroupError> {

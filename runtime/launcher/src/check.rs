@@ -2,9 +2,11 @@
 
 use std::path::{Component, Path};
 
-use lakekeep_protocol::launch::{IdSource, LaunchStep, RootfsStep, SandboxSpec};
+use lakekeep_protocol::launch::{IdSource, LaunchStep, MAX_NURSERY, RootfsStep, SandboxSpec};
+use lakekeep_protocol::zygote::ZygoteSpec;
 
 use crate::error::Failed;
+use crate::ids::SIZE;
 
 /// Most steps of one root file system.
 const MAX_STEPS: usize = 4096;
@@ -20,6 +22,7 @@ pub fn sandbox(spec: &SandboxSpec, privileged: bool) -> Result<(), Failed> {
     identifier(&spec.id)?;
     identifier(&spec.hostname)?;
     ids(spec.ids, privileged)?;
+    family(spec, privileged)?;
     capabilities(spec.init_capabilities)?;
     steps(&spec.rootfs)?;
     spec.rootfs.iter().try_for_each(step)
@@ -48,6 +51,30 @@ fn ids(source: IdSource, privileged: bool) -> Result<(), Failed> {
             "id range is empty, too large, or not for this launcher",
         )),
     }
+}
+
+/// A zygote's sandbox, or one of its zygote's.
+fn family(spec: &SandboxSpec, privileged: bool) -> Result<(), Failed> {
+    if let Some(zygote) = &spec.zygote {
+        identifier(zygote)?;
+    }
+    match (spec.nursery, &spec.zygote) {
+        (0, None) => Ok(()),
+        _ if !privileged => Err(refuse("a zygote needs a launcher that is the host's root")),
+        (1..=MAX_NURSERY, None) | (0, Some(_)) => Ok(()),
+        (0.., None) => Err(refuse("ids for more sandboxes than a map has lines")),
+        (1.., Some(_)) => Err(refuse("a zygote has no zygote")),
+    }
+}
+
+/// Checks what a zygote is.
+pub fn zygote(spec: &ZygoteSpec) -> Result<(), Failed> {
+    // Root of its sandbox it would be a peer of the init, which nobody else may be.
+    if !(1..SIZE).contains(&spec.user) {
+        return Err(refuse("a zygote that is not a plain user of its sandbox"));
+    }
+    let interpreter = std::str::from_utf8(&spec.interpreter);
+    absolute(interpreter.map_err(|_| refuse("the interpreter's path is not UTF-8"))?)
 }
 
 fn capabilities(bits: u64) -> Result<(), Failed> {
@@ -110,6 +137,29 @@ mod tests {
             rootfs: Vec::new(),
             limits: None,
             init_capabilities: 1 << 21,
+            nursery: 0,
+            zygote: None,
+        }
+    }
+
+    #[test]
+    fn a_zygote_is_roots_launchers_alone_and_has_none_itself() {
+        let of = |nursery, zygote: Option<&str>| SandboxSpec {
+            nursery,
+            zygote: zygote.map(str::to_owned),
+            ..spec()
+        };
+        for good in [of(1, None), of(MAX_NURSERY, None), of(0, Some("z"))] {
+            sandbox(&good, true).unwrap();
+            let ids = IdSource::Own { count: 1 };
+            assert!(sandbox(&SandboxSpec { ids, ..good }, false).is_err());
+        }
+        for bad in [
+            of(MAX_NURSERY + 1, None),
+            of(1, Some("z")),
+            of(0, Some("../z")),
+        ] {
+            assert!(sandbox(&bad, true).is_err(), "{bad:?}");
         }
     }
 

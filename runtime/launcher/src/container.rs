@@ -42,6 +42,8 @@ pub struct Inherited<'a> {
     pub network: Option<OwnedFd>,
     /// Its ways into the sandbox's cgroups.
     pub entrances: Vec<OwnedFd>,
+    /// What it has of its zygote, if it has one.
+    pub zygote: Option<OwnedFd>,
 }
 
 /// A container's first process; dropped, it is killed and reaped.
@@ -73,6 +75,7 @@ pub fn create(
             program: inherited.program,
             channel: inherited.channel,
             entrances: inherited.entrances,
+            zygote: inherited.zygote,
             report: report_end,
         },
         spec.init_capabilities,

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
-use lakekeep_protocol::CHANNEL_FD;
+use lakekeep_protocol::{CHANNEL_FD, ZYGOTE_FD};
 use lakekeep_sys::readback::Status;
 use lakekeep_sys::{Errno, process, seal, userns};
 use libcontainer::oci_spec::runtime::Spec;
@@ -27,6 +27,8 @@ pub struct Descriptors {
     /// Where "0" makes the writer a member of the sandbox's cgroups; none where
     /// libcontainer joins them.
     pub entrances: Vec<OwnedFd>,
+    /// For the init of a sandbox that has a zygote ([`ZYGOTE_FD`]).
+    pub zygote: Option<OwnedFd>,
     /// Where a failed seal is told: an index and an errno, eight bytes.
     pub report: OwnedFd,
 }
@@ -121,11 +123,18 @@ impl Seal {
 
     fn become_init(&self) -> Result<Infallible, Errno> {
         let program = &self.descriptors.program;
-        // Clear of 3, where the channel goes.
-        let program = rustix::io::fcntl_dupfd_cloexec(program.as_fd(), CHANNEL_FD + 1)?;
+        // Clear of 3 and 4, where the sockets go.
+        let clear = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, ZYGOTE_FD + 1);
+        let program = clear(program)?;
+        let zygote = self.descriptors.zygote.as_ref().map(clear).transpose()?;
         process::place_at(self.descriptors.channel.as_fd(), CHANNEL_FD)?;
-        process::cloexec_from(CHANNEL_FD.unsigned_abs() + 1)?;
-        process::exec_file(program.as_fd(), &[c"lakekeep-init"], &[])
+        let Some(zygote) = zygote else {
+            process::cloexec_from(CHANNEL_FD.unsigned_abs() + 1)?;
+            return process::exec_file(program.as_fd(), &[c"lakekeep-init"], &[]);
+        };
+        process::place_at(zygote.as_fd(), ZYGOTE_FD)?;
+        process::cloexec_from(ZYGOTE_FD.unsigned_abs() + 1)?;
+        process::exec_file(program.as_fd(), &[c"lakekeep-init", c"zygote"], &[])
     }
 
     fn report(&self, broken: Broken) {
@@ -193,6 +202,7 @@ mod tests {
             program: Rc::new(null()),
             channel: null(),
             entrances: Vec::new(),
+            zygote: None,
             report: null(),
         };
         Seal::new(descriptors, capabilities)

@@ -5,10 +5,11 @@ use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::rc::Rc;
 
 use lakekeep_protocol::launch::LaunchStep;
 use lakekeep_sys::error::Context;
-use lakekeep_sys::{Errno, Error, lock};
+use lakekeep_sys::{Error, lock};
 
 use crate::error::Failed;
 
@@ -18,7 +19,7 @@ use crate::error::Failed;
 const FIRST: u32 = 0x7000_0000;
 
 /// Ids of one lease.
-const SIZE: u32 = 65_536;
+pub const SIZE: u32 = 65_536;
 
 /// How many leases there are: all of them below 2^31.
 const LEASES: u32 = (0x7fff_0000 - FIRST) / SIZE;
@@ -26,14 +27,14 @@ const LEASES: u32 = (0x7fff_0000 - FIRST) / SIZE;
 /// The table of leases: byte `n` of a file, locked, is lease `n`, held.
 #[derive(Debug)]
 pub struct Leases {
-    file: File,
+    file: Rc<File>,
     next: u32,
 }
 
 /// A range of host ids that no other live sandbox has.
 #[derive(Debug)]
 pub struct Lease {
-    file: File,
+    file: Rc<File>,
     number: u32,
 }
 
@@ -56,7 +57,7 @@ impl Leases {
         rustix::rand::getrandom(&mut start, rustix::rand::GetRandomFlags::empty())
             .context("getrandom", "first lease")?;
         Ok(Self {
-            file,
+            file: Rc::new(file),
             next: u32::from_le_bytes(start) % LEASES,
         })
     }
@@ -69,9 +70,7 @@ impl Leases {
             let number = self.next;
             self.next = (self.next + 1) % LEASES;
             if lock::try_lock_byte(self.file.as_fd(), u64::from(number)).map_err(failed)? {
-                let file = self.file.try_clone();
-                let file = file
-                    .map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+                let file = Rc::clone(&self.file);
                 return Ok(Lease { file, number });
             }
         }

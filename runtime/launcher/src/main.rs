@@ -16,6 +16,7 @@ mod error;
 mod executor;
 mod folder;
 mod ids;
+mod nursery;
 mod provisions;
 mod quota;
 mod rootfs;

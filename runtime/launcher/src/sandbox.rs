@@ -1,14 +1,16 @@
 //! One sandbox: its steps, and the undo of each.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use lakekeep_plan::oci::Placement;
 use lakekeep_protocol::facts::GroupUsageFacts;
 use lakekeep_protocol::launch::{Created, IdSource, LaunchStep, RootfsStep, SandboxSpec};
+use lakekeep_protocol::zygote::ZygoteSpec;
 use lakekeep_sys::mount::{self, Restrict};
+use lakekeep_sys::socket;
 use rustix::fs::Mode;
 use rustix::process::Pid;
 
@@ -16,6 +18,7 @@ use crate::cgroups::{Groups, SandboxGroup};
 use crate::container::{self, Folders, Inherited, InitProcess};
 use crate::error::Failed;
 use crate::ids::{Lease, Leases};
+use crate::nursery::{Nest, Nursery, Place};
 use crate::rootfs::{self, Ground};
 use crate::rootless;
 use crate::state::State;
@@ -25,10 +28,12 @@ use crate::state::State;
 /// free while a process or a file of it is left.
 #[derive(Debug)]
 pub struct Sandbox {
+    /// Its zygote goes first: it is in the sandbox, but not in its pid namespace.
+    nursery: Option<Nursery>,
     init: InitProcess,
     group: SandboxGroup,
     folder: Folder,
-    lease: Option<Lease>,
+    lease: Option<Rc<Lease>>,
     /// As read back when it was made.
     created: Created,
     /// What a manager left for a later one.
@@ -53,6 +58,68 @@ pub struct Given {
     pub channel: OwnedFd,
     /// A network namespace, if one is ready.
     pub network: Option<OwnedFd>,
+    /// Of a sandbox that has a zygote: what that one's sandbox gave.
+    pub nest: Option<Nest>,
+}
+
+/// Whose host ids a sandbox's users are.
+#[derive(Debug)]
+struct Ids {
+    lease: Option<Rc<Lease>>,
+    first: u32,
+    /// First inside, and how many.
+    ranges: Vec<(u32, u32)>,
+    /// The user namespace, where libcontainer does not make it.
+    namespace: Option<OwnedFd>,
+    nursery: Option<Nursery>,
+}
+
+impl Ids {
+    fn take(
+        spec: &SandboxSpec,
+        nest: Option<(Rc<Lease>, OwnedFd)>,
+        leases: &mut Leases,
+    ) -> Result<Self, Failed> {
+        let count = match spec.ids {
+            IdSource::Lease { count } => count,
+            IdSource::Own { count } => {
+                return Ok(Self {
+                    lease: None,
+                    first: 0,
+                    ranges: rootless::own_ranges(count),
+                    namespace: None,
+                    nursery: None,
+                });
+            }
+        };
+        let (lease, mut namespace) = match nest {
+            Some((lease, namespace)) => (lease, Some(namespace)),
+            None => (Rc::new(leases.take()?), None),
+        };
+        let nursery = match spec.nursery {
+            0 => None,
+            many => {
+                let nursery = Nursery::make(&lease, many, leases)?;
+                let copy = rustix::io::fcntl_dupfd_cloexec(nursery.namespace(), 3)
+                    .map_err(|errno| Failed::errno(LaunchStep::Zygote, errno))?;
+                namespace = Some(copy);
+                Some(nursery)
+            }
+        };
+        Ok(Self {
+            first: lease.first(),
+            lease: Some(lease),
+            ranges: vec![(0, count)],
+            namespace,
+            nursery,
+        })
+    }
+
+    /// Where libcontainer finds the user namespace.
+    fn path(&self) -> Option<PathBuf> {
+        let number = self.namespace.as_ref().map(AsRawFd::as_raw_fd);
+        number.map(|number| PathBuf::from(format!("/proc/self/fd/{number}")))
+    }
 }
 
 impl Sandbox {
@@ -74,14 +141,18 @@ impl Sandbox {
         spec: &SandboxSpec,
         given: Given,
     ) -> Result<Self, Failed> {
-        let (lease, first_id, ids) = match spec.ids {
-            IdSource::Lease { count } => {
-                let lease = leases.take()?;
-                let first = lease.first();
-                (Some(lease), first, vec![(0, count)])
-            }
-            IdSource::Own { count } => (None, 0, rootless::own_ranges(count)),
+        let (nest, network, connection) = match given.nest {
+            None => (None, given.network, None),
+            Some(nest) => (
+                Some((nest.lease, nest.nested.user)),
+                // Its owner is the sandbox's user namespace, as that of what is forked
+                // outside and enters it: nobody in the sandbox has a capability there.
+                Some(nest.nested.network),
+                Some(nest.connection),
+            ),
         };
+        let ids = Ids::take(spec, nest, leases)?;
+        let first_id = ids.first;
         let mut folder = Folder::make(workshop.state.path(), &spec.id)?;
         let ground = Ground {
             place: &folder.path.join("root"),
@@ -95,11 +166,13 @@ impl Sandbox {
             .sandbox(launcher, &spec.id, spec.limits.as_ref());
         let failed = |error| Failed::other(LaunchStep::Container, &error);
         let group = group.map_err(failed)?;
+        let user_namespace = ids.path();
         let placement = Placement {
             rootfs: ground.place,
             first_id,
-            ids: &ids,
+            ids: &ids.ranges,
             cgroup: &workshop.groups.path(launcher, &spec.id),
+            user_namespace: user_namespace.as_deref(),
         };
         let folders = Folders {
             bundle: &folder.path,
@@ -109,8 +182,11 @@ impl Sandbox {
             inits: workshop.inits,
             program: Rc::clone(workshop.program),
             channel: given.channel,
-            network: given.network,
+            network,
             entrances: group.entrances().map_err(failed)?,
+            zygote: connection
+                .map(|connection| leave(&connection, &group))
+                .transpose()?,
         };
         let (init, facts) = container::create(spec, &placement, &folders, inherited)?;
         let failed = |error| Failed::other(LaunchStep::ReadBack, &error);
@@ -124,15 +200,16 @@ impl Sandbox {
         folder.unmount()?;
         let created = Created {
             init: facts,
-            id_range: (first_id, ids.iter().map(|(_, count)| count).sum()),
+            id_range: (first_id, ids.ranges.iter().map(|(_, count)| count).sum()),
             limits,
             unmapped_mounts,
         };
         Ok(Self {
+            nursery: ids.nursery,
             init,
             group,
             folder,
-            lease,
+            lease: ids.lease,
             created,
             kept: BTreeMap::new(),
             frozen: false,
@@ -152,6 +229,29 @@ impl Sandbox {
     /// What was read back when it was made.
     pub fn created(&self) -> &Created {
         &self.created
+    }
+
+    /// What the next sandbox of its zygote gets.
+    pub fn nest(&mut self) -> Result<Nest, Failed> {
+        self.nursery.as_mut().ok_or_else(no_nursery)?.nest()
+    }
+
+    /// Starts its zygote.
+    pub fn start_zygote(
+        &mut self,
+        program: &OwnedFd,
+        spec: &ZygoteSpec,
+        output: &OwnedFd,
+    ) -> Result<(), Failed> {
+        let failed = |error| Failed::other(LaunchStep::Zygote, &error);
+        let place = Place {
+            init: self.init.pidfd(),
+            first_id: self.created.id_range.0,
+            doors: self.group.doors().map_err(failed)?,
+            program,
+        };
+        let nursery = self.nursery.as_mut().ok_or_else(no_nursery)?;
+        nursery.start(&place, spec, output)
     }
 
     /// Descriptors held for a later manager, by slot.
@@ -211,6 +311,7 @@ impl Sandbox {
         let failed = |errno| Failed::errno(LaunchStep::Destroy, errno);
         let other = |error| Failed::other(LaunchStep::Destroy, &error);
         self.thaw()?;
+        drop(self.nursery);
         self.init.end().map_err(failed)?;
         let usage = self.group.usage().map_err(other)?;
         self.group.remove().map_err(other)?;
@@ -218,6 +319,23 @@ impl Sandbox {
         drop(self.lease);
         Ok(usage)
     }
+}
+
+fn no_nursery() -> Failed {
+    Failed::refused(LaunchStep::Zygote, "the sandbox sets no ids aside")
+}
+
+/// Leaves for an init its connection to the zygote, and the doors through which its stubs
+/// take what the zygote forks into the sandbox's cgroups.
+fn leave(connection: &OwnedFd, group: &SandboxGroup) -> Result<OwnedFd, Failed> {
+    let failed = |errno| Failed::errno(LaunchStep::Zygote, errno);
+    let doors = group.doors();
+    let doors = doors.map_err(|error| Failed::other(LaunchStep::Zygote, &error))?;
+    let mut all = vec![connection.as_fd()];
+    all.extend(doors.iter().map(AsFd::as_fd));
+    let (give, take) = socket::pair().map_err(failed)?;
+    socket::send(&give, &[1], &all).map_err(failed)?;
+    Ok(take)
 }
 
 /// Bytes of one sandbox's files: its bundle, its skeleton, generated files.

@@ -192,6 +192,16 @@ impl Server {
                 let facts = quota::bound(&folder, bytes)?;
                 Ok((LauncherReply::Quota(facts), Vec::new()))
             }
+            LauncherRequest::Zygote { id, spec } => {
+                check::zygote(&spec)?;
+                let program = Rc::clone(&self.program);
+                let output: Result<[OwnedFd; 1], _> = descriptors.try_into();
+                let [output] = output.map_err(|_| {
+                    Failed::refused(LaunchStep::Check, "a zygote needs exactly one descriptor")
+                })?;
+                self.find(&id)?.start_zygote(&program, &spec, &output)?;
+                Ok((LauncherReply::Done, Vec::new()))
+            }
             LauncherRequest::Freeze { id, frozen } => {
                 self.find(&id)?.freeze(frozen)?;
                 Ok((LauncherReply::Done, Vec::new()))
@@ -262,6 +272,13 @@ impl Server {
         if self.sandboxes.len() >= MAX_SANDBOXES {
             return Err(refuse("this launcher has as many sandboxes as it may"));
         }
+        let nest = match &spec.zygote {
+            Some(zygote) => {
+                let none = |_| Failed::refused(LaunchStep::Zygote, "its sandbox has ended");
+                Some(self.find(zygote).map_err(none)?.nest()?)
+            }
+            None => None,
+        };
         let inits: Vec<Pid> = self.sandboxes.values().map(Sandbox::pid).collect();
         let workshop = Workshop {
             inits: &inits,
@@ -271,7 +288,11 @@ impl Server {
         };
         let given = Given {
             channel,
-            network: self.network.take(),
+            network: match nest {
+                Some(_) => None,
+                None => self.network.take(),
+            },
+            nest,
         };
         let sandbox = Sandbox::create(&workshop, &mut self.leases, spec, given)?;
         self.sandboxes.insert(spec.id.clone(), sandbox);

@@ -7,6 +7,12 @@ use lakekeep_seccomp::{ProfileError, ProgramError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
+    /// There can be no such zygote.
+    #[error("no zygote: {reason}")]
+    Zygote {
+        /// Why not.
+        reason: String,
+    },
     /// There is nothing to run.
     #[error("no command; give one after --, as in: lakekeep run -- python3 script.py")]
     NoCommand,

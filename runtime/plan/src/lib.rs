@@ -15,6 +15,7 @@ mod proc_view;
 mod rootfs;
 mod task;
 mod text;
+mod zygote;
 
 pub use error::PlanError;
 pub use host::HostFacts;
@@ -22,3 +23,4 @@ pub use image::{ImageFacts, MountFacts};
 pub use layers::{Enforcement, LayerPlan};
 pub use planner::{Command, Inputs, Plan};
 pub use rootfs::{GENERATED_PROC, HOME};
+pub use zygote::{Preload, ZygotePlan};

@@ -26,6 +26,8 @@ pub struct Placement<'a> {
     pub ids: &'a [(u32, u32)],
     /// Absolute path of the sandbox's cgroup.
     pub cgroup: &'a Path,
+    /// The user namespace, if it was made before; its map agrees with `ids`.
+    pub user_namespace: Option<&'a Path>,
 }
 
 /// The namespaces that libcontainer makes. The network's is the launcher's
@@ -47,7 +49,13 @@ const NAMESPACES: [LinuxNamespaceType; 5] = [
 pub fn spec(sandbox: &SandboxSpec, at: &Placement<'_>) -> Result<Spec, OciSpecError> {
     let namespaces = NAMESPACES
         .iter()
-        .map(|kind| LinuxNamespaceBuilder::default().typ(*kind).build())
+        .map(|kind| {
+            let namespace = LinuxNamespaceBuilder::default().typ(*kind);
+            match at.user_namespace {
+                Some(path) if *kind == LinuxNamespaceType::User => namespace.path(path).build(),
+                _ => namespace.build(),
+            }
+        })
         .collect::<Result<Vec<_>, _>>()?;
     let ids = id_mappings(at)?;
     let linux = LinuxBuilder::default()

@@ -178,6 +178,8 @@ fn sandbox(inputs: &Inputs<'_>, hostname: String) -> Result<SandboxSpec, PlanErr
         },
         limits: group_limits(inputs.policy, host),
         init_capabilities: INIT_CAPABILITIES,
+        nursery: 0,
+        zygote: None,
     })
 }
 

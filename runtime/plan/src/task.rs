@@ -51,25 +51,34 @@ pub struct Filter {
     pub early: bool,
 }
 
+/// The program of a zygote whose tasks have the policy's profile.
+pub fn zygote_filter(policy: &Policy, host: &HostFacts) -> Result<Program, PlanError> {
+    let name = format!("{}-zygote", policy.seccomp_profile());
+    program(&name, architecture(host)?, Refusal::Errno)
+}
+
+fn program(name: &str, arch: Arch, refusal: Refusal) -> Result<Program, PlanError> {
+    let none = || ProfileError::UnknownProfile {
+        name: name.to_owned(),
+    };
+    let program = builtin_program(name, arch, refusal)?;
+    Ok(program.ok_or_else(none)?)
+}
+
+fn architecture(host: &HostFacts) -> Result<Arch, PlanError> {
+    match host.arch.as_str() {
+        "x86_64" => Ok(Arch::X86_64),
+        "aarch64" => Ok(Arch::Aarch64),
+        other => Err(PlanError::Architecture {
+            arch: other.to_owned(),
+        }),
+    }
+}
+
 /// The program of the policy's profile for `host`.
 pub fn filter(policy: &Policy, host: &HostFacts, explain: bool) -> Result<Filter, PlanError> {
-    let arch = match host.arch.as_str() {
-        "x86_64" => Arch::X86_64,
-        "aarch64" => Arch::Aarch64,
-        other => {
-            return Err(PlanError::Architecture {
-                arch: other.to_owned(),
-            });
-        }
-    };
-    let program = |refusal| {
-        let name = policy.seccomp_profile();
-        let none = || ProfileError::UnknownProfile {
-            name: name.to_owned(),
-        };
-        let program = builtin_program(name, arch, refusal)?;
-        Ok::<_, PlanError>(program.ok_or_else(none)?)
-    };
+    let arch = architecture(host)?;
+    let program = |refusal| program(policy.seccomp_profile(), arch, refusal);
     let answering = program(Refusal::Errno)?;
     if !explain {
         let early = UNTIL_EXEC.into_iter().all(|name| {
@@ -125,6 +134,7 @@ pub fn spec(inputs: &Inputs<'_>, filter: Filter, hostname: &str) -> TaskSpec {
         terminal: command.terminal,
         umask: 0o022,
         file_service: false,
+        forked: false,
         // The manager adds them, past every text that a plan is shown as.
         secrets: Vec::new(),
     }

@@ -76,6 +76,18 @@ impl Policy {
         check::check(doc)
     }
 
+    /// The same without anything of its user's: no mounts, no variables, and the root as
+    /// working directory. For what must not know whose tasks it will serve.
+    #[must_use]
+    pub fn bare(&self) -> Self {
+        Self {
+            mounts: Vec::new(),
+            env: BTreeMap::new(),
+            workdir: GuestPath::root(),
+            ..self.clone()
+        }
+    }
+
     /// Where the values that the document left out came from.
     pub fn preset(&self) -> Preset {
         self.preset

@@ -84,6 +84,8 @@ pub struct TaskFacts {
     pub covered: u32,
     /// Bytes and inodes of its scratch file system.
     pub scratch: (u64, u64),
+    /// It was forked from a zygote, and has its memory's layout in common with others.
+    pub forked: bool,
 }
 
 /// How a process ended.

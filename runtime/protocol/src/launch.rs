@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::facts::{GroupUsageFacts, LimitFacts, ProcessFacts, QuotaFacts};
+use crate::zygote::ZygoteSpec;
 
 /// What a manager may ask of a launcher.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -66,6 +67,15 @@ pub enum LauncherRequest {
         id: String,
         /// Stop them.
         frozen: bool,
+    },
+    /// Start the zygote of a sandbox that sets ids aside ([`SandboxSpec::nursery`]): a
+    /// process in the sandbox's namespaces, of which tasks of other sandboxes are forked.
+    /// One descriptor: where it writes. Whether its imports succeed is not waited for.
+    Zygote {
+        /// The sandbox's identifier.
+        id: String,
+        /// What it is.
+        spec: Box<ZygoteSpec>,
     },
     /// Bound what a volume may use on its disk, and read the bound back. It outlives
     /// every sandbox.
@@ -178,6 +188,8 @@ pub enum LaunchStep {
     Quota,
     /// Finding the sandbox that a request is about: there is none, or no more.
     Find,
+    /// A zygote, or what a sandbox has of one.
+    Zygote,
 }
 
 /// Everything that a launcher needs to make one sandbox.
@@ -195,7 +207,16 @@ pub struct SandboxSpec {
     pub limits: Option<GroupLimits>,
     /// Capabilities of the init over its own user namespace, as bits.
     pub init_capabilities: u64,
+    /// For how many sandboxes it sets ids aside, one after the other: it is to have a
+    /// zygote. At most [`MAX_NURSERY`].
+    pub nursery: u16,
+    /// The sandbox whose zygote its tasks can be forked from; its ids are of those that
+    /// were set aside there.
+    pub zygote: Option<String>,
 }
+
+/// Most sandboxes of one zygote: an id map has at most 340 lines (user_namespaces(7)).
+pub const MAX_NURSERY: u16 = 256;
 
 /// Where a sandbox's host ids come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

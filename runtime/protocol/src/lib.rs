@@ -18,6 +18,7 @@
 //! | [`LauncherRequest::Freeze`] | manager → launcher | – | `Done` or `Failed` | – |
 //! | [`LauncherRequest::Volume`] | manager → launcher | – | `Kept` or `Failed` | – |
 //! | [`LauncherRequest::Quota`] | manager → launcher | – | `Quota` or `Failed` | – |
+//! | [`LauncherRequest::Zygote`] | manager → launcher | where it writes | `Done` or `Failed` | – |
 //! | [`LauncherReply::Kept`] | launcher → manager | copies of those kept; the tree | – | – |
 //! | [`LauncherReply::Created`] | launcher → manager | a pidfd of the init | – | – |
 //! | [`LauncherReply::Failed`] | launcher → manager | – | – | the request, all its effects undone |
@@ -40,14 +41,19 @@ pub mod channel;
 pub mod facts;
 pub mod launch;
 pub mod task;
+pub mod zygote;
 
 pub use channel::{Channel, ProtocolError, take};
 pub use launch::{LauncherReply, LauncherRequest};
 pub use task::{InitReply, InitRequest};
 
 /// The version of every frame; a peer of another version is refused.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// The descriptor number on which an init finds its socket. A launcher finds
 /// its own on standard input.
 pub const CHANNEL_FD: i32 = 3;
+
+/// The descriptor number on which the init of a sandbox that has a zygote finds a socket, in
+/// it one message: its connection to the zygote, and the doors of its cgroups.
+pub const ZYGOTE_FD: i32 = 4;

@@ -73,7 +73,10 @@ pub enum InitReply {
     Exited(Exited),
     /// A task is ready: whoever asks for one that is sealed alike waits for nothing that
     /// can be made before.
-    Ready,
+    Ready {
+        /// It was forked from the sandbox's zygote.
+        forked: bool,
+    },
     /// A tree was mounted, or not.
     Placed {
         /// 0, or why not.
@@ -139,6 +142,8 @@ pub enum TaskStep {
     Hostname,
     /// The fork of the command.
     Fork,
+    /// The fork of the command by the sandbox's zygote.
+    Zygote,
     /// Session and controlling terminal.
     Session,
     /// Resource limits.
@@ -175,7 +180,7 @@ pub enum TaskStep {
 
 impl TaskStep {
     /// All steps, in order.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Check,
         Self::Prepare,
         Self::Clone,
@@ -184,6 +189,7 @@ impl TaskStep {
         Self::MountScratch,
         Self::Hostname,
         Self::Fork,
+        Self::Zygote,
         Self::Session,
         Self::Limits,
         Self::OomScore,
@@ -252,6 +258,9 @@ pub struct TaskSpec {
     /// Not a program of the image, but the init's own file service ([`FILES`]), sealed as
     /// any command. The filter has to allow execveat(2).
     pub file_service: bool,
+    /// One that is made ready is forked from the sandbox's zygote, where it has one; any
+    /// other is executed.
+    pub forked: bool,
     /// Files in [`SECRETS_DIRECTORY`], by name, which this task alone sees: on a file
     /// system of its own, in memory, read-only, for its user alone.
     pub secrets: Vec<(String, Vec<u8>)>,
@@ -292,6 +301,7 @@ impl TaskSpec {
             terminal,
             umask,
             file_service,
+            forked,
             secrets,
         } = self;
         (*user, *group, *umask) == (other.user, other.group, other.umask)
@@ -299,6 +309,7 @@ impl TaskSpec {
             && *refuse_executable_gain == other.refuse_executable_gain
             && *filter_early == other.filter_early
             && (*terminal, *file_service) == (other.terminal, other.file_service)
+            && *forked == other.forked
             && *hostname == other.hostname
             && *scratch == other.scratch
             && *proc == other.proc

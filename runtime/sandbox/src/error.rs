@@ -70,6 +70,12 @@ pub enum SandboxError {
         /// By what.
         detail: String,
     },
+    /// A zygote does not serve.
+    #[error("the zygote ended or forks nothing that can be believed{}; does its interpreter import what it shall, outside of a sandbox?", said(.words))]
+    Zygote {
+        /// What it wrote.
+        words: String,
+    },
     /// The init ended without saying how the task ended.
     #[error(
         "the sandbox ended before its task: its init was killed, or the host ran out of memory"
@@ -196,6 +202,7 @@ fn launch_step(step: LaunchStep) -> &'static str {
         LaunchStep::Freeze => "freezing or thawing the sandbox",
         LaunchStep::Quota => "bounding a volume on its disk",
         LaunchStep::Find => "finding the sandbox",
+        LaunchStep::Zygote => "a zygote",
     }
 }
 

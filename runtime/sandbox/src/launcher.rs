@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use lakekeep_plan::{HostFacts, Plan};
+use lakekeep_plan::{HostFacts, Plan, ZygotePlan};
 use lakekeep_protocol::facts::GroupUsageFacts;
 use lakekeep_protocol::{Channel, LauncherReply, LauncherRequest};
 use lakekeep_sys::{Errno, socket};
@@ -31,6 +31,8 @@ const WORDS: u64 = 4096;
 /// A running launcher. Dropped, it destroys its sandboxes and ends.
 #[derive(Debug)]
 pub struct Launcher {
+    /// The socket to the init of a zygote's sandbox, if there is one: it ends without.
+    zygote: Option<OwnedFd>,
     channel: Option<Channel<LauncherRequest, LauncherReply>>,
     child: Child,
     program: PathBuf,
@@ -47,6 +49,7 @@ impl Launcher {
         let (ours, theirs) = socket::pair().map_err(SandboxError::kernel("socketpair"))?;
         let child = Self::run(&program, &arguments, theirs)?;
         Ok(Self {
+            zygote: None,
             channel: Some(Channel::new(ours).of_answers()),
             child,
             program,
@@ -91,6 +94,42 @@ impl Launcher {
         drop(theirs);
         let pidfd = pidfd.ok_or(SandboxError::OutOfTurn { peer: "launcher" })?;
         Sandbox::new(self, plan, *created, Channel::new(ours).of_answers(), pidfd)
+    }
+
+    /// Makes the plan's sandbox, the task of which is then forked from a zygote
+    /// ([`Sandbox::make_ready`]), which serves this one alone: to try that way.
+    ///
+    /// # Errors
+    /// Of either sandbox. What the zygote says goes to `output`.
+    pub fn create_forked(
+        mut self,
+        mut plan: Plan,
+        planned: &ZygotePlan,
+        output: BorrowedFd<'_>,
+    ) -> Result<Sandbox, SandboxError> {
+        let (ours, theirs) = socket::pair().map_err(SandboxError::kernel("socketpair"))?;
+        let sandbox = &planned.plan.sandbox;
+        let requests = [
+            (
+                LauncherRequest::Create(Box::new(sandbox.clone())),
+                theirs.as_fd(),
+            ),
+            (
+                LauncherRequest::Zygote {
+                    id: sandbox.id.clone(),
+                    spec: Box::new(planned.spec.clone()),
+                },
+                output,
+            ),
+        ];
+        for (request, descriptor) in &requests {
+            if let (LauncherReply::Failed(failure), _) = self.ask(request, &[*descriptor])? {
+                return Err(SandboxError::launch(&failure, &planned.plan));
+            }
+        }
+        self.zygote = Some(ours);
+        plan.fork_from(&sandbox.id);
+        self.create(plan)
     }
 
     /// Destroys a sandbox and says what it used.

@@ -39,12 +39,13 @@ mod sandbox;
 pub mod service;
 mod task;
 mod verdict;
+mod zygote;
 
 pub use error::SandboxError;
 pub use image::ImageError;
 pub use lakekeep_sys::error::chain;
 pub use launcher::{Launcher, service_command, state_directory};
-pub use planning::{PlanningError, plan_for};
+pub use planning::{PlanningError, plan_for, zygote_for};
 pub use pool::{Claimed, Job, Pool};
 pub use receipt::{LayerReceipt, LayerState, Receipt};
 pub use relay::{Console, Interaction};

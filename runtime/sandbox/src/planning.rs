@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lakekeep_plan::{Command, HostFacts, Inputs, Plan, PlanError};
+use lakekeep_plan::{Command, HostFacts, Inputs, Plan, PlanError, Preload, ZygotePlan};
 use lakekeep_policy::Policy;
 use rustix::rand::GetRandomFlags;
 
@@ -47,6 +47,34 @@ pub fn plan_for(
         id: &id,
     };
     Ok(Plan::new(&inputs)?)
+}
+
+/// As [`plan_for`], for a zygote of tasks under this policy. It knows nothing of their mounts
+/// and variables.
+///
+/// # Errors
+/// As of a plan, and for what can be no zygote.
+pub fn zygote_for(
+    policy: &Policy,
+    host: &HostFacts,
+    preload: &Preload,
+) -> Result<ZygotePlan, PlanningError> {
+    let policy = policy.bare();
+    let interpreter = Path::new(&preload.interpreter);
+    let image = image::image(policy.image(), Some(interpreter))?;
+    let inputs = Inputs {
+        policy: &policy,
+        host,
+        image: &image,
+        mounts: &[],
+        command: &Command {
+            arguments: vec![preload.interpreter.clone().into_bytes()],
+            path: "/usr/bin:/bin".to_owned(),
+            ..Command::default()
+        },
+        id: &identifier()?,
+    };
+    Ok(ZygotePlan::new(&inputs, preload)?)
 }
 
 pub(crate) fn identifier() -> Result<String, rustix::io::Errno> {

@@ -16,12 +16,13 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::Child;
+use std::process::{Child, ChildStderr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use lakekeep_plan::{HostFacts, Plan};
+use lakekeep_plan::{HostFacts, Plan, ZygotePlan};
 use lakekeep_protocol::facts::{EndFacts, GroupUsageFacts, TaskFacts};
 use lakekeep_protocol::task::{Exited, TaskFailure};
 use lakekeep_protocol::{InitReply, InitRequest};
@@ -31,12 +32,16 @@ use crate::launcher::{Launcher, readable};
 use crate::planning::identifier;
 use crate::service::{self, End, Held, Service};
 use crate::task::{Interference, Outcome, Stdio};
+use crate::zygote::{Zygote, Zygotes};
 
 /// An init that has not been heard of for so long is lost.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// signal(7)
 const SIGKILL: i32 = 9;
+
+/// Most of a launcher's last words that are kept, bytes.
+const WORDS: u64 = 4096;
 
 /// Sandboxes of one plan, made ahead. Dropped, it ends those that nobody claimed.
 #[derive(Debug)]
@@ -45,14 +50,17 @@ pub struct Pool {
     plan: Plan,
     size: usize,
     ready: VecDeque<Claimed>,
+    zygotes: Option<Zygotes>,
 }
 
 /// A launcher. It ends when no sandbox of it is left. One that is killed takes its
 /// sandboxes with it; what it leaves, the next launcher's start sweeps.
 #[derive(Debug)]
-struct Keeper {
+pub(crate) struct Keeper {
     /// Absent only while it is dropped: its end is what tells the launcher to end.
     service: Mutex<Option<Service>>,
+    /// What it says before it ends by itself.
+    words: Mutex<Option<ChildStderr>>,
     launcher: Child,
 }
 
@@ -60,6 +68,10 @@ struct Keeper {
 #[derive(Debug)]
 pub struct Claimed {
     keeper: Arc<Keeper>,
+    /// Lives for as long as a sandbox that it serves.
+    zygote: Option<Arc<Zygote>>,
+    /// A task is ready; whether it is one of the zygote's.
+    ready: Option<bool>,
     plan: Plan,
     held: Held,
     next: u32,
@@ -102,7 +114,7 @@ impl Job {
 }
 
 impl Keeper {
-    fn ask<T>(
+    pub fn ask<T>(
         &self,
         work: impl FnOnce(&Service) -> Result<T, SandboxError>,
     ) -> Result<T, SandboxError> {
@@ -110,7 +122,25 @@ impl Keeper {
         let ended = || SandboxError::LauncherEnded {
             words: String::new(),
         };
-        work(service.as_ref().ok_or_else(ended)?)
+        match work(service.as_ref().ok_or_else(ended)?) {
+            Err(SandboxError::LauncherEnded { .. }) => Err(SandboxError::LauncherEnded {
+                words: self.last_words(),
+            }),
+            other => other,
+        }
+    }
+
+    /// Of a launcher that has closed its socket.
+    fn last_words(&self) -> String {
+        let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = Vec::new();
+        let read = words
+            .take()
+            .map(|words| words.take(WORDS).read_to_end(&mut said));
+        match read {
+            Some(Err(error)) => format!("(its last words cannot be read: {error})"),
+            _ => String::from_utf8_lossy(&said).into_owned(),
+        }
     }
 }
 
@@ -130,17 +160,35 @@ impl Pool {
     /// # Errors
     /// `NoLauncher`; of starting it.
     pub fn start(host: &HostFacts, mut plan: Plan, size: usize) -> Result<Self, SandboxError> {
-        let (socket, child) = Launcher::start_service(host)?;
+        let (socket, mut child) = Launcher::start_service(host)?;
         plan.allow_ready();
         Ok(Self {
             keeper: Arc::new(Keeper {
                 service: Mutex::new(Some(Service::over(socket))),
+                words: Mutex::new(child.stderr.take()),
                 launcher: child,
             }),
             plan,
             size,
             ready: VecDeque::new(),
+            zygotes: None,
         })
+    }
+
+    /// The same, where tasks that are ready are forked from a zygote: an interpreter that
+    /// has made its imports. Other tasks are executed, with the same seal.
+    ///
+    /// # Errors
+    /// As [`Pool::start`]; of a zygote [`Pool::refill`] tells.
+    pub fn start_with_zygote(
+        host: &HostFacts,
+        plan: Plan,
+        size: usize,
+        zygote: ZygotePlan,
+    ) -> Result<Self, SandboxError> {
+        let mut pool = Self::start(host, plan, size)?;
+        pool.zygotes = Some(Zygotes::new(zygote));
+        Ok(pool)
     }
 
     /// How many are ready.
@@ -153,13 +201,20 @@ impl Pool {
     /// For times when nobody waits.
     ///
     /// # Errors
-    /// Of the step that failed.
+    /// Of the step that failed; `Zygote` when the pool has one that does not serve.
     pub fn refill(&mut self) -> Result<bool, SandboxError> {
         if self.ready.len() >= self.size {
             return Ok(false);
         }
         let mut made = self.make()?;
         made.make_ready()?;
+        if let Some(zygote) = made.zygote.as_ref().filter(|_| !made.forked()) {
+            let failure = zygote.failure();
+            if let Some(zygotes) = &mut self.zygotes {
+                zygotes.discard();
+            }
+            return Err(failure);
+        }
         self.ready.push_back(made);
         Ok(true)
     }
@@ -177,12 +232,24 @@ impl Pool {
         self.make()
     }
 
-    fn make(&self) -> Result<Claimed, SandboxError> {
+    fn make(&mut self) -> Result<Claimed, SandboxError> {
         let mut plan = self.plan.clone();
         plan.rename(&identifier().map_err(SandboxError::kernel("getrandom"))?);
-        let held = self.keeper.ask(|service| service.create(&plan))?;
+        let keeper = &self.keeper;
+        let zygote = self.zygotes.as_mut();
+        let zygote = zygote.map(|zygotes| zygotes.serve(keeper, &mut plan));
+        let zygote = zygote.transpose()?;
+        let created = keeper.ask(|service| service.create(&plan));
+        let held = created.inspect_err(|_| {
+            // Were it to blame, the next one would not be.
+            if let Some(zygotes) = &mut self.zygotes {
+                zygotes.discard();
+            }
+        })?;
         let made = Claimed {
             keeper: Arc::clone(&self.keeper),
+            zygote,
+            ready: None,
             plan,
             held,
             next: 1,
@@ -214,6 +281,12 @@ impl Claimed {
         lakekeep_sys::process::pid_of(pidfd).map_err(SandboxError::kernel("fdinfo"))
     }
 
+    /// Whether a task is ready that was forked from the pool's zygote.
+    #[must_use]
+    pub fn forked(&self) -> bool {
+        self.ready == Some(true)
+    }
+
     /// Starts a task, and returns its number when it has been sealed, read back, and has
     /// begun to run.
     ///
@@ -236,6 +309,7 @@ impl Claimed {
             spec: Box::new(plan.task.clone()),
         };
         self.held.init.send(&request, &stdio.descriptors())?;
+        self.ready = None;
         // The task has its copies; ours would keep its pipes from ending.
         drop(stdio);
         let started = self.started()?;
@@ -354,13 +428,13 @@ impl Claimed {
     /// # Errors
     /// `SandboxEnded`, also when it does not get ready.
     pub fn settle(&mut self) -> Result<(), SandboxError> {
-        loop {
+        while self.ready.is_none() {
             match self.hear(PATIENCE)? {
-                Some((InitReply::Ready, _)) => return Ok(()),
                 Some((other, _)) => self.note(other)?,
                 None => return Err(SandboxError::SandboxEnded),
             }
         }
+        Ok(())
     }
 
     /// Ends it with everything in it, and says what it used.
@@ -377,7 +451,7 @@ impl Claimed {
     fn note(&mut self, reply: InitReply) -> Result<(), SandboxError> {
         match reply {
             InitReply::Exited(exited) => self.ended.push_back(exited),
-            InitReply::Ready => {}
+            InitReply::Ready { forked } => self.ready = Some(forked),
             _ => return Err(SandboxError::OutOfTurn { peer: "init" }),
         }
         Ok(())

@@ -113,6 +113,9 @@ pub(crate) fn build(
     {
         warnings.push(format!("the caller's {} supplementary groups could not be dropped: files that they may read, the sandbox may read", groups.len()));
     }
+    if task.is_some_and(|task| task.forked) {
+        warnings.push("the task was forked from a zygote: where things lie in its memory, and the seed of its hashes, are those of the zygote's other tasks".to_owned());
+    }
     Receipt {
         sandbox: plan.sandbox.id.clone(),
         policy: plan.policy_digest.clone(),

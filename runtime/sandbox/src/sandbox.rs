@@ -72,7 +72,7 @@ impl Sandbox {
     /// ([`Plan::allow_ready`]).
     ///
     /// # Errors
-    /// When the sandbox is gone. A task that cannot be made ready is no error: it is made
+    /// When the sandbox is gone; `Zygote` when the task shall be forked and is not. A task that cannot be made ready is no error: it is made
     /// when it is spawned.
     pub fn make_ready(self) -> Result<Self, SandboxError> {
         if !self.plan.task.can_be_ready() {
@@ -81,7 +81,10 @@ impl Sandbox {
         let spec = Box::new(self.plan.task.clone());
         self.init.send(&InitRequest::Prepare { spec }, &[])?;
         match self.hear()? {
-            (InitReply::Ready, _) => Ok(self),
+            (InitReply::Ready { forked }, _) if forked == self.plan.task.forked => Ok(self),
+            (InitReply::Ready { .. }, _) => Err(SandboxError::Zygote {
+                words: String::new(),
+            }),
             _ => Err(SandboxError::OutOfTurn { peer: "init" }),
         }
     }
@@ -141,6 +144,7 @@ pub(crate) fn describe(failure: &TaskFailure) -> &'static str {
         TaskStep::MountScratch => "mounting the task's writable directories",
         TaskStep::Hostname => "setting the task's host name",
         TaskStep::Fork => "forking the command",
+        TaskStep::Zygote => "having the command forked by the sandbox's zygote",
         TaskStep::Session => "making the command's session",
         TaskStep::Stdio => "placing the command's standard streams",
         TaskStep::Limits => "setting the command's resource limits",

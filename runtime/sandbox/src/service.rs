@@ -12,6 +12,7 @@ use lakekeep_plan::Plan;
 use lakekeep_protocol::facts::{GroupUsageFacts, QuotaFacts, TaskFacts};
 use lakekeep_protocol::launch::{Created, HeldSandbox, RootfsStep};
 use lakekeep_protocol::task::{Exited, TaskFailure};
+use lakekeep_protocol::zygote::ZygoteSpec;
 use lakekeep_protocol::{Channel, InitReply, InitRequest, LauncherReply, LauncherRequest};
 use lakekeep_sys::readback::NamespaceIds;
 use lakekeep_sys::{Errno, socket};
@@ -236,6 +237,21 @@ impl Service {
             (LauncherReply::Kept, mut trees) => trees.pop().ok_or_else(out_of_turn),
             _ => Err(out_of_turn()),
         }
+    }
+
+    /// Starts the zygote of a sandbox that sets ids aside. What it says, of imports that
+    /// fail, goes to `output`.
+    ///
+    /// # Errors
+    /// Of the launcher.
+    pub fn start_zygote(
+        &self,
+        id: &str,
+        spec: &ZygoteSpec,
+        output: BorrowedFd<'_>,
+    ) -> Result<(), SandboxError> {
+        let (id, spec) = (id.to_owned(), Box::new(spec.clone()));
+        self.done(&LauncherRequest::Zygote { id, spec }, &[output])
     }
 
     /// What a sandbox uses now.

@@ -28,18 +28,18 @@ pub fn empty_bounding_set() -> Result<(), Errno> {
     Ok(())
 }
 
-/// Locks the rules by which user id 0 would mean capabilities. Needs
-/// CAP_SETPCAP.
+/// The rules by which user id 0 would mean capabilities, off for good.
+pub const SECURE_BITS: CapabilitiesSecureBits = CapabilitiesSecureBits::NO_ROOT
+    .union(CapabilitiesSecureBits::NO_ROOT_LOCKED)
+    .union(CapabilitiesSecureBits::NO_SETUID_FIXUP)
+    .union(CapabilitiesSecureBits::NO_SETUID_FIXUP_LOCKED)
+    .union(CapabilitiesSecureBits::KEEP_CAPS_LOCKED)
+    .union(CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE)
+    .union(CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE_LOCKED);
+
+/// Sets [`SECURE_BITS`]. Needs CAP_SETPCAP.
 pub fn lock_secure_bits() -> Result<(), Errno> {
-    rustix::thread::set_capabilities_secure_bits(
-        CapabilitiesSecureBits::NO_ROOT
-            | CapabilitiesSecureBits::NO_ROOT_LOCKED
-            | CapabilitiesSecureBits::NO_SETUID_FIXUP
-            | CapabilitiesSecureBits::NO_SETUID_FIXUP_LOCKED
-            | CapabilitiesSecureBits::KEEP_CAPS_LOCKED
-            | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE
-            | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE_LOCKED,
-    )
+    rustix::thread::set_capabilities_secure_bits(SECURE_BITS)
 }
 
 /// Leaves the calling thread exactly the capabilities of `kept` (a bit set as

@@ -3,16 +3,21 @@
 //! and prints a JSON object for each task, a line each. A first argument `wait:COUNT` makes
 //! it wait afterwards, with all of them claimed, until its input ends.
 //!
+//! `zygote:INTERPRETER:MODULE,MODULE:PRESET` before all of it gives the pool a zygote of that
+//! interpreter, whose programs the scripts then are; one that begins with `/` is a command,
+//! its arguments after blanks. What of a zygote that does not serve is told on its own line.
+//!
 //! Beside the launcher, where an embedder's program is.
 
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::ExitCode;
 
-use lakekeep_plan::Command;
+use lakekeep_plan::{Command, Preload};
 use lakekeep_policy::{Policy, PolicyDoc};
-use lakekeep_sandbox::{Claimed, Job, Pool, Stdio, host, plan_for};
+use lakekeep_sandbox::{Claimed, Job, Pool, SandboxError, Stdio, host, plan_for, zygote_for};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -28,7 +33,9 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
+    let mut arguments = std::env::args().skip(1).peekable();
+    let zygote = arguments.next_if(|first| first.starts_with("zygote:"));
+    let zygote = zygote.as_deref().map(Zygote::parse).transpose()?;
     let first = arguments.next().ok_or("how many sandboxes?")?;
     let (wait, count) = match first.strip_prefix("wait:") {
         Some(count) => (true, count.parse()?),
@@ -36,24 +43,38 @@ fn run() -> Result<()> {
     };
     let scripts: Vec<String> = arguments.collect();
     let facts = host::probe()?;
-    let text =
-        "version = 1\npreset = \"general\"\n[limits]\nwall_time = \"2s\"\nmemory = \"64MiB\"\n";
-    let policy = Policy::check(PolicyDoc::from_toml("pool", text)?)?;
+    let preset = zygote.as_ref().map_or("general", |zygote| &zygote.preset);
+    let text = format!(
+        "version = 1\npreset = \"{preset}\"\n[limits]\nwall_time = \"2s\"\nmemory = \"64MiB\"\nscratch_size = \"16MiB\"\n"
+    );
+    let policy = Policy::check(PolicyDoc::from_toml("pool", &text)?)?;
     let command = Command {
         arguments: vec![b"true".to_vec()],
         path: "/usr/bin:/bin".to_owned(),
         ..Command::default()
     };
-    let plan = plan_for(&policy, &facts, &command, None)?;
-    let mut pool = Pool::start(&facts, plan, 2)?;
-    while pool.refill()? {}
+    let interpreter = zygote.as_ref().map(|zygote| &zygote.preload.interpreter);
+    let plan = plan_for(&policy, &facts, &command, interpreter.map(Path::new))?;
+    let mut pool = match &zygote {
+        None => Pool::start(&facts, plan, 2)?,
+        Some(zygote) => {
+            let planned = zygote_for(&policy, &facts, &zygote.preload)?;
+            Pool::start_with_zygote(&facts, plan, 2, planned)?
+        }
+    };
+    match fill(&mut pool) {
+        Err(SandboxError::Zygote { words }) => {
+            println!("{}", serde_json::json!({ "zygote": words }));
+        }
+        other => other?,
+    }
     let mut claimed = Vec::new();
     for _ in 0..count {
         claimed.push(pool.claim()?);
     }
     for sandbox in &mut claimed {
         for script in &scripts {
-            task(sandbox, script)?;
+            task(sandbox, zygote.as_ref(), script)?;
         }
     }
     if wait {
@@ -67,11 +88,46 @@ fn run() -> Result<()> {
     Ok(())
 }
 
-fn task(sandbox: &mut Claimed, script: &str) -> Result<()> {
+/// How the pool's zygote is asked for.
+struct Zygote {
+    preload: Preload,
+    preset: String,
+}
+
+impl Zygote {
+    fn parse(text: &str) -> Result<Self> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let [_, interpreter, modules, preset] = parts[..] else {
+            return Err("zygote:INTERPRETER:MODULES:PRESET".into());
+        };
+        let modules = modules.split(',').filter(|name| !name.is_empty());
+        Ok(Self {
+            preload: Preload {
+                interpreter: interpreter.to_owned(),
+                modules: modules.map(str::to_owned).collect(),
+                // Few, so that a test sees one take over from another.
+                sandboxes: 3,
+            },
+            preset: preset.to_owned(),
+        })
+    }
+}
+
+fn fill(pool: &mut Pool) -> std::result::Result<(), SandboxError> {
+    while pool.refill()? {}
+    Ok(())
+}
+
+fn task(sandbox: &mut Claimed, zygote: Option<&Zygote>, script: &str) -> Result<()> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-    let null = || File::open("/dev/null").map(OwnedFd::from);
-    let stdio = Stdio::Given([null()?, write, null()?]);
-    let job = Job::new(["/bin/sh", "-c", script]);
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    let stdio = Stdio::Given([null.try_clone()?.into(), write, null.into()]);
+    let job = match zygote {
+        _ if script.starts_with('/') => Job::new(script.split(' ')),
+        None => Job::new(["/bin/sh", "-c", script]),
+        Some(zygote) => Job::new([zygote.preload.interpreter.as_str(), "-c", script]),
+    };
+    let forked = sandbox.forked();
     let task = sandbox.spawn(&job, stdio)?;
     // Beside the wait, which keeps the time.
     let reader = std::thread::spawn(move || {
@@ -83,8 +139,13 @@ fn task(sandbox: &mut Claimed, script: &str) -> Result<()> {
     let line = serde_json::json!({
         "sandbox": sandbox.id(),
         "output": String::from_utf8_lossy(&output),
+        "forked": forked,
         "outcome": outcome,
     });
     println!("{line}");
+    if zygote.is_some() {
+        // What is ready is told of before the next one is asked for.
+        sandbox.settle()?;
+    }
     Ok(())
 }

@@ -66,7 +66,7 @@ impl Sandbox {
                     // Whoever asked has gone; the volume is there all the same.
                 }
             }
-            InitReply::Started | InitReply::Ready | InitReply::Tasks { .. } => {}
+            InitReply::Started | InitReply::Ready { .. } | InitReply::Tasks { .. } => {}
         }
     }
 

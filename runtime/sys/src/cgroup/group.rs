@@ -142,6 +142,24 @@ impl Group {
         self.dirs.iter().filter(old).map(open).collect()
     }
 
+    /// Where writing a process's number, as the writer's pid namespace counts, makes that
+    /// process a member: of every hierarchy in which the group was made, of one thread.
+    ///
+    /// # Errors
+    /// If one cannot be opened.
+    pub fn doors(&self) -> Result<Vec<OwnedFd>, CgroupError> {
+        let open = |dir: &Dir| {
+            let path = dir.file(match dir.version {
+                Version::V1 => "tasks",
+                Version::V2 => "cgroup.procs",
+            });
+            file::open(&path, OFlags::WRONLY)
+                .map_err(|errno| failed(Operation::Attach, &path, errno))
+        };
+        let made = self.dirs.iter().filter(|dir| dir.exists());
+        made.map(open).collect()
+    }
+
     pub(super) fn dir_of(&self, controller: Controller) -> Option<&Dir> {
         self.dirs
             .iter()

@@ -1,0 +1,109 @@
+//! A pool's zygote: its sandbox, and what it has to say.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use lakekeep_plan::{Plan, ZygotePlan};
+use rustix::pipe::PipeFlags;
+
+use crate::error::SandboxError;
+use crate::planning::identifier;
+use crate::pool::Keeper;
+use crate::service::Held;
+
+/// Most of a zygote's words that are kept, bytes.
+const WORDS: usize = 4096;
+
+/// A zygote, started when the first sandbox needs it, and another when it has served as many
+/// as it may.
+#[derive(Debug)]
+pub(crate) struct Zygotes {
+    plan: ZygotePlan,
+    now: Option<(Arc<Zygote>, u16)>,
+}
+
+/// One that lives. Dropped with the last sandbox that it serves, it is ended.
+#[derive(Debug)]
+pub(crate) struct Zygote {
+    keeper: Arc<Keeper>,
+    id: String,
+    /// The init of its sandbox, which ends when nobody has this.
+    _held: Held,
+    output: OwnedFd,
+}
+
+impl Zygotes {
+    pub fn new(plan: ZygotePlan) -> Self {
+        Self { plan, now: None }
+    }
+
+    /// Has the tasks of the sandbox that is planned here forked from one.
+    ///
+    /// # Errors
+    /// Of its sandbox. Whether its imports succeed shows later.
+    pub fn serve(
+        &mut self,
+        keeper: &Arc<Keeper>,
+        plan: &mut Plan,
+    ) -> Result<Arc<Zygote>, SandboxError> {
+        let (zygote, left) = match self.now.take() {
+            Some((zygote, left)) if left > 0 => (zygote, left),
+            _ => {
+                let zygote = Zygote::start(Arc::clone(keeper), &self.plan)?;
+                (Arc::new(zygote), self.plan.plan.sandbox.nursery)
+            }
+        };
+        plan.fork_from(&zygote.id);
+        self.now = Some((Arc::clone(&zygote), left - 1));
+        Ok(zygote)
+    }
+
+    /// The present one is of no use: the next sandbox gets another.
+    pub fn discard(&mut self) {
+        self.now = None;
+    }
+}
+
+impl Zygote {
+    fn start(keeper: Arc<Keeper>, planned: &ZygotePlan) -> Result<Self, SandboxError> {
+        let failed = SandboxError::kernel("pipe2");
+        let (output, written) =
+            rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(failed)?;
+        let mut plan = planned.plan.clone();
+        plan.rename(&identifier().map_err(SandboxError::kernel("getrandom"))?);
+        let held = keeper.ask(|service| service.create(&plan))?;
+        let zygote = Self {
+            keeper,
+            id: plan.sandbox.id,
+            _held: held,
+            output,
+        };
+        let start = |service: &crate::service::Service| {
+            service.start_zygote(&zygote.id, &planned.spec, written.as_fd())
+        };
+        zygote.keeper.ask(start)?;
+        Ok(zygote)
+    }
+
+    /// What it said, as an error.
+    pub fn failure(&self) -> SandboxError {
+        let mut words = [0; WORDS];
+        let length = rustix::io::read(&self.output, &mut words).unwrap_or(0);
+        let words = String::from_utf8_lossy(words.get(..length).unwrap_or_default());
+        SandboxError::Zygote {
+            words: words.into_owned(),
+        }
+    }
+}
+
+impl Drop for Zygote {
+    fn drop(&mut self) {
+        if self
+            .keeper
+            .ask(|service| service.destroy(&self.id))
+            .is_err()
+        {
+            // Its launcher has ended, and it with it.
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Tasks that are forked from a zygote (`lakekeep_sandbox::Pool::start_with_zygote`): they are
+//! what an interpreter would be that was executed, and no two of them are alike.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use lakekeep_tests::{HostSnapshot, Place, Privilege, Tracked, eventually, orphans, target_dir};
+use serde_json::Value;
+
+const PYTHON: &str = "/usr/bin/python3";
+
+/// What the standard library can draw, and `multiprocessing`'s key.
+const MODULES: &str = "random,uuid,tempfile,secrets,json,multiprocessing.process";
+
+fn program(place: &Place) -> Command {
+    let folder = std::env::var_os("LAKEKEEP_BIN_DIR")
+        .map_or_else(|| target_dir().join("release"), Into::into);
+    let mut command = Command::new(folder.join("lakekeep-tests-pool"));
+    command
+        .env("LAKEKEEP_STATE_DIR", place.dir("state", Privilege::Root))
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    Privilege::Root.apply(&mut command);
+    command
+}
+
+/// Runs scripts in each of `count` sandboxes of a pool with a zygote; what was said of each
+/// task.
+fn run(place: &Place, zygote: &str, count: &str, scripts: &[&str]) -> Vec<Value> {
+    let mut command = program(place);
+    let mut child = Tracked::spawn(command.args([zygote, count]).args(scripts));
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let said: Vec<String> = lines.map(Result::unwrap).collect();
+    assert!(child.wait().unwrap().success(), "{said:?}");
+    let said = said.iter();
+    said.map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn zygote(preset: &str) -> String {
+    format!("zygote:{PYTHON}:{MODULES}:{preset}")
+}
+
+fn output(task: &Value) -> &str {
+    task["output"].as_str().unwrap()
+}
+
+/// The test runs where there is root, and says so where there is not.
+fn as_root(name: &str, test: impl FnOnce(&Place)) {
+    if Privilege::Root.available(name) {
+        test(&Place::new());
+    }
+}
+
+#[test]
+fn siblings_draw_what_no_other_draws() {
+    as_root("zygote_siblings", |place| {
+        let before = HostSnapshot::take(place.path());
+        let draw = "import random, uuid, tempfile, secrets, os, multiprocessing.process as m\n\
+                    print(random.random(), uuid.uuid4(), uuid.uuid1(), secrets.token_hex(), \
+                    os.urandom(8).hex(), os.path.basename(tempfile.mktemp()), \
+                    bytes(m.current_process().authkey).hex())";
+        // Of two zygotes, for one serves three sandboxes; each has two tasks.
+        let tasks = run(place, &zygote("general"), "4", &[draw, draw]);
+        assert_eq!(tasks.len(), 8);
+        assert!(
+            tasks.iter().take(4).all(|task| task["forked"] == true),
+            "{tasks:?}"
+        );
+        let drawn: Vec<Vec<&str>> = tasks
+            .iter()
+            .map(|task| output(task).split(' ').collect())
+            .collect();
+        assert!(drawn.iter().all(|words| words.len() == 7), "{drawn:?}");
+        for kind in 0..7 {
+            let mut values: Vec<&str> = drawn.iter().map(|words| words[kind]).collect();
+            values.sort_unstable();
+            values.dedup();
+            assert_eq!(values.len(), 8, "{kind}: {drawn:?}");
+        }
+        before.assert_unchanged();
+    });
+}
+
+#[test]
+fn a_task_has_nothing_of_the_zygotes_and_is_where_an_executed_one_would_be() {
+    as_root("zygote_place", |place| {
+        let look = "import os, sys\n\
+            status = dict(line.split(':', 1) for line in open('/proc/self/status'))\n\
+            names = ('Uid', 'Gid', 'Groups', 'CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb', 'NoNewPrivs', 'Seccomp')\n\
+            print([status[name].split() for name in names])\n\
+            print(sorted(os.listdir('/proc/self/fd'))[:3], len(os.listdir('/proc/self/fd')))\n\
+            print([name for name in os.listdir('/proc') if name.isdigit()].__len__())\n\
+            print(open('/proc/self/cgroup').read().count('..'))\n\
+            print(sorted(os.environ))\n\
+            print(os.getcwd(), os.umask(0o22), os.getsid(0) == os.getpid(), sys.argv, sys.path[0] == '')\n\
+            print(open('/proc/self/oom_score_adj').read().strip())\n\
+            print(os.uname().nodename)\n\
+            print('__main__' in sys.modules, __name__, 'Order' in globals(), 'serve' in globals())\n";
+        for preset in ["udf", "notebook", "general"] {
+            let warm = run(place, &zygote(preset), "1", &[look]);
+            assert_eq!(warm[0]["forked"], true, "{preset}: {warm:?}");
+            let cold = run(
+                place,
+                &format!("zygote:{PYTHON}:no_such_module:{preset}"),
+                "1",
+                &[look],
+            );
+            assert!(
+                cold[0]["zygote"]
+                    .as_str()
+                    .unwrap()
+                    .contains("no_such_module"),
+                "{cold:?}"
+            );
+            assert_eq!(cold[1]["forked"], false, "{preset}: {cold:?}");
+            let lines = |task: &Value| -> Vec<String> {
+                let lines = output(task).lines().map(str::to_owned);
+                // Its host name is its own.
+                lines.filter(|line| !line.starts_with("sandbox-")).collect()
+            };
+            assert_eq!(lines(&warm[0]), lines(&cold[1]), "{preset}");
+            assert!(lines(&warm[0]).len() >= 8, "{warm:?}");
+        }
+    });
+}
+
+#[test]
+fn its_end_and_its_errors_are_an_interpreters() {
+    as_root("zygote_ends", |place| {
+        let scripts = [
+            "import sys; print('said'); sys.exit(7)",
+            "import atexit; atexit.register(lambda: print('at exit')); print('first')",
+            "raise SystemExit('words')",
+            "def f():\n    raise ValueError('of the user')\nf()",
+            "import os, signal; os.kill(os.getpid(), signal.SIGTERM)",
+            "import os; os._exit(9)",
+            "while True: pass",
+            "print('after')",
+        ];
+        let tasks = run(place, &zygote("general"), "1", &scripts);
+        let verdict = |index: usize| &tasks[index]["outcome"]["verdict"];
+        assert_eq!(
+            (output(&tasks[0]), &verdict(0)["exit_code"]),
+            ("said\n", &7.into())
+        );
+        assert_eq!(output(&tasks[1]), "first\nat exit\n");
+        assert_eq!(verdict(2)["exit_code"], 1);
+        assert_eq!(verdict(3)["exit_code"], 1);
+        assert_eq!(verdict(4)["kind"], "signal");
+        assert_eq!(verdict(5)["exit_code"], 9);
+        assert_eq!(verdict(6)["kind"], "wall_time");
+        assert_eq!(output(&tasks[7]), "after\n");
+        assert!(tasks.iter().all(|task| task["forked"] == true), "{tasks:?}");
+    });
+}
+
+#[test]
+fn what_is_not_for_the_interpreter_is_executed_with_the_same_seal() {
+    as_root("zygote_exec", |place| {
+        let scripts = [
+            "/usr/bin/cut -d: -f2 /proc/self/status",
+            "/usr/bin/python3 -V",
+            "/usr/bin/python3 -m base64 -e /etc/hostname",
+            "/no/such/program",
+            "/etc/hostname",
+        ];
+        let tasks = run(place, &zygote("general"), "1", &scripts);
+        assert!(output(&tasks[0]).contains("cut"), "{tasks:?}");
+        assert!(output(&tasks[1]).starts_with("Python 3."), "{tasks:?}");
+        assert_eq!(tasks[2]["outcome"]["verdict"]["exit_code"], 0, "{tasks:?}");
+        assert_eq!(
+            tasks[3]["outcome"]["verdict"]["exit_code"], 127,
+            "{tasks:?}"
+        );
+        assert_eq!(
+            tasks[4]["outcome"]["verdict"]["exit_code"], 126,
+            "{tasks:?}"
+        );
+    });
+}
+
+#[test]
+fn what_one_task_leaves_the_next_does_not_find() {
+    as_root("zygote_rest", |place| {
+        let leave = "import random, sys, os, builtins\n\
+            open('/tmp/left', 'w').write('x'); builtins.left = 1; sys.modules['left'] = sys; os.environ['LEFT'] = '1'";
+        let find = "import sys, os, builtins\n\
+            print(os.path.exists('/tmp/left'), hasattr(builtins, 'left'), 'left' in sys.modules, 'LEFT' in os.environ)";
+        let tasks = run(place, &zygote("general"), "2", &[leave, find]);
+        assert_eq!(output(&tasks[1]), "False False False False\n");
+        assert_eq!(output(&tasks[3]), "False False False False\n");
+    });
+}
+
+#[test]
+fn the_receipt_says_what_is_shared() {
+    as_root("zygote_receipt", |place| {
+        let tasks = run(place, &zygote("udf"), "1", &["print(1)"]);
+        let receipt = &tasks[0]["outcome"]["receipt"];
+        let warnings = receipt["warnings"].to_string();
+        assert!(warnings.contains("forked from a zygote"), "{warnings}");
+        let layers = receipt["layers"].as_array().unwrap();
+        let seccomp = layers.iter().find(|layer| layer["layer"] == "seccomp");
+        assert_eq!(seccomp.unwrap()["value"]["filters"], 2, "{receipt}");
+    });
+}
+
+#[test]
+fn what_its_program_leaves_when_it_is_killed_ends() {
+    as_root("zygote_killed", |place| {
+        let before = HostSnapshot::take(place.path());
+        let mut command = program(place);
+        let mut child = Tracked::spawn(command.args([&zygote("general"), "wait:2", "print(1)"]));
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap() == "waiting"));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        eventually("the end of all of it", || {
+            orphans().is_empty().then_some(())
+        });
+        // The next start sweeps what the dead could not take with them.
+        run(place, &zygote("general"), "1", &["print(1)"]);
+        before.assert_unchanged();
+    });
+}
