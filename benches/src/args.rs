@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::peers::Name;
+use crate::peers::{Choice, Name};
 
 /// Measure what a sandbox costs, beside other runtimes.
 #[derive(Debug, Parser)]
@@ -39,6 +39,15 @@ pub struct Programs {
     pub search: Vec<PathBuf>,
 }
 
+/// Where the figures go for programs.
+#[derive(Debug, Args)]
+pub struct Json {
+    /// Write the figures here, as a JSON array; without a file, or with "-", to standard
+    /// output, and the table to standard error.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    pub json: Option<PathBuf>,
+}
+
 /// `lakekeep-bench spawn`
 #[derive(Debug, Args)]
 pub struct SpawnArgs {
@@ -46,13 +55,13 @@ pub struct SpawnArgs {
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     pub n: u32,
 
-    /// The peers, separated by commas; fork, the measure of all, is always one.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Name::ALL)]
-    pub peers: Vec<Name>,
+    /// The peers, separated by commas; fork, the measure of all, is always one. Those that
+    /// are not installed are named on standard error.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "all")]
+    pub peers: Vec<Choice>,
 
-    /// Write the figures here, as a JSON array.
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
+    #[command(flatten)]
+    pub json: Json,
 
     /// Keep every sample and the facts of this machine in a folder made below
     /// this one.
@@ -92,9 +101,8 @@ pub struct KeepArgs {
     #[arg(long, default_value_t = 10)]
     pub rest: u64,
 
-    /// Write the figures here, as a JSON array.
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
+    #[command(flatten)]
+    pub json: Json,
 
     /// Keep the figures, every sample and the facts of this machine in a folder made below
     /// this one.
@@ -114,4 +122,55 @@ pub struct StagesArgs {
 
     #[command(flatten)]
     pub programs: Programs,
+}
+
+impl SpawnArgs {
+    /// Whether a peer is asked for.
+    pub fn wants(&self, name: Name) -> bool {
+        name == Name::Fork || self.peers.iter().any(|choice| choice.takes(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spawn(words: &[&str]) -> SpawnArgs {
+        let words = ["lakekeep-bench", "spawn"].iter().chain(words);
+        match Cli::try_parse_from(words).unwrap().verb {
+            Verb::Spawn(arguments) => arguments,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn all_peers_are_asked_for_by_default_and_by_name() {
+        for words in [&[][..], &["--peers", "all"]] {
+            let arguments = spawn(words);
+            assert!(Name::ALL.into_iter().all(|name| arguments.wants(name)));
+        }
+        let arguments = spawn(&["--peers", "crun,claim"]);
+        let wanted = Name::ALL.into_iter().filter(|name| arguments.wants(*name));
+        assert_eq!(
+            wanted.collect::<Vec<_>>(),
+            [Name::Fork, Name::Crun, Name::Claim]
+        );
+    }
+
+    #[test]
+    fn json_needs_no_file() {
+        assert_eq!(spawn(&[]).json.json, None);
+        let arguments = spawn(&["--json", "--peers", "all"]);
+        assert_eq!(arguments.json.json, Some("-".into()));
+        assert_eq!(
+            spawn(&["--json", "a.json"]).json.json,
+            Some("a.json".into())
+        );
+    }
 }

@@ -11,11 +11,11 @@ use crate::measure::Sample;
 use crate::stats::micros;
 
 /// A sample and its place in the run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Placed {
     pub round: u32,
     pub position: usize,
-    pub peer: &'static str,
+    pub peer: String,
     pub sample: Sample,
 }
 

@@ -11,7 +11,7 @@ use crate::machine::{self, Machine};
 use crate::measure::Sample;
 use crate::peers::{Manager, Name, Peer};
 use crate::raw::{self, Circumstances, Placed};
-use crate::report::{self, Figure};
+use crate::report::{Figure, LeftOut, Report};
 use crate::stats::Summary;
 
 /// Runs of each peer before those that count: caches of files and of the kernel.
@@ -28,7 +28,7 @@ struct Entrant {
 }
 
 /// Measures and reports. The exit code is 1 when a peer failed; one that is not
-/// installed is only reported.
+/// installed, or that cannot run here at all, is only reported.
 pub fn run(arguments: &SpawnArgs) -> Result<ExitCode, BenchError> {
     let ground = Ground::make()?;
     let machine = Machine::look();
@@ -42,30 +42,21 @@ pub fn run(arguments: &SpawnArgs) -> Result<ExitCode, BenchError> {
         seed: arguments.seed,
         versions: versions(&entrants),
     };
-    let figures = figures(&entrants);
-    print(&about, &figures);
-    if let Some(path) = &arguments.json {
-        report::write_json(path, &figures)?;
-    }
+    let report = report(&entrants);
+    report.publish(&head(&about), arguments.json.json.as_deref())?;
     if let Some(top) = &arguments.raw {
         let folder = raw::folder(top, &about.machine)?;
         raw::write(&folder, "spawn", &placed, &about)?;
-        report::write_json(&folder.join("spawn.json"), &figures)?;
-        println!("\nraw samples: {}", folder.display());
+        report.write_json(&folder.join("spawn.json"))?;
+        eprintln!("raw samples: {}", folder.display());
     }
-    let failed = entrants.iter().any(|entrant| {
-        entrant
-            .peer
-            .as_ref()
-            .is_err_and(|error| !error.is_absence())
-    });
+    let failed = entrants.iter().any(Entrant::has_failed);
     Ok(ExitCode::from(u8::from(failed)))
 }
 
 /// Finds the peers, looks at what each isolates, and warms it up.
 fn enter(arguments: &SpawnArgs, ground: &Ground) -> Vec<Entrant> {
-    let wanted = |name: &Name| *name == Name::Fork || arguments.peers.contains(name);
-    let names = Name::ALL.into_iter().filter(wanted);
+    let names = Name::ALL.into_iter().filter(|name| arguments.wants(*name));
     let manager = Manager::default();
     names
         .map(|name| {
@@ -82,6 +73,11 @@ fn enter(arguments: &SpawnArgs, ground: &Ground) -> Vec<Entrant> {
                 entrant.sample(ground, serial);
             }
             entrant.samples.clear();
+            if let Err(error) = &entrant.peer
+                && error.is_absence()
+            {
+                eprintln!("absent: {}: {}", name.as_str(), chain(error));
+            }
             entrant
         })
         .collect()
@@ -102,7 +98,7 @@ fn rounds(arguments: &SpawnArgs, ground: &Ground, entrants: &mut [Entrant]) -> V
                 placed.push(Placed {
                     round,
                     position,
-                    peer: entrant.name.as_str(),
+                    peer: entrant.name.as_str().to_owned(),
                     sample,
                 });
             }
@@ -118,6 +114,14 @@ impl Entrant {
         let sample = self.attempt(serial, |peer| peer.sample(ground, serial))?;
         self.samples.push(sample);
         Some(sample)
+    }
+
+    /// Somebody else's program that cannot run here at all fails nothing.
+    fn has_failed(&self) -> bool {
+        let foreign = !self.name.is_ours() && self.samples.is_empty();
+        self.peer
+            .as_ref()
+            .is_err_and(|error| !error.is_absence() && !foreign)
     }
 
     fn attempt<T>(
@@ -137,27 +141,33 @@ impl Entrant {
     }
 }
 
-fn figures(entrants: &[Entrant]) -> Vec<Figure> {
+/// Those without figures are left out; those that are absent have been named.
+fn report(entrants: &[Entrant]) -> Report {
     let summary = |entrant: &Entrant| Summary::of(&entrant.samples);
     let fork = entrants
         .iter()
         .find(|entrant| entrant.name == Name::Fork)
         .and_then(summary);
-    let figure = |entrant: &Entrant| {
-        let (scenario, name) = (entrant.name.scenario(), entrant.name.as_str());
+    let mut report = Report::default();
+    for entrant in entrants {
+        let (scenario, peer) = (entrant.name.scenario(), entrant.name.as_str());
         match (&entrant.peer, summary(entrant)) {
-            (Err(error), _) => Figure::missing(scenario, name, chain(error)),
-            (Ok(_), Some(summary)) => Figure::measured(
-                scenario,
-                name,
-                entrant.isolation.clone(),
-                &summary,
-                fork.as_ref(),
-            ),
-            (Ok(_), None) => Figure::missing(scenario, name, "no samples".to_owned()),
+            (Err(error), _) if error.is_absence() => {}
+            (Err(error), _) => report.left_out.push(LeftOut {
+                scenario: scenario.to_owned(),
+                peer,
+                reason: chain(error),
+            }),
+            (Ok(_), Some(summary)) => {
+                let isolation = entrant.isolation.clone();
+                let figure = Figure::measured(scenario, peer, isolation, &summary, fork.as_ref());
+                report.figures.push(figure);
+            }
+            // There is a round at least.
+            (Ok(_), None) => {}
         }
-    };
-    entrants.iter().map(figure).collect()
+    }
+    report
 }
 
 fn versions(entrants: &[Entrant]) -> Vec<(&'static str, String)> {
@@ -169,7 +179,7 @@ fn versions(entrants: &[Entrant]) -> Vec<(&'static str, String)> {
         .collect()
 }
 
-fn print(about: &Circumstances, figures: &[Figure]) {
+fn head(about: &Circumstances) -> String {
     let Machine {
         kernel,
         cpu,
@@ -177,12 +187,11 @@ fn print(about: &Circumstances, figures: &[Figure]) {
         cgroups,
         ..
     } = &about.machine;
-    println!("{cpu}, {cores} cores, Linux {kernel}, cgroups {cgroups}");
-    println!(
-        "load average before {}, after {}\n",
-        about.load_before, about.load_after
-    );
-    report::print(figures);
+    let (before, after) = (&about.load_before, &about.load_after);
+    format!(
+        "{cpu}, {cores} cores, Linux {kernel}, cgroups {cgroups}\n\
+         load average before {before}, after {after}\n\n"
+    )
 }
 
 fn progress(done: u32, all: u32) {

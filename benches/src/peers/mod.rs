@@ -1,6 +1,7 @@
 //! The runtimes that are measured, and how each is asked for the same thing.
 
 pub mod find;
+mod name;
 mod oci;
 
 use std::cell::OnceCell;
@@ -8,8 +9,6 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
-
-use clap::ValueEnum;
 
 use crate::args::Programs;
 use crate::error::BenchError;
@@ -19,93 +18,7 @@ use crate::measure::{self, Sample};
 use crate::peers::oci::Oci;
 use crate::pooled::Pooled;
 
-/// A peer's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Name {
-    /// The program itself, isolated from nothing.
-    Fork,
-    /// The kernel's least for a group with limits, and nothing else.
-    CgroupFloor,
-    /// The same, joined as OCI runtimes do.
-    CgroupProcs,
-    /// util-linux unshare(1) with seven namespaces.
-    Unshare,
-    /// bubblewrap with --unshare-all.
-    Bwrap,
-    Crun,
-    Runc,
-    Youki,
-    /// `lakekeep run` as root on the shared root file system.
-    Lakekeep,
-    /// The same with the host's programs as image.
-    LakekeepHost,
-    /// The same as an ordinary user.
-    LakekeepRootless,
-    /// `lakekeep run` while a manager runs.
-    Managed,
-    /// A new user's sandbox over gRPC, to the first instruction of a task in it.
-    ClaimGrpc,
-    /// A task in a sandbox that is there, over gRPC, to its end.
-    NestedGrpc,
-    /// A new user's sandbox of a pool in this process, to the first instruction of a task.
-    Claim,
-    /// A task in a sandbox that is there, from this process, to its end.
-    Nested,
-}
-
-impl Name {
-    pub const ALL: [Self; 16] = [
-        Self::Fork,
-        Self::CgroupFloor,
-        Self::CgroupProcs,
-        Self::Unshare,
-        Self::Bwrap,
-        Self::Crun,
-        Self::Runc,
-        Self::Youki,
-        Self::Lakekeep,
-        Self::LakekeepHost,
-        Self::LakekeepRootless,
-        Self::Managed,
-        Self::ClaimGrpc,
-        Self::NestedGrpc,
-        Self::Claim,
-        Self::Nested,
-    ];
-
-    /// What is measured: the whole of a cold run, or less.
-    pub fn scenario(self) -> &'static str {
-        match self {
-            Self::Managed => "run-managed",
-            Self::ClaimGrpc => "claim-grpc",
-            Self::NestedGrpc => "nested-grpc",
-            Self::Claim => "claim",
-            Self::Nested => "nested",
-            _ => "embedded",
-        }
-    }
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Fork => "fork+exec",
-            Self::CgroupFloor => "cgroup-floor",
-            Self::CgroupProcs => "cgroup-procs",
-            Self::Unshare => "unshare",
-            Self::Bwrap => "bubblewrap",
-            Self::Crun => "crun",
-            Self::Runc => "runc",
-            Self::Youki => "youki",
-            Self::Lakekeep => "lakekeep",
-            Self::LakekeepHost => "lakekeep-host",
-            Self::LakekeepRootless => "lakekeep-rootless",
-            Self::Managed => "lakekeep-managed",
-            Self::ClaimGrpc => "lakekeep-claim-grpc",
-            Self::NestedGrpc => "lakekeep-nested-grpc",
-            Self::Claim => "lakekeep-claim",
-            Self::Nested => "lakekeep-nested",
-        }
-    }
-}
+pub use name::{Choice, Name};
 
 /// The managers of this run, each started when it is first needed.
 #[derive(Debug, Default)]
