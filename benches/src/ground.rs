@@ -152,7 +152,7 @@ impl Ground {
 }
 
 impl Drop for Ground {
-    /// OCI runtimes remove their groups and leave the one above, in every
+    /// OCI runtimes remove their groups and leave the one above, podman two, in every
     /// hierarchy; one that still has members stays, to be seen.
     fn drop(&mut self) {
         let hierarchies = fs::read_dir("/sys/fs/cgroup")
@@ -160,10 +160,17 @@ impl Drop for Ground {
             .flatten()
             .flatten();
         for hierarchy in hierarchies {
-            fs::remove_dir(hierarchy.path().join(GROUP)).ok();
+            remove_groups(&hierarchy.path().join(GROUP));
         }
-        fs::remove_dir(Path::new("/sys/fs/cgroup").join(GROUP)).ok();
+        remove_groups(&Path::new("/sys/fs/cgroup").join(GROUP));
     }
+}
+
+fn remove_groups(top: &Path) {
+    for below in fs::read_dir(top).into_iter().flatten().flatten() {
+        fs::remove_dir(below.path()).ok();
+    }
+    fs::remove_dir(top).ok();
 }
 
 fn open_to_all(path: &Path) -> Result<(), BenchError> {

@@ -3,6 +3,7 @@
 pub mod find;
 mod name;
 mod oci;
+mod podman;
 
 use std::cell::OnceCell;
 use std::os::unix::process::CommandExt;
@@ -16,6 +17,7 @@ use crate::ground::{Ground, Guest};
 use crate::managed::{Call, Managed};
 use crate::measure::{self, Sample};
 use crate::peers::oci::Oci;
+use crate::peers::podman::Podman;
 use crate::pooled::Pooled;
 
 pub use name::{Choice, Name};
@@ -71,6 +73,7 @@ enum Way {
         /// The ordinary user, and the folder that is this user's own.
         user: Option<(u32, PathBuf)>,
     },
+    Podman(Podman),
     /// `lakekeep run` with a manager's socket.
     Managed(Rc<Managed>),
     /// No command: a call.
@@ -129,7 +132,10 @@ impl Peer {
             Name::CgroupProcs => Way::Groups("procs"),
             Name::Unshare => Way::Unshare,
             Name::Bwrap => Way::Bwrap,
-            Name::Crun | Name::Runc | Name::Youki => Way::Oci(Oci::new(name.as_str(), ground)?),
+            Name::Podman => Way::Podman(Podman::new(&program, ground)?),
+            Name::Crun | Name::Runc | Name::Youki | Name::Gvisor => {
+                Way::Oci(Oci::new(name.as_str(), ground)?)
+            }
             Name::Lakekeep => Way::Lakekeep {
                 image: ground.root(),
                 user: None,
@@ -227,6 +233,7 @@ impl Peer {
                 }
                 oci.run(&mut command, guest, serial);
             }
+            Way::Podman(podman) => podman.run(&mut command, ground, guest, serial),
             Way::Lakekeep { image, user } => {
                 command.args(["run", "--image"]).arg(image);
                 if image == Path::new("host") && guest == Guest::Hold {
@@ -266,16 +273,24 @@ impl Peer {
 
     /// Removes what a failed run may have left.
     pub fn clean_up(&self, serial: u32) {
-        if let Way::Oci(oci) = &self.way {
-            let mut command = Command::new(&self.program);
-            oci.delete(&mut command, serial);
-            command
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
-            // It may have left nothing.
-            command.status().ok();
+        let mut command = Command::new(&self.program);
+        match &self.way {
+            Way::Oci(oci) => oci.delete(&mut command, serial),
+            Way::Podman(podman) => podman.remove(&mut command, serial),
+            _ => return,
         }
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        // It may have left nothing.
+        command.status().ok();
+    }
+
+    /// Words in the command line of the process that stands for a guest which is none of
+    /// this host's processes.
+    pub fn stands_in(&self, serial: u32) -> Option<[String; 2]> {
+        (self.name == Name::Gvisor).then(|| ["boot".to_owned(), oci::id(serial)])
     }
 
     /// What the program says of its version.
@@ -285,11 +300,12 @@ impl Peer {
         }
         let output = Command::new(&self.program).arg("--version").output();
         let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-        text.unwrap_or_default()
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_owned()
+        let text = text.unwrap_or_default();
+        let first = text.lines().next().unwrap_or_default();
+        match &self.way {
+            Way::Podman(podman) => format!("{first}, {}", podman.runtime),
+            _ => first.to_owned(),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use clap::builder::PossibleValue;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Name {
     /// The program itself, isolated from nothing.
+    #[value(alias = "fork+exec")]
     Fork,
     /// The kernel's least for a group with limits, and nothing else.
     CgroupFloor,
@@ -15,10 +16,16 @@ pub enum Name {
     /// util-linux unshare(1) with seven namespaces.
     Unshare,
     /// bubblewrap with --unshare-all.
+    #[value(alias = "bubblewrap")]
     Bwrap,
     Crun,
     Runc,
     Youki,
+    /// podman with --rootfs, through crun or, where crun refuses the host, runc.
+    Podman,
+    /// gVisor's runsc, which answers the guest's system calls itself.
+    #[value(alias = "runsc")]
+    Gvisor,
     /// `lakekeep run` as root on the shared root file system.
     Lakekeep,
     /// The same with the host's programs as image.
@@ -38,7 +45,7 @@ pub enum Name {
 }
 
 impl Name {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Fork,
         Self::CgroupFloor,
         Self::CgroupProcs,
@@ -47,6 +54,8 @@ impl Name {
         Self::Crun,
         Self::Runc,
         Self::Youki,
+        Self::Podman,
+        Self::Gvisor,
         Self::Lakekeep,
         Self::LakekeepHost,
         Self::LakekeepRootless,
@@ -79,6 +88,8 @@ impl Name {
             Self::Crun => "crun",
             Self::Runc => "runc",
             Self::Youki => "youki",
+            Self::Podman => "podman",
+            Self::Gvisor => "gvisor",
             Self::Lakekeep => "lakekeep",
             Self::LakekeepHost => "lakekeep-host",
             Self::LakekeepRootless => "lakekeep-rootless",
