@@ -9,6 +9,7 @@ use std::process::{Child, Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
 use lakekeep_client::{Client, ClientError, Command, Create, Event, Output, Session, Target, v1};
+use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use crate::error::BenchError;
@@ -198,8 +199,12 @@ impl Managed {
         Ok(began.elapsed())
     }
 
-    /// Runs the guest that stays, and looks at it.
-    pub fn look<T>(&self, ground: &Ground, look: impl FnOnce() -> T) -> Result<T, BenchError> {
+    /// Runs the guest that stays, and looks at it; and its outcome, as JSON.
+    pub fn look<T>(
+        &self,
+        ground: &Ground,
+        look: impl FnOnce() -> T,
+    ) -> Result<(T, Value), BenchError> {
         let held = async {
             let guest = ground.guest(Guest::Hold);
             let command = Command::new(&self.warm, [guest.as_str()]);
@@ -212,8 +217,8 @@ impl Managed {
             let found = look();
             let Session { stdin, output, .. } = session;
             stdin.end().await?;
-            read(output).await?;
-            Ok(found)
+            let (_, outcome) = read(output).await?;
+            Ok((found, serde_json::from_str(&outcome)?))
         };
         self.runtime.block_on(held)
     }
@@ -222,7 +227,7 @@ impl Managed {
 /// A sandbox for one task. The guest reads the clock that this process reads.
 async fn claim(client: &Client, clock: &str, before: Duration) -> Result<Duration, BenchError> {
     let command = Command::once(create(), [clock]).no_stdin();
-    let first = read(client.exec(command).await?.output).await?;
+    let (first, _) = read(client.exec(command).await?.output).await?;
     first_instruction(&first, before)
 }
 
@@ -236,14 +241,14 @@ pub fn first_instruction(said: &[u8], before: Duration) -> Result<Duration, Benc
     Ok(Duration::from_nanos(u64::from_ne_bytes(stamp)).saturating_sub(before))
 }
 
-/// A task's output, to its end, which must be a good one.
-async fn read(mut output: Output) -> Result<Vec<u8>, BenchError> {
-    let mut all = Vec::new();
+/// A task's output, to its end, which must be a good one; and its outcome.
+async fn read(mut output: Output) -> Result<(Vec<u8>, String), BenchError> {
+    let (mut all, mut outcome) = (Vec::new(), String::new());
     while let Some(event) = output.next().await? {
         match event {
             Event::Stdout(bytes) => all.extend_from_slice(&bytes),
             Event::Stderr(_) => {}
-            Event::Ended(end) if end.exit_code == 0 => {}
+            Event::Ended(end) if end.exit_code == 0 => outcome = end.outcome,
             Event::Ended(end) => {
                 return Err(BenchError::Failed {
                     program: "a task".to_owned(),
@@ -253,7 +258,7 @@ async fn read(mut output: Output) -> Result<Vec<u8>, BenchError> {
             }
         }
     }
-    Ok(all)
+    Ok((all, outcome))
 }
 
 /// As an engine asks for it: it ends with its manager.

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use lakekeep_plan::{Command, Plan};
 use lakekeep_policy::{Policy, PolicyDoc};
-use lakekeep_sandbox::{Claimed, Job, Kind, Pool, Stdio, host, plan_for};
+use lakekeep_sandbox::{Claimed, Job, Kind, Outcome, Pool, Stdio, host, plan_for};
 use rustix::pipe::{PipeFlags, pipe_with};
+use serde_json::Value;
 
 use crate::error::BenchError;
 use crate::ground::{Ground, Guest};
@@ -75,8 +76,8 @@ impl Pooled {
         Ok(wall)
     }
 
-    /// Runs the guest that stays, and looks at it.
-    pub fn look<T>(&self, look: impl FnOnce() -> T) -> Result<T, BenchError> {
+    /// Runs the guest that stays, and looks at it; and its outcome, as JSON.
+    pub fn look<T>(&self, look: impl FnOnce() -> T) -> Result<(T, Value), BenchError> {
         let mut warm = self.warm.borrow_mut();
         let ((input, stop), (says, output)) = (pipe()?, pipe()?);
         let task = warm.spawn(&self.hold, Stdio::Given([input, output, null()?]))?;
@@ -88,9 +89,9 @@ impl Pooled {
         File::from(stop)
             .flush()
             .map_err(BenchError::io("end a task's input"))?;
-        end(&mut warm, task)?;
+        let outcome = end(&mut warm, task)?;
         warm.settle()?;
-        Ok(found)
+        Ok((found, serde_json::to_value(&outcome)?))
     }
 }
 
@@ -143,18 +144,19 @@ pub fn plan(ground: &Ground) -> Result<Plan, BenchError> {
 pub fn run(sandbox: &mut Claimed, job: &Job) -> Result<(), BenchError> {
     let stdio = Stdio::null().map_err(BenchError::io("open /dev/null"))?;
     let task = sandbox.spawn(job, stdio)?;
-    end(sandbox, task)
+    end(sandbox, task).map(drop)
 }
 
 /// Waits for a task, which must end well.
-fn end(sandbox: &mut Claimed, task: u32) -> Result<(), BenchError> {
-    let verdict = sandbox.wait(task)?.verdict;
+fn end(sandbox: &mut Claimed, task: u32) -> Result<Outcome, BenchError> {
+    let outcome = sandbox.wait(task)?;
+    let verdict = &outcome.verdict;
     match verdict.kind {
-        Kind::Exit if verdict.exit_code == 0 => Ok(()),
+        Kind::Exit if verdict.exit_code == 0 => Ok(outcome),
         _ => Err(BenchError::Failed {
             program: "a task".to_owned(),
-            status: verdict.explanation,
-            words: verdict.remedy,
+            status: verdict.explanation.clone(),
+            words: verdict.remedy.clone(),
         }),
     }
 }

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 
+use serde_json::Value;
+
 use crate::args::Programs;
 use crate::error::BenchError;
 use crate::ground::{Ground, Guest};
@@ -88,8 +90,12 @@ pub enum Called {
 }
 
 impl Called {
-    /// Runs the guest that stays, and looks at it.
-    pub fn look<T>(&self, ground: &Ground, look: impl FnOnce() -> T) -> Result<T, BenchError> {
+    /// Runs the guest that stays, and looks at it; and its outcome, as JSON.
+    pub fn look<T>(
+        &self,
+        ground: &Ground,
+        look: impl FnOnce() -> T,
+    ) -> Result<(T, Value), BenchError> {
         match self {
             Self::Manager(manager) => manager.look(ground, look),
             Self::Pool(pool) => pool.look(look),
@@ -257,17 +263,22 @@ impl Peer {
         command
     }
 
-    /// For lakekeep: the command that writes a receipt to `file`.
+    /// For `lakekeep run`: the same run, which writes its outcome to standard error.
     pub fn receipt_command(&self, ground: &Ground) -> Option<Command> {
-        let Way::Lakekeep { image, user } = &self.way else {
-            return None;
-        };
         let mut command = Command::new(&self.program);
-        command
-            .args(["run", "--receipt", "-", "--image"])
-            .arg(image);
+        command.args(["run", "--receipt", "-"]);
+        match &self.way {
+            Way::Lakekeep { image, user } => {
+                command.arg("--image").arg(image);
+                become_ordinary(&mut command, user.as_ref());
+            }
+            Way::Managed(manager) => {
+                command.args(["--profile", "bench"]);
+                command.env(lakekeep_client::SOCKET_VARIABLE, manager.socket());
+            }
+            _ => return None,
+        }
         command.args(["--", &ground.guest(Guest::True)]);
-        become_ordinary(&mut command, user.as_ref());
         Some(command)
     }
 
