@@ -24,10 +24,13 @@ pub enum Verb {
     Keep(KeepArgs),
     /// Show where the time of one `lakekeep run` goes.
     Stages(StagesArgs),
+    /// One of the processes that `spawn` measures in.
+    #[command(hide = true)]
+    Worker(WorkerArgs),
 }
 
 /// Where programs are found.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Programs {
     /// The lakekeep to measure, with its launcher beside it; by default the one
     /// beside this program.
@@ -51,7 +54,7 @@ pub struct Json {
 /// `lakekeep-bench spawn`
 #[derive(Debug, Args)]
 pub struct SpawnArgs {
-    /// Rounds; in each, every peer runs once.
+    /// Rounds; in each, every worker runs every peer once.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     pub n: u32,
 
@@ -59,6 +62,17 @@ pub struct SpawnArgs {
     /// are not installed are named on standard error.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "all")]
     pub peers: Vec<Choice>,
+
+    /// How many run the same at the same moment, separated by commas: all rounds for each
+    /// number, one number after the other.
+    #[arg(
+        long,
+        value_name = "N",
+        value_delimiter = ',',
+        default_value = "1",
+        value_parser = clap::value_parser!(u16).range(1..=256)
+    )]
+    pub concurrency: Vec<u16>,
 
     #[command(flatten)]
     pub json: Json,
@@ -124,6 +138,47 @@ pub struct StagesArgs {
     pub programs: Programs,
 }
 
+/// `lakekeep-bench worker`
+#[derive(Debug, Args)]
+pub struct WorkerArgs {
+    /// The shared root file system.
+    #[arg(long)]
+    pub root: PathBuf,
+
+    /// Name of the guest in it that stays.
+    #[arg(long)]
+    pub hold: String,
+
+    #[arg(long)]
+    pub user: u32,
+
+    #[command(flatten)]
+    pub ready: Ready,
+
+    #[command(flatten)]
+    pub programs: Programs,
+}
+
+/// What is kept ready while workers measure.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Ready {
+    /// The folder of the manager that runs, if one does.
+    #[arg(long)]
+    pub manager: Option<PathBuf>,
+
+    /// Sandboxes that it makes ahead.
+    #[arg(long)]
+    pub parked: usize,
+
+    /// How many of those this worker asks for once, so that they are made ahead.
+    #[arg(long)]
+    pub earned: usize,
+
+    /// Sandboxes that a pool in a worker's own process makes ahead.
+    #[arg(long)]
+    pub pooled: usize,
+}
+
 impl SpawnArgs {
     /// Whether a peer is asked for.
     pub fn wants(&self, name: Name) -> bool {
@@ -161,6 +216,19 @@ mod tests {
             wanted.collect::<Vec<_>>(),
             [Name::Fork, Name::Crun, Name::Claim]
         );
+    }
+
+    #[test]
+    fn concurrency_is_a_list_of_numbers_above_none() {
+        assert_eq!(spawn(&[]).concurrency, [1]);
+        assert_eq!(
+            spawn(&["--concurrency", "1,2,8,32"]).concurrency,
+            [1, 2, 8, 32]
+        );
+        for wrong in ["0", "1,", "a", "257"] {
+            let words = ["lakekeep-bench", "spawn", "--concurrency", wrong];
+            assert!(Cli::try_parse_from(words).is_err(), "{wrong}");
+        }
     }
 
     #[test]

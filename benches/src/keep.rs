@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use lakekeep_sandbox::{Claimed, Job, Pool, host};
 
-use crate::args::KeepArgs;
+use crate::args::{KeepArgs, Ready};
 use crate::chain;
 use crate::error::BenchError;
 use crate::ground::{Ground, Guest};
 use crate::machine::{self, Machine};
-use crate::managed::Managed;
+use crate::managed::{self, Managed, Server};
 use crate::measure::Sample;
 use crate::peers::{Manager, Name, Peer, find};
 use crate::pooled;
@@ -89,6 +89,7 @@ pub fn run(arguments: &KeepArgs) -> Result<ExitCode, BenchError> {
         report.left_out.push(LeftOut {
             scenario: scenario.to_owned(),
             peer,
+            concurrency: 1,
             reason,
         });
     }
@@ -138,6 +139,7 @@ impl Found {
             round,
             position: 0,
             peer: scenario.to_owned(),
+            concurrency: 1,
             sample: *sample,
         })
     }
@@ -145,7 +147,7 @@ impl Found {
 
 /// What the others' ratios are to.
 fn forks(arguments: &KeepArgs, ground: &Ground) -> Result<Option<Summary>, BenchError> {
-    let (programs, manager) = (&arguments.programs, Manager::default());
+    let (programs, manager) = (&arguments.programs, Manager::none());
     let peer = Peer::new(Name::Fork, ground, programs, ORDINARY, &manager)?;
     let samples: Result<Vec<Sample>, BenchError> = (0..FORKS)
         .map(|serial| peer.sample(ground, serial))
@@ -259,7 +261,14 @@ fn idle_first(arguments: &KeepArgs, ground: &Ground) -> Measured {
 
 /// New users' sandboxes, asked for at once.
 fn burst(arguments: &KeepArgs, ground: &Ground) -> Measured {
-    let manager = Managed::start(&find::lakekeep(&arguments.programs)?, ground)?;
+    let program = find::lakekeep(&arguments.programs)?;
+    let server = Server::start(&program, ground, managed::PARKED)?;
+    let ready = Ready {
+        parked: managed::PARKED,
+        earned: managed::PARKED,
+        ..Ready::default()
+    };
+    let manager = Managed::connect(ground, server.folder(), &ready)?;
     manager.settle()?;
     let times = manager.burst(arguments.burst)?;
     let mut found = Found::of(times);
@@ -301,7 +310,7 @@ fn crun(arguments: &KeepArgs, ground: &Ground) -> Measured {
         ground,
         &arguments.programs,
         ORDINARY,
-        &Manager::default(),
+        &Manager::none(),
     )?;
     let mut serial = 0;
     steady(arguments, || {

@@ -5,6 +5,7 @@
 //! `lakekeep-bench stages` shows where the time of one `lakekeep run` goes. docs/benchmarks.md holds the method and the results.
 
 mod args;
+mod crew;
 mod error;
 mod ground;
 mod isolation;
@@ -12,6 +13,7 @@ mod keep;
 mod machine;
 mod managed;
 mod measure;
+mod orders;
 mod peers;
 mod pooled;
 mod raw;
@@ -19,6 +21,7 @@ mod report;
 mod spawn;
 mod stages;
 mod stats;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         Verb::Spawn(arguments) => spawn::run(&arguments),
         Verb::Keep(arguments) => keep::run(&arguments),
         Verb::Stages(arguments) => stages::run(&arguments),
+        Verb::Worker(arguments) => worker::run(arguments),
     };
     match done {
         Ok(code) => code,

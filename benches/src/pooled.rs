@@ -17,9 +17,6 @@ use crate::ground::{Ground, Guest};
 use crate::managed::{Call, first_instruction, monotonic};
 use crate::measure::Sample;
 
-/// Ready at a time.
-const PARKED: usize = 4;
-
 /// A pool, and a sandbox of it that stays.
 #[derive(Debug)]
 pub struct Pooled {
@@ -32,10 +29,10 @@ pub struct Pooled {
 }
 
 impl Pooled {
-    /// Starts it and fills it.
-    pub fn start(ground: &Ground) -> Result<Self, BenchError> {
+    /// Starts it with `parked` ready at a time, and fills it.
+    pub fn start(ground: &Ground, parked: usize) -> Result<Self, BenchError> {
         let facts = host::probe().map_err(BenchError::plan)?;
-        let mut pool = Pool::start(&facts, plan(ground)?, PARKED)?;
+        let mut pool = Pool::start(&facts, plan(ground)?, parked)?;
         while pool.refill()? {}
         let mut warm = pool.claim()?;
         let guest = Job::new([ground.guest(Guest::True)]);
@@ -59,10 +56,14 @@ impl Pooled {
         Ok(Sample { wall, cpu: None })
     }
 
+    /// Makes what is lacking.
+    pub fn settle(&self) -> Result<(), BenchError> {
+        while self.pool.borrow_mut().refill()? {}
+        Ok(())
+    }
+
     fn claim(&self) -> Result<Duration, BenchError> {
-        let mut pool = self.pool.borrow_mut();
-        while pool.refill()? {}
-        claim(&mut pool, &self.clock)
+        claim(&mut self.pool.borrow_mut(), &self.clock)
     }
 
     fn nested(&self) -> Result<Duration, BenchError> {

@@ -21,8 +21,10 @@ pub struct Figure {
     pub min_us: u64,
     pub p99_us: u64,
     pub cpu_us: Option<u64>,
-    /// Of the median to that of fork+exec in the same run.
+    /// Of the median to that of fork+exec in the same run, at the same concurrency.
     pub ratio: Option<f64>,
+    /// How many ran it at the same moment.
+    pub concurrency: usize,
     /// Medians, of what is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
@@ -37,6 +39,7 @@ pub struct Figure {
 pub struct LeftOut {
     pub scenario: String,
     pub peer: &'static str,
+    pub concurrency: usize,
     pub reason: String,
 }
 
@@ -65,17 +68,19 @@ impl Figure {
             p99_us: summary.p99,
             cpu_us: summary.cpu,
             ratio: fork.map(|fork| ratio(summary.median, fork.median)),
+            concurrency: 1,
             memory_bytes: None,
             pss_bytes: None,
             note: String::new(),
         }
     }
 
-    fn cells(&self) -> [String; 9] {
+    fn cells(&self) -> [String; 10] {
         let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         [
             self.scenario.clone(),
             self.peer.to_owned(),
+            self.concurrency.to_string(),
             self.n.to_string(),
             self.median_us.to_string(),
             self.min_us.to_string(),
@@ -96,9 +101,10 @@ pub fn ratio(median: u64, fork: u64) -> f64 {
     (median as f64 / fork.max(1) as f64 * 10.0).round() / 10.0
 }
 
-const HEAD: [&str; 9] = [
+const HEAD: [&str; 10] = [
     "scenario",
     "peer",
+    "at once",
     "n",
     "median_us",
     "min_us",
@@ -145,15 +151,22 @@ impl Report {
     /// The table, and below it who is not in it.
     fn text(&self) -> String {
         let rows: Vec<_> = self.figures.iter().map(Figure::cells).collect();
-        let mut text = table(&HEAD, &rows, &[0, 1, 8]);
+        let mut text = table(&HEAD, &rows, &[0, 1, 9]);
         for (index, out) in self.left_out.iter().enumerate() {
             let gap = if index == 0 { "\n" } else { "" };
             let LeftOut {
                 scenario,
                 peer,
+                concurrency,
                 reason,
             } = out;
-            text.push_str(&format!("{gap}left out: {peer} ({scenario}): {reason}\n"));
+            let many = match concurrency {
+                1 => String::new(),
+                many => format!(", {many} at once"),
+            };
+            text.push_str(&format!(
+                "{gap}left out: {peer} ({scenario}{many}): {reason}\n"
+            ));
         }
         text
     }
@@ -214,6 +227,7 @@ mod tests {
             left_out: vec![LeftOut {
                 scenario: "embedded".to_owned(),
                 peer: "podman",
+                concurrency: 8,
                 reason: "exit status: 126".to_owned(),
             }],
         }
@@ -224,7 +238,7 @@ mod tests {
         let array: serde_json::Value = serde_json::from_slice(&report().json().unwrap()).unwrap();
         let wanted = serde_json::json!([{
             "scenario": "embedded", "peer": "crun", "isolation": "7ns", "n": 3,
-            "median_us": 25, "p99_us": 40, "cpu_us": 9, "ratio": 2.5,
+            "median_us": 25, "p99_us": 40, "cpu_us": 9, "ratio": 2.5, "concurrency": 1,
         }]);
         assert_eq!(array, wanted);
     }
@@ -236,10 +250,10 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "scenario  peer  n  median_us  min_us  p99_us  cpu_us  ratio  isolation",
-                "embedded  crun  3         25       1      40       9    2.5  7ns",
+                "scenario  peer  at once  n  median_us  min_us  p99_us  cpu_us  ratio  isolation",
+                "embedded  crun        1  3         25       1      40       9    2.5  7ns",
                 "",
-                "left out: podman (embedded): exit status: 126",
+                "left out: podman (embedded, 8 at once): exit status: 126",
             ]
         );
     }

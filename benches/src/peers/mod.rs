@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use crate::args::Programs;
+use crate::args::{Programs, Ready};
 use crate::error::BenchError;
 use crate::ground::{Ground, Guest};
 use crate::managed::{Call, Managed};
@@ -24,25 +24,43 @@ use crate::pooled::Pooled;
 
 pub use name::{Choice, Name};
 
-/// The managers of this run, each started when it is first needed.
-#[derive(Debug, Default)]
-pub struct Manager(OnceCell<Rc<Managed>>, OnceCell<Rc<Pooled>>);
+/// The managers that this process asks, each reached when it is first needed.
+#[derive(Debug)]
+pub struct Manager {
+    ready: Ready,
+    managed: OnceCell<Rc<Managed>>,
+    pooled: OnceCell<Rc<Pooled>>,
+}
 
 impl Manager {
-    fn pool(&self, ground: &Ground) -> Result<Rc<Pooled>, BenchError> {
-        if let Some(running) = self.1.get() {
-            return Ok(Rc::clone(running));
+    pub fn of(ready: Ready) -> Self {
+        Self {
+            ready,
+            managed: OnceCell::new(),
+            pooled: OnceCell::new(),
         }
-        let started = Rc::new(Pooled::start(ground)?);
-        Ok(Rc::clone(self.1.get_or_init(|| started)))
     }
 
-    fn get(&self, program: &Path, ground: &Ground) -> Result<Rc<Managed>, BenchError> {
-        if let Some(running) = self.0.get() {
+    /// For peers that ask none.
+    pub fn none() -> Self {
+        Self::of(Ready::default())
+    }
+
+    fn pool(&self, ground: &Ground) -> Result<Rc<Pooled>, BenchError> {
+        if let Some(running) = self.pooled.get() {
             return Ok(Rc::clone(running));
         }
-        let started = Rc::new(Managed::start(program, ground)?);
-        Ok(Rc::clone(self.0.get_or_init(|| started)))
+        let started = Rc::new(Pooled::start(ground, self.ready.pooled)?);
+        Ok(Rc::clone(self.pooled.get_or_init(|| started)))
+    }
+
+    fn get(&self, ground: &Ground) -> Result<Rc<Managed>, BenchError> {
+        if let Some(connected) = self.managed.get() {
+            return Ok(Rc::clone(connected));
+        }
+        let folder = self.ready.manager.as_ref().ok_or(BenchError::NoManager)?;
+        let connected = Rc::new(Managed::connect(ground, folder, &self.ready)?);
+        Ok(Rc::clone(self.managed.get_or_init(|| connected)))
     }
 }
 
@@ -129,7 +147,7 @@ impl Peer {
         }
         let program = match name {
             Name::Fork => ground.root().join("bin/true"),
-            Name::CgroupFloor | Name::CgroupProcs => ground.groups()?,
+            Name::CgroupFloor | Name::CgroupProcs => ground.groups(),
             _ => find::program(name, programs)?,
         };
         let way = match name {
@@ -154,9 +172,9 @@ impl Peer {
                 image: ground.root(),
                 user: ordinary_user(ground, root.then_some(user))?,
             },
-            Name::Managed => Way::Managed(manager.get(&program, ground)?),
+            Name::Managed => Way::Managed(manager.get(ground)?),
             Name::ClaimGrpc | Name::NestedGrpc => {
-                let called = Called::Manager(manager.get(&program, ground)?);
+                let called = Called::Manager(manager.get(ground)?);
                 Way::Call(called, call_of(name))
             }
             Name::Claim | Name::Nested => {
@@ -166,14 +184,19 @@ impl Peer {
         Ok(Self { name, program, way })
     }
 
+    /// Waits until what is kept ready is there, and nothing is being made.
+    pub fn settle(&self) -> Result<(), BenchError> {
+        match &self.way {
+            Way::Managed(manager) | Way::Call(Called::Manager(manager), _) => manager.settle(),
+            Way::Call(Called::Pool(pool), _) => pool.settle(),
+            _ => Ok(()),
+        }
+    }
+
     /// Runs the guest once, and measures it.
     pub fn sample(&self, ground: &Ground, serial: u32) -> Result<Sample, BenchError> {
         match &self.way {
             Way::Call(called, call) => called.once(*call),
-            Way::Managed(manager) => {
-                manager.settle()?;
-                measure::once(&mut self.command(ground, Guest::True, serial), ground)
-            }
             _ => measure::once(&mut self.command(ground, Guest::True, serial), ground),
         }
     }

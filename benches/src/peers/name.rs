@@ -2,9 +2,10 @@
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
+use serde::{Deserialize, Serialize};
 
 /// A peer's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum Name {
     /// The program itself, isolated from nothing.
     #[value(alias = "fork+exec")]
@@ -99,6 +100,11 @@ impl Name {
             Self::Claim => "lakekeep-claim",
             Self::Nested => "lakekeep-nested",
         }
+    }
+
+    /// Whether it is asked of a manager that runs.
+    pub fn needs_manager(self) -> bool {
+        matches!(self, Self::Managed | Self::ClaimGrpc | Self::NestedGrpc)
     }
 
     /// Whether it is lakekeep in one of its ways, and not somebody else's program.

@@ -72,6 +72,12 @@ pub fn id(serial: u32) -> String {
     format!("bench-{}-{serial}", std::process::id())
 }
 
+/// The group of a runtime's containers, of this process alone: a runtime removes it with
+/// its container.
+pub fn group(runtime: &str) -> String {
+    format!("/{GROUP}/{runtime}-{}", std::process::id())
+}
+
 fn bundle(runtime: &str, ground: &Ground, guest: Guest) -> Result<PathBuf, BenchError> {
     let folder = ground.folder(&format!("{runtime}/{}", ground.name(guest)))?;
     let config = config(runtime, &ground.root(), &ground.guest(guest))?;
@@ -106,7 +112,7 @@ fn config(runtime: &str, root: &Path, guest: &str) -> Result<Value, BenchError> 
             "namespaces": namespaces,
             "uidMappings": [{ "containerID": 0, "hostID": FIRST_ID, "size": 65536 }],
             "gidMappings": [{ "containerID": 0, "hostID": FIRST_ID, "size": 65536 }],
-            "cgroupsPath": format!("/{GROUP}/{runtime}"),
+            "cgroupsPath": group(runtime),
             "resources": {
                 "memory": { "limit": MEMORY, "swap": MEMORY },
                 "pids": { "limit": PIDS },
@@ -154,7 +160,8 @@ mod tests {
     fn a_bundle_asks_for_every_layer() {
         let config = config("crun", Path::new("/root"), "/bin/true").unwrap();
         assert_eq!(config["linux"]["namespaces"].as_array().unwrap().len(), 7);
-        assert_eq!(config["linux"]["cgroupsPath"], "/lakekeep-bench/crun");
+        assert_eq!(config["linux"]["cgroupsPath"], group("crun"));
+        assert!(group("crun").starts_with("/lakekeep-bench/crun-"));
         let allowed = config["linux"]["seccomp"]["syscalls"][0]["names"]
             .as_array()
             .unwrap();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::error::BenchError;
-use crate::ground::{GROUP, Ground, Guest};
+use crate::ground::{Ground, Guest};
 use crate::measure;
 use crate::peers::oci;
 
@@ -88,7 +88,7 @@ impl Podman {
             .args(OPTIONS)
             .args(["--name", &oci::id(serial)])
             .args(["--uidmap", &ids, "--gidmap", &ids])
-            .arg(format!("--cgroup-parent=/{GROUP}/podman"))
+            .arg(format!("--cgroup-parent={}", oci::group("podman")))
             .arg(format!(
                 "--security-opt=seccomp={}",
                 self.folder.join(FILTER).display()

@@ -40,7 +40,7 @@ pub fn run(arguments: &StagesArgs) -> Result<ExitCode, BenchError> {
         &ground,
         &arguments.programs,
         0,
-        &Manager::default(),
+        &Manager::none(),
     )?;
     let load = machine::load();
     let mut stages: Stages = vec![Vec::new(); MILESTONES.len() - 1];
