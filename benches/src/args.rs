@@ -19,6 +19,8 @@ pub struct Cli {
 pub enum Verb {
     /// Run a static /bin/true through every peer, interleaved.
     Spawn(SpawnArgs),
+    /// Draw samples that were kept.
+    Plot(PlotArgs),
     /// Measure what is kept ready: a burst, a steady load, memory, and the first request
     /// after rest.
     Keep(KeepArgs),
@@ -82,6 +84,10 @@ pub struct SpawnArgs {
     #[arg(long, value_name = "DIR")]
     pub raw: Option<PathBuf>,
 
+    /// Draw the distributions here.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+
     /// The user that runs the rootless peer.
     #[arg(long, value_name = "UID", default_value_t = 65534)]
     pub user: u32,
@@ -92,6 +98,18 @@ pub struct SpawnArgs {
 
     #[command(flatten)]
     pub programs: Programs,
+}
+
+/// `lakekeep-bench plot`
+#[derive(Debug, Args)]
+pub struct PlotArgs {
+    /// A CSV file that --raw wrote; the facts of its machine are looked for beside it.
+    #[arg(value_name = "RAW.csv")]
+    pub raw: PathBuf,
+
+    /// Write the picture here.
+    #[arg(long, value_name = "FILE")]
+    pub svg: PathBuf,
 }
 
 /// `lakekeep-bench keep`

@@ -42,6 +42,16 @@ pub enum BenchError {
     /// A trace in which the run cannot be recognised.
     #[error("the trace of a run has no {0}")]
     Trace(&'static str),
+    /// A file that holds no samples.
+    #[error("{}, line {line}: lacks {lacks}; give a CSV file that --raw wrote", path.display())]
+    Samples {
+        path: PathBuf,
+        line: usize,
+        lacks: &'static str,
+    },
+    /// A picture that cannot be drawn.
+    #[error("draw: {0}")]
+    Draw(String),
     /// What a worker could not do, in its own words.
     #[error("{reason}")]
     Worker { absent: bool, reason: String },

@@ -15,6 +15,7 @@ mod managed;
 mod measure;
 mod orders;
 mod peers;
+mod plot;
 mod pooled;
 mod raw;
 mod report;
@@ -33,6 +34,7 @@ use crate::error::BenchError;
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Spawn(arguments) => spawn::run(&arguments),
+        Verb::Plot(arguments) => plot::run(&arguments),
         Verb::Keep(arguments) => keep::run(&arguments),
         Verb::Stages(arguments) => stages::run(&arguments),
         Verb::Worker(arguments) => worker::run(arguments),

@@ -12,6 +12,7 @@ use crate::machine::{self, Machine};
 use crate::managed::{PARKED, Server};
 use crate::measure::Sample;
 use crate::peers::{Name, find};
+use crate::plot;
 use crate::raw::{self, Circumstances, Placed};
 use crate::report::{Figure, LeftOut, Report};
 use crate::stats::Summary;
@@ -55,6 +56,9 @@ pub fn run(arguments: &SpawnArgs) -> Result<ExitCode, BenchError> {
     };
     let report = report(&entrants);
     report.publish(&head(&about), arguments.json.json.as_deref())?;
+    if let Some(path) = &arguments.svg {
+        plot::of_run(path, &placed, &about.machine)?;
+    }
     if let Some(top) = &arguments.raw {
         let folder = raw::folder(top, &about.machine)?;
         raw::write(&folder, "spawn", &placed, &about)?;
