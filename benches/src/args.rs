@@ -159,15 +159,15 @@ pub struct StagesArgs {
 /// `lakekeep-bench worker`
 #[derive(Debug, Args)]
 pub struct WorkerArgs {
-    /// The shared root file system.
-    #[arg(long)]
-    pub root: PathBuf,
+    /// The shared root file system; by default one of its own.
+    #[arg(long, requires = "hold")]
+    pub root: Option<PathBuf>,
 
     /// Name of the guest in it that stays.
-    #[arg(long)]
+    #[arg(long, default_value = "")]
     pub hold: String,
 
-    #[arg(long)]
+    #[arg(long, default_value_t = 65534)]
     pub user: u32,
 
     #[command(flatten)]
@@ -185,15 +185,15 @@ pub struct Ready {
     pub manager: Option<PathBuf>,
 
     /// Sandboxes that it makes ahead.
-    #[arg(long)]
+    #[arg(long, default_value_t = 0)]
     pub parked: usize,
 
     /// How many of those this worker asks for once, so that they are made ahead.
-    #[arg(long)]
+    #[arg(long, default_value_t = 0)]
     pub earned: usize,
 
     /// Sandboxes that a pool in a worker's own process makes ahead.
-    #[arg(long)]
+    #[arg(long, default_value_t = 4)]
     pub pooled: usize,
 }
 

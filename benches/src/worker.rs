@@ -27,7 +27,10 @@ pub fn run(arguments: WorkerArgs) -> Result<ExitCode, BenchError> {
     let mut worker = Worker {
         manager: Manager::of(arguments.ready.clone()),
         peers: Vec::new(),
-        ground: Ground::share(&arguments.root, &arguments.hold)?,
+        ground: match &arguments.root {
+            Some(root) => Ground::share(root, &arguments.hold)?,
+            None => Ground::make()?,
+        },
         arguments,
     };
     let mut out = std::io::stdout();
