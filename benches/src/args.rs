@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::peers::Name;
+use crate::peers::{Choice, Name};
 
 /// Measure what a sandbox costs, beside other runtimes.
 #[derive(Debug, Parser)]
@@ -19,15 +19,20 @@ pub struct Cli {
 pub enum Verb {
     /// Run a static /bin/true through every peer, interleaved.
     Spawn(SpawnArgs),
+    /// Draw samples that were kept.
+    Plot(PlotArgs),
     /// Measure what is kept ready: a burst, a steady load, memory, and the first request
     /// after rest.
     Keep(KeepArgs),
     /// Show where the time of one `lakekeep run` goes.
     Stages(StagesArgs),
+    /// One of the processes that `spawn` measures in.
+    #[command(hide = true)]
+    Worker(WorkerArgs),
 }
 
 /// Where programs are found.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Programs {
     /// The lakekeep to measure, with its launcher beside it; by default the one
     /// beside this program.
@@ -39,25 +44,49 @@ pub struct Programs {
     pub search: Vec<PathBuf>,
 }
 
+/// Where the figures go for programs.
+#[derive(Debug, Args)]
+pub struct Json {
+    /// Write the figures here, as a JSON array; without a file, or with "-", to standard
+    /// output, and the table to standard error.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    pub json: Option<PathBuf>,
+}
+
 /// `lakekeep-bench spawn`
 #[derive(Debug, Args)]
 pub struct SpawnArgs {
-    /// Rounds; in each, every peer runs once.
+    /// Rounds; in each, every worker runs every peer once.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     pub n: u32,
 
-    /// The peers, separated by commas; fork, the measure of all, is always one.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Name::ALL)]
-    pub peers: Vec<Name>,
+    /// The peers, separated by commas; fork, the measure of all, is always one. Those that
+    /// are not installed are named on standard error.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "all")]
+    pub peers: Vec<Choice>,
 
-    /// Write the figures here, as a JSON array.
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
+    /// How many run the same at the same moment, separated by commas: all rounds for each
+    /// number, one number after the other.
+    #[arg(
+        long,
+        value_name = "N",
+        value_delimiter = ',',
+        default_value = "1",
+        value_parser = clap::value_parser!(u16).range(1..=256)
+    )]
+    pub concurrency: Vec<u16>,
+
+    #[command(flatten)]
+    pub json: Json,
 
     /// Keep every sample and the facts of this machine in a folder made below
     /// this one.
     #[arg(long, value_name = "DIR")]
     pub raw: Option<PathBuf>,
+
+    /// Draw the distributions here.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
 
     /// The user that runs the rootless peer.
     #[arg(long, value_name = "UID", default_value_t = 65534)]
@@ -69,6 +98,18 @@ pub struct SpawnArgs {
 
     #[command(flatten)]
     pub programs: Programs,
+}
+
+/// `lakekeep-bench plot`
+#[derive(Debug, Args)]
+pub struct PlotArgs {
+    /// A CSV file that --raw wrote; the facts of its machine are looked for beside it.
+    #[arg(value_name = "RAW.csv")]
+    pub raw: PathBuf,
+
+    /// Write the picture here.
+    #[arg(long, value_name = "FILE")]
+    pub svg: PathBuf,
 }
 
 /// `lakekeep-bench keep`
@@ -92,9 +133,8 @@ pub struct KeepArgs {
     #[arg(long, default_value_t = 10)]
     pub rest: u64,
 
-    /// Write the figures here, as a JSON array.
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
+    #[command(flatten)]
+    pub json: Json,
 
     /// Keep the figures, every sample and the facts of this machine in a folder made below
     /// this one.
@@ -114,4 +154,109 @@ pub struct StagesArgs {
 
     #[command(flatten)]
     pub programs: Programs,
+}
+
+/// `lakekeep-bench worker`
+#[derive(Debug, Args)]
+pub struct WorkerArgs {
+    /// The shared root file system; by default one of its own.
+    #[arg(long, requires = "hold")]
+    pub root: Option<PathBuf>,
+
+    /// Name of the guest in it that stays.
+    #[arg(long, default_value = "")]
+    pub hold: String,
+
+    #[arg(long, default_value_t = 65534)]
+    pub user: u32,
+
+    #[command(flatten)]
+    pub ready: Ready,
+
+    #[command(flatten)]
+    pub programs: Programs,
+}
+
+/// What is kept ready while workers measure.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Ready {
+    /// The folder of the manager that runs, if one does.
+    #[arg(long)]
+    pub manager: Option<PathBuf>,
+
+    /// Sandboxes that it makes ahead.
+    #[arg(long, default_value_t = 0)]
+    pub parked: usize,
+
+    /// How many of those this worker asks for once, so that they are made ahead.
+    #[arg(long, default_value_t = 0)]
+    pub earned: usize,
+
+    /// Sandboxes that a pool in a worker's own process makes ahead.
+    #[arg(long, default_value_t = 4)]
+    pub pooled: usize,
+}
+
+impl SpawnArgs {
+    /// Whether a peer is asked for.
+    pub fn wants(&self, name: Name) -> bool {
+        name == Name::Fork || self.peers.iter().any(|choice| choice.takes(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spawn(words: &[&str]) -> SpawnArgs {
+        let words = ["lakekeep-bench", "spawn"].iter().chain(words);
+        match Cli::try_parse_from(words).unwrap().verb {
+            Verb::Spawn(arguments) => arguments,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn all_peers_are_asked_for_by_default_and_by_name() {
+        for words in [&[][..], &["--peers", "all"]] {
+            let arguments = spawn(words);
+            assert!(Name::ALL.into_iter().all(|name| arguments.wants(name)));
+        }
+        let arguments = spawn(&["--peers", "crun,claim"]);
+        let wanted = Name::ALL.into_iter().filter(|name| arguments.wants(*name));
+        assert_eq!(
+            wanted.collect::<Vec<_>>(),
+            [Name::Fork, Name::Crun, Name::Claim]
+        );
+    }
+
+    #[test]
+    fn concurrency_is_a_list_of_numbers_above_none() {
+        assert_eq!(spawn(&[]).concurrency, [1]);
+        assert_eq!(
+            spawn(&["--concurrency", "1,2,8,32"]).concurrency,
+            [1, 2, 8, 32]
+        );
+        for wrong in ["0", "1,", "a", "257"] {
+            let words = ["lakekeep-bench", "spawn", "--concurrency", wrong];
+            assert!(Cli::try_parse_from(words).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn json_needs_no_file() {
+        assert_eq!(spawn(&[]).json.json, None);
+        let arguments = spawn(&["--json", "--peers", "all"]);
+        assert_eq!(arguments.json.json, Some("-".into()));
+        assert_eq!(
+            spawn(&["--json", "a.json"]).json.json,
+            Some("a.json".into())
+        );
+    }
 }

@@ -42,6 +42,28 @@ pub enum BenchError {
     /// A trace in which the run cannot be recognised.
     #[error("the trace of a run has no {0}")]
     Trace(&'static str),
+    /// A file that holds no samples.
+    #[error("{}, line {line}: lacks {lacks}; give a CSV file that --raw wrote", path.display())]
+    Samples {
+        path: PathBuf,
+        line: usize,
+        lacks: &'static str,
+    },
+    /// A picture that cannot be drawn.
+    #[error("draw: {0}")]
+    Draw(String),
+    /// What a worker could not do, in its own words.
+    #[error("{reason}")]
+    Worker { absent: bool, reason: String },
+    /// A worker ended, and what it said stands on standard error.
+    #[error("a worker of this run has ended")]
+    LostWorker,
+    /// Whose turn it was not.
+    #[error("{0} is out of turn")]
+    OutOfTurn(&'static str),
+    /// The scenarios that ask a manager, where none could be started.
+    #[error("no manager runs")]
+    NoManager,
     /// Figures that cannot be written as JSON.
     #[error("JSON")]
     Json(#[from] serde_json::Error),
@@ -89,6 +111,9 @@ impl BenchError {
 
     /// Whether there is nothing to measure here, rather than something wrong.
     pub fn is_absence(&self) -> bool {
-        matches!(self, Self::Missing { .. } | Self::NeedsRoot)
+        matches!(
+            self,
+            Self::Missing { .. } | Self::NeedsRoot | Self::Worker { absent: true, .. }
+        )
     }
 }

@@ -33,46 +33,55 @@ pub enum Guest {
 #[derive(Debug)]
 pub struct Ground {
     folder: TempDir,
+    /// The root file system; a worker's is its run's.
+    root: PathBuf,
     hold: String,
+    /// Whether it is this one that cleans up what all share.
+    own: bool,
 }
 
 impl Ground {
     /// Compiles the guests and makes the root file system.
     pub fn make() -> Result<Self, BenchError> {
-        let temporary = std::env::temp_dir();
-        let folder = tempfile::Builder::new().prefix("lakekeep-bench-").tempdir();
-        let folder = folder.map_err(BenchError::file("mkdir", &temporary))?;
-        // The sandboxes' ids are nobody's here: they pass by the others' bits.
-        open_to_all(folder.path())?;
+        let folder = temporary()?;
         let ground = Self {
+            root: folder.path().join("root"),
             folder,
             hold: format!("hold-{}", std::process::id()),
+            own: true,
         };
         for place in PLACES {
             ground.folder(&format!("root/{place}"))?;
         }
-        let bin = ground.path("root/bin");
+        let bin = ground.root.join("bin");
         ground.compile(&bin.join("true"), TRUE, &[])?;
         ground.compile(&bin.join("clock"), CLOCK, &["-nostdlib"])?;
         ground.compile(&bin.join(&ground.hold), HOLD, &[])?;
+        ground.compile(&ground.groups(), GROUPS, &[])?;
         Ok(ground)
     }
 
+    /// A worker's own folder, beside the root file system of its run.
+    pub fn share(root: &Path, hold: &str) -> Result<Self, BenchError> {
+        Ok(Self {
+            folder: temporary()?,
+            root: root.to_path_buf(),
+            hold: hold.to_owned(),
+            own: false,
+        })
+    }
+
     /// A program that does the cgroup part of a sandbox and nothing else.
-    pub fn groups(&self) -> Result<PathBuf, BenchError> {
-        let program = self.path("groups");
-        if !program.exists() {
-            self.compile(&program, GROUPS, &[])?;
-        }
-        Ok(program)
+    pub fn groups(&self) -> PathBuf {
+        self.root.with_file_name("groups")
     }
 
     /// The root file system.
     pub fn root(&self) -> PathBuf {
-        self.path("root")
+        self.root.clone()
     }
 
-    /// A folder of this name beside the root file system, made if need be.
+    /// A folder of this name and of this process, made if need be.
     pub fn folder(&self, name: &str) -> Result<PathBuf, BenchError> {
         let path = self.path(name);
         fs::create_dir_all(&path).map_err(BenchError::file("mkdir", &path))?;
@@ -152,18 +161,39 @@ impl Ground {
 }
 
 impl Drop for Ground {
-    /// OCI runtimes remove their groups and leave the one above, in every
-    /// hierarchy; one that still has members stays, to be seen.
+    /// OCI runtimes remove their groups and leave the one above, podman those of its
+    /// monitors too, in every hierarchy; one that still has members stays, to be seen.
     fn drop(&mut self) {
+        if !self.own {
+            return;
+        }
         let hierarchies = fs::read_dir("/sys/fs/cgroup")
             .into_iter()
             .flatten()
             .flatten();
         for hierarchy in hierarchies {
-            fs::remove_dir(hierarchy.path().join(GROUP)).ok();
+            remove_groups(&hierarchy.path().join(GROUP));
         }
-        fs::remove_dir(Path::new("/sys/fs/cgroup").join(GROUP)).ok();
+        remove_groups(&Path::new("/sys/fs/cgroup").join(GROUP));
     }
+}
+
+fn temporary() -> Result<TempDir, BenchError> {
+    let folder = tempfile::Builder::new().prefix("lakekeep-bench-").tempdir();
+    let folder = folder.map_err(BenchError::file("mkdir", &std::env::temp_dir()))?;
+    // The sandboxes' ids are nobody's here: they pass by the others' bits.
+    open_to_all(folder.path())?;
+    Ok(folder)
+}
+
+/// Removes a group after those below it; what is no group is no folder.
+fn remove_groups(top: &Path) {
+    for below in fs::read_dir(top).into_iter().flatten().flatten() {
+        if below.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_groups(&below.path());
+        }
+    }
+    fs::remove_dir(top).ok();
 }
 
 fn open_to_all(path: &Path) -> Result<(), BenchError> {

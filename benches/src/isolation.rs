@@ -30,9 +30,10 @@ const UNLIMITED: u64 = 1 << 60;
 pub fn of(peer: &Peer, ground: &Ground, serial: u32) -> Result<String, BenchError> {
     if let Some(manager) = peer.called() {
         let name = ground.name(Guest::Hold);
-        let found = manager.look(ground, || find(name).as_deref().map(layers))?;
+        let (found, outcome) = manager.look(ground, || find(name).as_deref().map(layers))?;
         let program = peer.name.as_str().to_owned();
-        return Ok(found.ok_or(BenchError::NoGuest { program })?.join(" "));
+        let layers = found.ok_or(BenchError::NoGuest { program })?;
+        return Ok(line(layers, &outcome));
     }
     let mut command = peer.command(ground, Guest::Hold, serial);
     let program = command.get_program().to_string_lossy().into_owned();
@@ -45,27 +46,54 @@ pub fn of(peer: &Peer, ground: &Ground, serial: u32) -> Result<String, BenchErro
         error,
     })?;
     let ready = child.stdout.take().is_some_and(says_something);
-    let guest = if ready {
-        find(ground.name(Guest::Hold))
-    } else {
-        None
-    };
-    let layers = guest.as_deref().map(layers);
+    let found = ready
+        .then(|| look(peer, ground.name(Guest::Hold), serial))
+        .flatten();
     // The end of its input ends the guest.
     drop(child.stdin.take());
     measure::succeed(measure::end(&mut child), program.clone(), ground)?;
-    let mut layers = layers.ok_or(BenchError::NoGuest { program })?;
-    if peer.receipt_command(ground).is_some_and(has_landlock) {
+    let layers = found.ok_or(BenchError::NoGuest { program })?;
+    let outcome = peer.receipt_command(ground).and_then(told);
+    Ok(line(layers, &outcome.unwrap_or_default()))
+}
+
+/// What was found, and what only the receipt in `outcome` tells, where there is one.
+fn line(mut layers: Vec<String>, outcome: &Value) -> String {
+    if has_landlock(outcome) {
         layers.push("landlock".to_owned());
     }
-    Ok(match layers.is_empty() {
+    match layers.is_empty() {
         true => "nothing".to_owned(),
         false => layers.join(" "),
-    })
+    }
 }
 
 fn says_something(mut stdout: ChildStdout) -> bool {
     measure::readable(stdout.as_fd()).unwrap_or(false) && stdout.read_exact(&mut [0]).is_ok()
+}
+
+/// The layers of the guest, or of the process that runs it without the host's seeing it.
+fn look(peer: &Peer, guest: &str, serial: u32) -> Option<Vec<String>> {
+    if let Some(process) = find(guest) {
+        return Some(layers(&process));
+    }
+    let words = peer.stands_in(serial)?;
+    let mut layers = layers(&find_by_words(&words)?);
+    layers.push("sentry".to_owned());
+    Some(layers)
+}
+
+/// The process whose command line holds all of these words.
+fn find_by_words(words: &[String]) -> Option<PathBuf> {
+    let processes = fs::read_dir("/proc").ok()?.flatten();
+    processes.map(|entry| entry.path()).find(|path| {
+        let line = fs::read(path.join("cmdline")).unwrap_or_default();
+        let has = |word: &String| {
+            line.split(|byte| *byte == 0)
+                .any(|arg| arg == word.as_bytes())
+        };
+        words.iter().all(has)
+    })
 }
 
 /// The process of this name.
@@ -164,18 +192,39 @@ fn group(process: &Path, controller: &str) -> Option<(bool, String)> {
         .or_else(|| v2().map(|(_, path)| (false, path.clone())))
 }
 
-/// Landlock shows nowhere in /proc: lakekeep's receipt says it, read back.
-fn has_landlock(mut command: Command) -> bool {
+/// The outcome, receipt included, that lakekeep writes to its standard error.
+fn told(mut command: Command) -> Option<Value> {
     let output = command.stdin(Stdio::null()).stdout(Stdio::null()).output();
-    let receipt = output
-        .ok()
-        .and_then(|output| serde_json::from_slice::<Value>(&output.stderr).ok());
-    let layers = receipt
-        .as_ref()
-        .and_then(|value| value["receipt"]["layers"].as_array());
+    serde_json::from_slice(&output.ok()?.stderr).ok()
+}
+
+/// Landlock shows nowhere in /proc: lakekeep's receipt says it, read back.
+fn has_landlock(outcome: &Value) -> bool {
+    let layers = outcome["receipt"]["layers"].as_array();
     layers.is_some_and(|layers| {
         layers
             .iter()
             .any(|layer| layer["layer"] == "landlock" && layer["state"] == "enforced")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn landlock_is_said_when_the_receipt_says_it() {
+        let outcome = |state: &str| {
+            serde_json::json!({
+                "receipt": { "layers": [
+                    { "layer": "seccomp", "state": "enforced" },
+                    { "layer": "landlock", "state": state },
+                ] },
+            })
+        };
+        let found = || vec!["7ns".to_owned()];
+        assert_eq!(line(found(), &outcome("enforced")), "7ns landlock");
+        assert_eq!(line(found(), &outcome("unenforced")), "7ns");
+        assert_eq!(line(Vec::new(), &Value::Null), "nothing");
+    }
 }

@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 
 use lakekeep_sandbox::{Claimed, Job, Pool, host};
 
-use crate::args::KeepArgs;
+use crate::args::{KeepArgs, Ready};
 use crate::chain;
 use crate::error::BenchError;
 use crate::ground::{Ground, Guest};
 use crate::machine::{self, Machine};
-use crate::managed::Managed;
+use crate::managed::{self, Managed, Server};
 use crate::measure::Sample;
 use crate::peers::{Manager, Name, Peer, find};
 use crate::pooled;
 use crate::raw::{self, Circumstances, Placed};
-use crate::report::{self, Figure};
+use crate::report::{Figure, LeftOut, Report};
 use crate::stats::{Summary, micros, percentile};
 
 /// How long the machine is watched doing nothing, before a load is.
@@ -27,13 +27,14 @@ const QUIET: Duration = Duration::from_secs(2);
 /// Of CPU time in /proc/stat: USER_HZ, on every Linux that this runs on (proc(5)).
 const TICKS_PER_SECOND: u64 = 100;
 
+/// Runs of a program that is isolated from nothing.
+const FORKS: u32 = 100;
+
 /// Steady loads: a user of an ordinary user's number plays no part here.
 const ORDINARY: u32 = 65534;
 
 /// A scenario's result.
 struct Found {
-    scenario: &'static str,
-    peer: &'static str,
     samples: Vec<Sample>,
     /// CPU time of one, microseconds, where the whole machine's was counted.
     cpu: Option<u64>,
@@ -47,37 +48,52 @@ pub fn run(arguments: &KeepArgs) -> Result<ExitCode, BenchError> {
     let ground = Ground::make()?;
     let machine = Machine::look();
     let load_before = machine::load();
-    let all: [(&'static str, &'static str, Measured); 6] = [
+    let fork = forks(arguments, &ground)?;
+    let burst_name = format!("burst-{}", arguments.burst);
+    let all: [(&str, &'static str, Measured); 6] = [
         ("density", "lakekeep-pool", density(arguments, &ground)),
         (
             "idle-first",
             "lakekeep-claim",
             idle_first(arguments, &ground),
         ),
-        ("burst", "lakekeep-claim-grpc", burst(arguments, &ground)),
+        (
+            &burst_name,
+            "lakekeep-claim-grpc",
+            burst(arguments, &ground),
+        ),
         ("sustained", "lakekeep-nested", warm(arguments, &ground)),
         ("sustained-new", "lakekeep-claim", new(arguments, &ground)),
         ("sustained-new", "crun", crun(arguments, &ground)),
     ];
     let mut placed = Vec::new();
-    let mut figures = Vec::new();
+    let mut report = Report::default();
     let mut failed = false;
     for (scenario, peer, measured) in all {
-        match measured {
+        let reason = match measured {
             Ok(found) => {
-                placed.extend(found.placed());
-                figures.push(found.figure());
+                placed.extend(found.placed(scenario));
+                match found.figure(scenario, peer, fork.as_ref()) {
+                    Some(figure) => {
+                        report.figures.push(figure);
+                        continue;
+                    }
+                    None => "nothing was asked for".to_owned(),
+                }
             }
             Err(error) => {
                 failed |= !error.is_absence();
-                figures.push(Figure::missing(scenario, peer, chain(&error)));
+                chain(&error)
             }
-        }
+        };
+        report.left_out.push(LeftOut {
+            scenario: scenario.to_owned(),
+            peer,
+            concurrency: 1,
+            reason,
+        });
     }
-    report::print(&figures);
-    if let Some(path) = &arguments.json {
-        report::write_json(path, &figures)?;
-    }
+    report.publish("", arguments.json.json.as_deref())?;
     if let Some(top) = &arguments.raw {
         let about = Circumstances {
             machine,
@@ -88,8 +104,8 @@ pub fn run(arguments: &KeepArgs) -> Result<ExitCode, BenchError> {
         };
         let folder = raw::folder(top, &about.machine)?;
         raw::write(&folder, "keep", &placed, &about)?;
-        report::write_json(&folder.join("keep.json"), &figures)?;
-        println!("\nraw samples: {}", folder.display());
+        report.write_json(&folder.join("keep.json"))?;
+        eprintln!("raw samples: {}", folder.display());
     }
     Ok(ExitCode::from(u8::from(failed)))
 }
@@ -97,11 +113,9 @@ pub fn run(arguments: &KeepArgs) -> Result<ExitCode, BenchError> {
 type Measured = Result<Found, BenchError>;
 
 impl Found {
-    fn of(scenario: &'static str, peer: &'static str, times: Vec<Duration>) -> Self {
+    fn of(times: Vec<Duration>) -> Self {
         let sample = |wall| Sample { wall, cpu: None };
         Self {
-            scenario,
-            peer,
             samples: times.into_iter().map(sample).collect(),
             cpu: None,
             memory: None,
@@ -109,28 +123,36 @@ impl Found {
         }
     }
 
-    fn figure(&self) -> Figure {
-        let Some(mut summary) = Summary::of(&self.samples) else {
-            return Figure::missing(self.scenario, self.peer, "no samples".to_owned());
-        };
+    fn figure(&self, scenario: &str, peer: &'static str, fork: Option<&Summary>) -> Option<Figure> {
+        let mut summary = Summary::of(&self.samples)?;
         summary.cpu = self.cpu;
-        let figure = Figure::measured(self.scenario, self.peer, String::new(), &summary, None);
-        Figure {
+        Some(Figure {
             memory_bytes: self.memory.map(|(memory, _)| memory),
             pss_bytes: self.memory.map(|(_, pss)| pss),
             note: self.note.clone(),
-            ..figure
-        }
+            ..Figure::measured(scenario, peer, String::new(), &summary, fork)
+        })
     }
 
-    fn placed(&self) -> impl Iterator<Item = Placed> {
+    fn placed(&self, scenario: &str) -> impl Iterator<Item = Placed> {
         self.samples.iter().zip(0..).map(|(sample, round)| Placed {
             round,
             position: 0,
-            peer: self.scenario,
+            peer: scenario.to_owned(),
+            concurrency: 1,
             sample: *sample,
         })
     }
+}
+
+/// What the others' ratios are to.
+fn forks(arguments: &KeepArgs, ground: &Ground) -> Result<Option<Summary>, BenchError> {
+    let (programs, manager) = (&arguments.programs, Manager::none());
+    let peer = Peer::new(Name::Fork, ground, programs, ORDINARY, &manager)?;
+    let samples: Result<Vec<Sample>, BenchError> = (0..FORKS)
+        .map(|serial| peer.sample(ground, serial))
+        .collect();
+    Ok(Summary::of(&samples?))
 }
 
 fn pool(ground: &Ground, size: usize) -> Result<Pool, BenchError> {
@@ -166,7 +188,7 @@ fn density(arguments: &KeepArgs, ground: &Ground) -> Measured {
     memory.sort_unstable();
     shares.sort_unstable();
     let medians = percentile(&memory, 50).zip(percentile(&shares, 50));
-    let mut found = Found::of("density", "lakekeep-pool", times);
+    let mut found = Found::of(times);
     found.memory = medians;
     found.note = medians.map_or_else(String::new, |(memory, pss)| {
         format!(
@@ -232,17 +254,24 @@ fn idle_first(arguments: &KeepArgs, ground: &Ground) -> Measured {
     }
     steady.sort_unstable();
     let median = percentile(&steady, 50).map_or(0, micros);
-    let mut found = Found::of("idle-first", "lakekeep-claim", first);
+    let mut found = Found::of(first);
     found.note = format!("after {} s of rest; {median} us without", arguments.rest);
     Ok(found)
 }
 
 /// New users' sandboxes, asked for at once.
 fn burst(arguments: &KeepArgs, ground: &Ground) -> Measured {
-    let manager = Managed::start(&find::lakekeep(&arguments.programs)?, ground)?;
+    let program = find::lakekeep(&arguments.programs)?;
+    let server = Server::start(&program, ground, managed::PARKED)?;
+    let ready = Ready {
+        parked: managed::PARKED,
+        earned: managed::PARKED,
+        ..Ready::default()
+    };
+    let manager = Managed::connect(ground, server.folder(), &ready)?;
     manager.settle()?;
     let times = manager.burst(arguments.burst)?;
-    let mut found = Found::of("burst", "lakekeep-claim-grpc", times);
+    let mut found = Found::of(times);
     found.note = format!(
         "{} asked for at once, {} came",
         arguments.burst,
@@ -256,9 +285,7 @@ fn warm(arguments: &KeepArgs, ground: &Ground) -> Measured {
     let mut pool = pool(ground, 1)?;
     let mut sandbox = pool.claim()?;
     let job = Job::new([ground.guest(Guest::True)]);
-    steady(arguments, ("sustained", "lakekeep-nested"), || {
-        pooled::run(&mut sandbox, &job)
-    })
+    steady(arguments, || pooled::run(&mut sandbox, &job))
 }
 
 /// New sandboxes, one after the other, each with a task; what is used up is made again.
@@ -268,7 +295,7 @@ fn new(arguments: &KeepArgs, ground: &Ground) -> Measured {
         last: true,
         ..Job::new([ground.guest(Guest::True)])
     };
-    steady(arguments, ("sustained-new", "lakekeep-claim"), || {
+    steady(arguments, || {
         let mut sandbox: Claimed = pool.claim()?;
         pooled::run(&mut sandbox, &job)?;
         sandbox.end()?;
@@ -283,10 +310,10 @@ fn crun(arguments: &KeepArgs, ground: &Ground) -> Measured {
         ground,
         &arguments.programs,
         ORDINARY,
-        &Manager::default(),
+        &Manager::none(),
     )?;
     let mut serial = 0;
-    steady(arguments, ("sustained-new", "crun"), || {
+    steady(arguments, || {
         serial += 1;
         peer.sample(ground, serial).map(drop)
     })
@@ -294,11 +321,7 @@ fn crun(arguments: &KeepArgs, ground: &Ground) -> Measured {
 
 /// Does something again and again, and counts the CPU time of the whole machine, its
 /// kernel's workers included, without what it uses when nothing is done.
-fn steady(
-    arguments: &KeepArgs,
-    (scenario, peer): (&'static str, &'static str),
-    mut once: impl FnMut() -> Result<(), BenchError>,
-) -> Measured {
+fn steady(arguments: &KeepArgs, mut once: impl FnMut() -> Result<(), BenchError>) -> Measured {
     once()?;
     let before = busy()?;
     std::thread::sleep(QUIET);
@@ -315,7 +338,7 @@ fn steady(
     let used = busy()?.saturating_sub(before).saturating_sub(others);
     let count = u64::try_from(times.len()).unwrap_or(u64::MAX).max(1);
     let each = micros(used).checked_div(count).unwrap_or(0);
-    let mut found = Found::of(scenario, peer, times);
+    let mut found = Found::of(times);
     found.cpu = Some(each);
     let a_second = Duration::from_secs(1);
     let per_core = micros(a_second).checked_div(each).unwrap_or(0);

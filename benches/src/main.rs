@@ -5,6 +5,7 @@
 //! `lakekeep-bench stages` shows where the time of one `lakekeep run` goes. docs/benchmarks.md holds the method and the results.
 
 mod args;
+mod crew;
 mod error;
 mod ground;
 mod isolation;
@@ -12,13 +13,16 @@ mod keep;
 mod machine;
 mod managed;
 mod measure;
+mod orders;
 mod peers;
+mod plot;
 mod pooled;
 mod raw;
 mod report;
 mod spawn;
 mod stages;
 mod stats;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -30,8 +34,10 @@ use crate::error::BenchError;
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Spawn(arguments) => spawn::run(&arguments),
+        Verb::Plot(arguments) => plot::run(&arguments),
         Verb::Keep(arguments) => keep::run(&arguments),
         Verb::Stages(arguments) => stages::run(&arguments),
+        Verb::Worker(arguments) => worker::run(arguments),
     };
     match done {
         Ok(code) => code,

@@ -9,8 +9,10 @@ use std::process::{Child, Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
 use lakekeep_client::{Client, ClientError, Command, Create, Event, Output, Session, Target, v1};
+use serde_json::Value;
 use tokio::runtime::Runtime;
 
+use crate::args::Ready;
 use crate::error::BenchError;
 use crate::ground::{Ground, Guest};
 use crate::measure::Sample;
@@ -22,20 +24,27 @@ const SERVICE: &str = "nobody";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Made ahead of each shape: enough for rounds that come one after the other.
-const PARKED: usize = 4;
+pub const PARKED: usize = 4;
 
 /// How long one waits before one looks again whether the stock is full.
 const AGAIN: Duration = Duration::from_millis(5);
 
 /// A running manager; dropped, it is ended with all that it made.
 #[derive(Debug)]
-pub struct Managed {
+pub struct Server {
     process: Child,
+    folder: PathBuf,
+}
+
+/// A connection to it, and a sandbox of it that stays.
+#[derive(Debug)]
+pub struct Managed {
     socket: PathBuf,
     metrics: PathBuf,
+    /// How many it makes ahead.
+    parked: usize,
     runtime: Runtime,
     client: Client,
-    /// A sandbox that stays.
     warm: String,
     clock: String,
     guest: String,
@@ -50,11 +59,11 @@ pub enum Call {
     Nested,
 }
 
-impl Managed {
-    /// Starts it, and waits until it is ready.
-    pub fn start(program: &Path, ground: &Ground) -> Result<Self, BenchError> {
+impl Server {
+    /// Starts one that makes `parked` sandboxes ahead, and waits until it is ready.
+    pub fn start(program: &Path, ground: &Ground, parked: usize) -> Result<Self, BenchError> {
         let folder = ground.folder("manager")?;
-        let config = configure(&folder, &ground.root())?;
+        let config = configure(&folder, &ground.root(), parked)?;
         let notify = folder.join("notify");
         let told = UnixDatagram::bind(&notify).map_err(BenchError::file("bind", &notify))?;
         // The manager, which tells it, is another user.
@@ -71,53 +80,59 @@ impl Managed {
             .stdout(ground.words()?)
             .stderr(ground.words()?);
         let name = || program.display().to_string();
-        let process = command.spawn();
-        let mut process = process.map_err(|error| BenchError::Start {
+        let process = command.spawn().map_err(|error| BenchError::Start {
             program: name(),
             error,
         })?;
+        let server = Self { process, folder };
         let ready = is_ready(&told);
         // Another try binds it again.
-        std::fs::remove_file(folder.join("notify")).map_err(BenchError::file("unlink", &folder))?;
-        if !ready {
-            end(&mut process);
-            return Err(BenchError::Failed {
+        let notify = server.folder.join("notify");
+        std::fs::remove_file(&notify).map_err(BenchError::file("unlink", &notify))?;
+        match ready {
+            true => Ok(server),
+            false => Err(BenchError::Failed {
                 program: name(),
                 status: "did not become ready".to_owned(),
                 words: ground.read_words(),
-            });
+            }),
         }
+    }
+
+    /// Where it has its sockets.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+impl Managed {
+    /// Connects to the manager in `folder`, and asks it for a sandbox that stays.
+    pub fn connect(ground: &Ground, folder: &Path, ready: &Ready) -> Result<Self, BenchError> {
         let socket = folder.join("run/lakekeep.sock");
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(BenchError::file("epoll_create", &folder))?;
-        let connected = runtime.block_on(async {
+            .map_err(BenchError::file("epoll_create", folder))?;
+        let (client, warm) = runtime.block_on(async {
             let client = Client::connect(Target::unix(&socket)).await?;
             let warm = client.create(create()).await?.id;
             // Each that is asked for earns one that is made ahead.
-            for _ in 1..PARKED {
+            for _ in 1..ready.earned {
                 let sandbox = client.create(create()).await?;
                 client.kill(&sandbox.id).await?;
             }
             Ok::<_, ClientError>((client, warm))
-        });
-        match connected {
-            Ok((client, warm)) => Ok(Self {
-                process,
-                socket,
-                metrics: folder.join("run/metrics/m.sock"),
-                runtime,
-                client,
-                warm,
-                clock: Ground::clock(),
-                guest: ground.guest(Guest::True),
-            }),
-            Err(error) => {
-                end(&mut process);
-                Err(error.into())
-            }
-        }
+        })?;
+        Ok(Self {
+            socket,
+            metrics: folder.join("run/metrics/m.sock"),
+            parked: ready.parked,
+            runtime,
+            client,
+            warm,
+            clock: Ground::clock(),
+            guest: ground.guest(Guest::True),
+        })
     }
 
     /// Where it listens.
@@ -128,7 +143,7 @@ impl Managed {
     /// Waits until as many sandboxes are made ahead as may be: nothing is being made then.
     pub fn settle(&self) -> Result<(), BenchError> {
         let began = Instant::now();
-        while self.parked()? < PARKED {
+        while self.stock()? < self.parked {
             if began.elapsed() > PATIENCE {
                 return Err(BenchError::Failed {
                     program: "the manager".to_owned(),
@@ -142,7 +157,7 @@ impl Managed {
     }
 
     /// How many sandboxes are made ahead, as its metrics say.
-    fn parked(&self) -> Result<usize, BenchError> {
+    fn stock(&self) -> Result<usize, BenchError> {
         let ask = || {
             let mut stream = UnixStream::connect(&self.metrics)?;
             stream
@@ -178,9 +193,8 @@ impl Managed {
         })
     }
 
-    /// Asks once, when the stock is full.
+    /// Asks once.
     pub fn once(&self, call: Call) -> Result<Sample, BenchError> {
-        self.settle()?;
         let asked = async {
             match call {
                 Call::Claim => claim(&self.client, &self.clock, monotonic()).await,
@@ -198,8 +212,12 @@ impl Managed {
         Ok(began.elapsed())
     }
 
-    /// Runs the guest that stays, and looks at it.
-    pub fn look<T>(&self, ground: &Ground, look: impl FnOnce() -> T) -> Result<T, BenchError> {
+    /// Runs the guest that stays, and looks at it; and its outcome, as JSON.
+    pub fn look<T>(
+        &self,
+        ground: &Ground,
+        look: impl FnOnce() -> T,
+    ) -> Result<(T, Value), BenchError> {
         let held = async {
             let guest = ground.guest(Guest::Hold);
             let command = Command::new(&self.warm, [guest.as_str()]);
@@ -212,8 +230,8 @@ impl Managed {
             let found = look();
             let Session { stdin, output, .. } = session;
             stdin.end().await?;
-            read(output).await?;
-            Ok(found)
+            let (_, outcome) = read(output).await?;
+            Ok((found, serde_json::from_str(&outcome)?))
         };
         self.runtime.block_on(held)
     }
@@ -222,7 +240,7 @@ impl Managed {
 /// A sandbox for one task. The guest reads the clock that this process reads.
 async fn claim(client: &Client, clock: &str, before: Duration) -> Result<Duration, BenchError> {
     let command = Command::once(create(), [clock]).no_stdin();
-    let first = read(client.exec(command).await?.output).await?;
+    let (first, _) = read(client.exec(command).await?.output).await?;
     first_instruction(&first, before)
 }
 
@@ -236,14 +254,14 @@ pub fn first_instruction(said: &[u8], before: Duration) -> Result<Duration, Benc
     Ok(Duration::from_nanos(u64::from_ne_bytes(stamp)).saturating_sub(before))
 }
 
-/// A task's output, to its end, which must be a good one.
-async fn read(mut output: Output) -> Result<Vec<u8>, BenchError> {
-    let mut all = Vec::new();
+/// A task's output, to its end, which must be a good one; and its outcome.
+async fn read(mut output: Output) -> Result<(Vec<u8>, String), BenchError> {
+    let (mut all, mut outcome) = (Vec::new(), String::new());
     while let Some(event) = output.next().await? {
         match event {
             Event::Stdout(bytes) => all.extend_from_slice(&bytes),
             Event::Stderr(_) => {}
-            Event::Ended(end) if end.exit_code == 0 => {}
+            Event::Ended(end) if end.exit_code == 0 => outcome = end.outcome,
             Event::Ended(end) => {
                 return Err(BenchError::Failed {
                     program: "a task".to_owned(),
@@ -253,7 +271,7 @@ async fn read(mut output: Output) -> Result<Vec<u8>, BenchError> {
             }
         }
     }
-    Ok(all)
+    Ok((all, outcome))
 }
 
 /// As an engine asks for it: it ends with its manager.
@@ -288,7 +306,7 @@ fn is_ready(told: &UnixDatagram) -> bool {
 }
 
 /// Writes the configuration, and a profile with the shared root file system as image.
-fn configure(folder: &Path, image: &Path) -> Result<PathBuf, BenchError> {
+fn configure(folder: &Path, image: &Path, parked: usize) -> Result<PathBuf, BenchError> {
     let profiles = folder.join("profiles");
     std::fs::create_dir_all(&profiles).map_err(BenchError::file("mkdir", &profiles))?;
     let profile = format!(
@@ -301,7 +319,7 @@ fn configure(folder: &Path, image: &Path) -> Result<PathBuf, BenchError> {
         "user = \"{SERVICE}\"\nname = \"bench\"\nlaunchers = 2\n\
          socket = {socket:?}\nruntime = {run:?}\nstate = {state:?}\n\
          [profiles]\nfolder = {profiles:?}\n\
-         [parked]\nper_shape = {PARKED}\nper_second = 100\n\
+         [parked]\nper_shape = {parked}\nper_second = 100\n\
          [metrics]\nsocket = {metrics:?}\n\
          [[identity.rule]]\nname = \"bench\"\nproject = \"bench\"\n\
          shared = {{ uid = 700001, gid = 700001, name = \"bench\" }}\n",
@@ -325,7 +343,7 @@ fn end(process: &mut Child) {
     }
 }
 
-impl Drop for Managed {
+impl Drop for Server {
     fn drop(&mut self) {
         end(&mut self.process);
     }

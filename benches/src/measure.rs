@@ -9,7 +9,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
 
 use crate::error::BenchError;
 use crate::ground::Ground;
@@ -33,8 +33,9 @@ const PATIENCE: Timespec = Timespec {
 
 /// Runs `command` to its end.
 ///
-/// This process has one child at a time, so what its children have used grows
-/// by exactly this one's use, as wait4(2) would tell.
+/// This process has one such child at a time, so what its children have used grows
+/// by exactly this one's use, as wait4(2) would tell, and that of the processes it leaves
+/// behind, whose end is not in the wall time.
 pub fn once(command: &mut Command, ground: &Ground) -> Result<Sample, BenchError> {
     // Never /dev/null: some runtimes give their standard streams to the container's
     // user, the device's own node on the host too.
@@ -43,11 +44,13 @@ pub fn once(command: &mut Command, ground: &Ground) -> Result<Sample, BenchError
         .stdout(ground.words()?)
         .stderr(ground.words()?);
     let program = command.get_program().to_string_lossy().into_owned();
-    let used = children()?;
+    let known = below();
+    let used = used_by_children()?;
     let start = Instant::now();
     let status = command.spawn().and_then(|mut child| end(&mut child));
     let wall = start.elapsed();
-    let cpu = children()?.saturating_sub(used);
+    wait_for_orphans(&known)?;
+    let cpu = used_by_children()?.saturating_sub(used);
     succeed(status, program, ground)?;
     Ok(Sample {
         wall,
@@ -99,7 +102,41 @@ pub fn succeed(
     })
 }
 
-fn children() -> Result<Duration, BenchError> {
+/// From now on, who is left behind by a child becomes a child of this process.
+pub fn adopt_orphans() -> Result<(), BenchError> {
+    // Any process id that is not nobody's switches it on (prctl(2)).
+    let adopted = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+    adopted.map_err(|errno| BenchError::io("become a subreaper")(errno.into()))
+}
+
+/// This process's children.
+fn below() -> Vec<Pid> {
+    let own = std::process::id();
+    // Only the first thread has children: no other makes any.
+    let path = format!("/proc/self/task/{own}/children");
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let pids = text.split_whitespace().flat_map(str::parse);
+    pids.filter_map(Pid::from_raw).collect()
+}
+
+/// Waits for all children but the known ones; one that stays too long is left alone.
+fn wait_for_orphans(known: &[Pid]) -> Result<(), BenchError> {
+    let failed = |errno: Errno| BenchError::io("wait for an orphan")(errno.into());
+    loop {
+        let mut orphans = below();
+        orphans.retain(|pid| !known.contains(pid));
+        let Some(orphan) = orphans.first() else {
+            return Ok(());
+        };
+        let pidfd = pidfd_open(*orphan, PidfdFlags::empty()).map_err(failed)?;
+        if !readable(pidfd.as_fd()).map_err(BenchError::io("poll"))? {
+            return Ok(());
+        }
+        waitpid(Some(*orphan), WaitOptions::empty()).map_err(failed)?;
+    }
+}
+
+fn used_by_children() -> Result<Duration, BenchError> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
     Ok(Duration::from_micros(micros.unsigned_abs()))

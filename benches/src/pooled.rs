@@ -8,16 +8,14 @@ use std::time::{Duration, Instant};
 
 use lakekeep_plan::{Command, Plan};
 use lakekeep_policy::{Policy, PolicyDoc};
-use lakekeep_sandbox::{Claimed, Job, Kind, Pool, Stdio, host, plan_for};
+use lakekeep_sandbox::{Claimed, Job, Kind, Outcome, Pool, Stdio, host, plan_for};
 use rustix::pipe::{PipeFlags, pipe_with};
+use serde_json::Value;
 
 use crate::error::BenchError;
 use crate::ground::{Ground, Guest};
 use crate::managed::{Call, first_instruction, monotonic};
 use crate::measure::Sample;
-
-/// Ready at a time.
-const PARKED: usize = 4;
 
 /// A pool, and a sandbox of it that stays.
 #[derive(Debug)]
@@ -31,10 +29,10 @@ pub struct Pooled {
 }
 
 impl Pooled {
-    /// Starts it and fills it.
-    pub fn start(ground: &Ground) -> Result<Self, BenchError> {
+    /// Starts it with `parked` ready at a time, and fills it.
+    pub fn start(ground: &Ground, parked: usize) -> Result<Self, BenchError> {
         let facts = host::probe().map_err(BenchError::plan)?;
-        let mut pool = Pool::start(&facts, plan(ground)?, PARKED)?;
+        let mut pool = Pool::start(&facts, plan(ground)?, parked)?;
         while pool.refill()? {}
         let mut warm = pool.claim()?;
         let guest = Job::new([ground.guest(Guest::True)]);
@@ -58,10 +56,14 @@ impl Pooled {
         Ok(Sample { wall, cpu: None })
     }
 
+    /// Makes what is lacking.
+    pub fn settle(&self) -> Result<(), BenchError> {
+        while self.pool.borrow_mut().refill()? {}
+        Ok(())
+    }
+
     fn claim(&self) -> Result<Duration, BenchError> {
-        let mut pool = self.pool.borrow_mut();
-        while pool.refill()? {}
-        claim(&mut pool, &self.clock)
+        claim(&mut self.pool.borrow_mut(), &self.clock)
     }
 
     fn nested(&self) -> Result<Duration, BenchError> {
@@ -75,8 +77,8 @@ impl Pooled {
         Ok(wall)
     }
 
-    /// Runs the guest that stays, and looks at it.
-    pub fn look<T>(&self, look: impl FnOnce() -> T) -> Result<T, BenchError> {
+    /// Runs the guest that stays, and looks at it; and its outcome, as JSON.
+    pub fn look<T>(&self, look: impl FnOnce() -> T) -> Result<(T, Value), BenchError> {
         let mut warm = self.warm.borrow_mut();
         let ((input, stop), (says, output)) = (pipe()?, pipe()?);
         let task = warm.spawn(&self.hold, Stdio::Given([input, output, null()?]))?;
@@ -88,9 +90,9 @@ impl Pooled {
         File::from(stop)
             .flush()
             .map_err(BenchError::io("end a task's input"))?;
-        end(&mut warm, task)?;
+        let outcome = end(&mut warm, task)?;
         warm.settle()?;
-        Ok(found)
+        Ok((found, serde_json::to_value(&outcome)?))
     }
 }
 
@@ -143,18 +145,19 @@ pub fn plan(ground: &Ground) -> Result<Plan, BenchError> {
 pub fn run(sandbox: &mut Claimed, job: &Job) -> Result<(), BenchError> {
     let stdio = Stdio::null().map_err(BenchError::io("open /dev/null"))?;
     let task = sandbox.spawn(job, stdio)?;
-    end(sandbox, task)
+    end(sandbox, task).map(drop)
 }
 
 /// Waits for a task, which must end well.
-fn end(sandbox: &mut Claimed, task: u32) -> Result<(), BenchError> {
-    let verdict = sandbox.wait(task)?.verdict;
+fn end(sandbox: &mut Claimed, task: u32) -> Result<Outcome, BenchError> {
+    let outcome = sandbox.wait(task)?;
+    let verdict = &outcome.verdict;
     match verdict.kind {
-        Kind::Exit if verdict.exit_code == 0 => Ok(()),
+        Kind::Exit if verdict.exit_code == 0 => Ok(outcome),
         _ => Err(BenchError::Failed {
             program: "a task".to_owned(),
-            status: verdict.explanation,
-            words: verdict.remedy,
+            status: verdict.explanation.clone(),
+            words: verdict.remedy.clone(),
         }),
     }
 }

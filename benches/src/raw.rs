@@ -11,11 +11,13 @@ use crate::measure::Sample;
 use crate::stats::micros;
 
 /// A sample and its place in the run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Placed {
     pub round: u32,
     pub position: usize,
-    pub peer: &'static str,
+    pub peer: String,
+    /// How many ran it at the same moment.
+    pub concurrency: usize,
     pub sample: Sample,
 }
 
@@ -44,19 +46,20 @@ pub fn write(
     samples: &[Placed],
     about: &Circumstances,
 ) -> Result<(), BenchError> {
-    let mut text = String::from("round,position,peer,wall_us,cpu_us\n");
+    let mut text = String::from("round,position,peer,wall_us,cpu_us,concurrency\n");
     for placed in samples {
         let Placed {
             round,
             position,
             peer,
+            concurrency,
             sample,
         } = placed;
         let wall = micros(sample.wall);
         let cpu = sample.cpu.map(|cpu| micros(cpu).to_string());
         let cpu = cpu.unwrap_or_default();
         // Writing to a String does not fail.
-        writeln!(text, "{round},{position},{peer},{wall},{cpu}").ok();
+        writeln!(text, "{round},{position},{peer},{wall},{cpu},{concurrency}").ok();
     }
     save(&folder.join(format!("{name}.csv")), text.as_bytes())?;
     let mut facts = serde_json::to_vec_pretty(about)?;

@@ -1,5 +1,6 @@
 //! The figures, for people and for programs.
 
+use std::io::Write;
 use std::path::Path;
 
 use serde::Serialize;
@@ -7,20 +8,23 @@ use serde::Serialize;
 use crate::error::BenchError;
 use crate::stats::Summary;
 
-/// One line of the table, one object of the JSON array. What could not be
-/// measured has `n` 0 and says why.
+/// One line of the table, one object of the JSON array.
 #[derive(Debug, Clone, Serialize)]
 pub struct Figure {
-    pub scenario: &'static str,
+    pub scenario: String,
     pub peer: &'static str,
     pub isolation: String,
     pub n: usize,
-    pub median_us: Option<u64>,
-    pub min_us: Option<u64>,
-    pub p99_us: Option<u64>,
+    pub median_us: u64,
+    /// For people: programs have it from the samples.
+    #[serde(skip)]
+    pub min_us: u64,
+    pub p99_us: u64,
     pub cpu_us: Option<u64>,
-    /// Of the median to that of fork+exec in the same run.
+    /// Of the median to that of fork+exec in the same run, at the same concurrency.
     pub ratio: Option<f64>,
+    /// How many ran it at the same moment.
+    pub concurrency: usize,
     /// Medians, of what is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
@@ -28,70 +32,62 @@ pub struct Figure {
     pub pss_bytes: Option<u64>,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub note: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
+}
+
+/// Who has no figures, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    pub scenario: String,
+    pub peer: &'static str,
+    pub concurrency: usize,
+    pub reason: String,
+}
+
+/// What a run found.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub figures: Vec<Figure>,
+    pub left_out: Vec<LeftOut>,
 }
 
 impl Figure {
     pub fn measured(
-        scenario: &'static str,
+        scenario: &str,
         peer: &'static str,
         isolation: String,
         summary: &Summary,
         fork: Option<&Summary>,
     ) -> Self {
         Self {
-            scenario,
+            scenario: scenario.to_owned(),
             peer,
             isolation,
             n: summary.n,
-            median_us: Some(summary.median),
-            min_us: Some(summary.min),
-            p99_us: Some(summary.p99),
+            median_us: summary.median,
+            min_us: summary.min,
+            p99_us: summary.p99,
             cpu_us: summary.cpu,
             ratio: fork.map(|fork| ratio(summary.median, fork.median)),
+            concurrency: 1,
             memory_bytes: None,
             pss_bytes: None,
             note: String::new(),
-            error: None,
         }
     }
 
-    pub fn missing(scenario: &'static str, peer: &'static str, error: String) -> Self {
-        Self {
-            scenario,
-            peer,
-            isolation: String::new(),
-            n: 0,
-            median_us: None,
-            min_us: None,
-            p99_us: None,
-            cpu_us: None,
-            ratio: None,
-            memory_bytes: None,
-            pss_bytes: None,
-            note: String::new(),
-            error: Some(error),
-        }
-    }
-
-    fn cells(&self) -> [String; 9] {
-        let number =
-            |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+    fn cells(&self) -> [String; 10] {
+        let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         [
-            self.scenario.to_owned(),
+            self.scenario.clone(),
             self.peer.to_owned(),
+            self.concurrency.to_string(),
             self.n.to_string(),
-            number(self.median_us),
-            number(self.min_us),
-            number(self.p99_us),
-            number(self.cpu_us),
-            self.ratio
-                .map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.1}")),
-            match &self.error {
-                Some(error) => error.clone(),
-                None => format!("{}{}", self.isolation, self.note),
-            },
+            self.median_us.to_string(),
+            self.min_us.to_string(),
+            self.p99_us.to_string(),
+            or_none(self.cpu_us.map(|cpu| cpu.to_string())),
+            or_none(self.ratio.map(|ratio| format!("{ratio:.1}"))),
+            format!("{}{}", self.isolation, self.note),
         ]
     }
 }
@@ -101,13 +97,14 @@ impl Figure {
     clippy::cast_precision_loss,
     reason = "microseconds of a run are far below 2^52"
 )]
-fn ratio(median: u64, fork: u64) -> f64 {
+pub fn ratio(median: u64, fork: u64) -> f64 {
     (median as f64 / fork.max(1) as f64 * 10.0).round() / 10.0
 }
 
-const HEAD: [&str; 9] = [
+const HEAD: [&str; 10] = [
     "scenario",
     "peer",
+    "at once",
     "n",
     "median_us",
     "min_us",
@@ -117,17 +114,66 @@ const HEAD: [&str; 9] = [
     "isolation",
 ];
 
-/// Prints the table.
-pub fn print(figures: &[Figure]) {
-    print_table(
-        &HEAD,
-        &figures.iter().map(Figure::cells).collect::<Vec<_>>(),
-        &[0, 1, 8],
-    );
+impl Report {
+    /// Prints table and array: the one to standard error where the other is asked for on
+    /// standard output.
+    pub fn publish(&self, head: &str, json: Option<&Path>) -> Result<(), BenchError> {
+        let text = format!("{head}{}", self.text());
+        match json {
+            Some(path) if path == Path::new("-") => {
+                eprint!("{text}");
+                let array = self.json()?;
+                let written = std::io::stdout().write_all(&array);
+                written.map_err(BenchError::io("write standard output"))
+            }
+            Some(path) => {
+                print!("{text}");
+                self.write_json(path)
+            }
+            None => {
+                print!("{text}");
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes the array.
+    pub fn write_json(&self, path: &Path) -> Result<(), BenchError> {
+        std::fs::write(path, self.json()?).map_err(BenchError::file("write", path))
+    }
+
+    fn json(&self) -> Result<Vec<u8>, BenchError> {
+        let mut text = serde_json::to_vec_pretty(&self.figures)?;
+        text.push(b'\n');
+        Ok(text)
+    }
+
+    /// The table, and below it who is not in it.
+    fn text(&self) -> String {
+        let rows: Vec<_> = self.figures.iter().map(Figure::cells).collect();
+        let mut text = table(&HEAD, &rows, &[0, 1, 9]);
+        for (index, out) in self.left_out.iter().enumerate() {
+            let gap = if index == 0 { "\n" } else { "" };
+            let LeftOut {
+                scenario,
+                peer,
+                concurrency,
+                reason,
+            } = out;
+            let many = match concurrency {
+                1 => String::new(),
+                many => format!(", {many} at once"),
+            };
+            text.push_str(&format!(
+                "{gap}left out: {peer} ({scenario}{many}): {reason}\n"
+            ));
+        }
+        text
+    }
 }
 
-/// Prints aligned columns: those in `left` to the left, numbers to the right.
-pub fn print_table<const N: usize>(head: &[&str; N], rows: &[[String; N]], left: &[usize]) {
+/// Aligned columns: those in `left` to the left, numbers to the right.
+pub fn table<const N: usize>(head: &[&str; N], rows: &[[String; N]], left: &[usize]) -> String {
     let head = head.map(str::to_owned);
     let all = || std::iter::once(&head).chain(rows);
     let width = |column: usize| {
@@ -137,6 +183,7 @@ pub fn print_table<const N: usize>(head: &[&str; N], rows: &[[String; N]], left:
             .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..N).map(width).collect();
+    let mut text = String::new();
     for row in all() {
         let cells = row
             .iter()
@@ -146,23 +193,17 @@ pub fn print_table<const N: usize>(head: &[&str; N], rows: &[[String; N]], left:
                 true => format!("{cell:<width$}"),
                 false => format!("{cell:>width$}"),
             });
-        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
     }
-}
-
-/// Writes the array.
-pub fn write_json(path: &Path, figures: &[Figure]) -> Result<(), BenchError> {
-    let mut text = serde_json::to_vec_pretty(figures)?;
-    text.push(b'\n');
-    std::fs::write(path, text).map_err(BenchError::file("write", path))
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_figure_has_the_promised_fields() {
+    fn report() -> Report {
         let summary = Summary {
             n: 3,
             median: 25,
@@ -174,12 +215,46 @@ mod tests {
             median: 10,
             ..summary
         };
-        let figure = Figure::measured("embedded", "crun", "7ns".to_owned(), &summary, Some(&fork));
-        let value = serde_json::to_value(figure).unwrap();
-        let wanted = serde_json::json!({
+        let isolation = "7ns".to_owned();
+        Report {
+            figures: vec![Figure::measured(
+                "embedded",
+                "crun",
+                isolation,
+                &summary,
+                Some(&fork),
+            )],
+            left_out: vec![LeftOut {
+                scenario: "embedded".to_owned(),
+                peer: "podman",
+                concurrency: 8,
+                reason: "exit status: 126".to_owned(),
+            }],
+        }
+    }
+
+    #[test]
+    fn json_is_an_array_of_the_promised_fields() {
+        let array: serde_json::Value = serde_json::from_slice(&report().json().unwrap()).unwrap();
+        let wanted = serde_json::json!([{
             "scenario": "embedded", "peer": "crun", "isolation": "7ns", "n": 3,
-            "median_us": 25, "min_us": 1, "p99_us": 40, "cpu_us": 9, "ratio": 2.5,
-        });
-        assert_eq!(value, wanted);
+            "median_us": 25, "p99_us": 40, "cpu_us": 9, "ratio": 2.5, "concurrency": 1,
+        }]);
+        assert_eq!(array, wanted);
+    }
+
+    #[test]
+    fn who_is_left_out_stands_below_the_table() {
+        let text = report().text();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "scenario  peer  at once  n  median_us  min_us  p99_us  cpu_us  ratio  isolation",
+                "embedded  crun        1  3         25       1      40       9    2.5  7ns",
+                "",
+                "left out: podman (embedded, 8 at once): exit status: 126",
+            ]
+        );
     }
 }

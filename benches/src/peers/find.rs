@@ -19,6 +19,8 @@ pub fn program(name: Name, programs: &Programs) -> Result<PathBuf, BenchError> {
         Name::Crun => ("crun", "install crun"),
         Name::Runc => ("runc", "install runc"),
         Name::Youki => ("youki", "cargo install youki --locked"),
+        Name::Podman => ("podman", "install podman"),
+        Name::Gvisor => ("runsc", "install runsc"),
         Name::Lakekeep
         | Name::LakekeepHost
         | Name::LakekeepRootless

@@ -1,7 +1,9 @@
 //! The runtimes that are measured, and how each is asked for the same thing.
 
 pub mod find;
+mod name;
 mod oci;
+mod podman;
 
 use std::cell::OnceCell;
 use std::os::unix::process::CommandExt;
@@ -9,123 +11,56 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 
-use clap::ValueEnum;
+use serde_json::Value;
 
-use crate::args::Programs;
+use crate::args::{Programs, Ready};
 use crate::error::BenchError;
 use crate::ground::{Ground, Guest};
 use crate::managed::{Call, Managed};
 use crate::measure::{self, Sample};
 use crate::peers::oci::Oci;
+use crate::peers::podman::Podman;
 use crate::pooled::Pooled;
 
-/// A peer's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Name {
-    /// The program itself, isolated from nothing.
-    Fork,
-    /// The kernel's least for a group with limits, and nothing else.
-    CgroupFloor,
-    /// The same, joined as OCI runtimes do.
-    CgroupProcs,
-    /// util-linux unshare(1) with seven namespaces.
-    Unshare,
-    /// bubblewrap with --unshare-all.
-    Bwrap,
-    Crun,
-    Runc,
-    Youki,
-    /// `lakekeep run` as root on the shared root file system.
-    Lakekeep,
-    /// The same with the host's programs as image.
-    LakekeepHost,
-    /// The same as an ordinary user.
-    LakekeepRootless,
-    /// `lakekeep run` while a manager runs.
-    Managed,
-    /// A new user's sandbox over gRPC, to the first instruction of a task in it.
-    ClaimGrpc,
-    /// A task in a sandbox that is there, over gRPC, to its end.
-    NestedGrpc,
-    /// A new user's sandbox of a pool in this process, to the first instruction of a task.
-    Claim,
-    /// A task in a sandbox that is there, from this process, to its end.
-    Nested,
+pub use name::{Choice, Name};
+
+/// The managers that this process asks, each reached when it is first needed.
+#[derive(Debug)]
+pub struct Manager {
+    ready: Ready,
+    managed: OnceCell<Rc<Managed>>,
+    pooled: OnceCell<Rc<Pooled>>,
 }
-
-impl Name {
-    pub const ALL: [Self; 16] = [
-        Self::Fork,
-        Self::CgroupFloor,
-        Self::CgroupProcs,
-        Self::Unshare,
-        Self::Bwrap,
-        Self::Crun,
-        Self::Runc,
-        Self::Youki,
-        Self::Lakekeep,
-        Self::LakekeepHost,
-        Self::LakekeepRootless,
-        Self::Managed,
-        Self::ClaimGrpc,
-        Self::NestedGrpc,
-        Self::Claim,
-        Self::Nested,
-    ];
-
-    /// What is measured: the whole of a cold run, or less.
-    pub fn scenario(self) -> &'static str {
-        match self {
-            Self::Managed => "run-managed",
-            Self::ClaimGrpc => "claim-grpc",
-            Self::NestedGrpc => "nested-grpc",
-            Self::Claim => "claim",
-            Self::Nested => "nested",
-            _ => "embedded",
-        }
-    }
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Fork => "fork+exec",
-            Self::CgroupFloor => "cgroup-floor",
-            Self::CgroupProcs => "cgroup-procs",
-            Self::Unshare => "unshare",
-            Self::Bwrap => "bubblewrap",
-            Self::Crun => "crun",
-            Self::Runc => "runc",
-            Self::Youki => "youki",
-            Self::Lakekeep => "lakekeep",
-            Self::LakekeepHost => "lakekeep-host",
-            Self::LakekeepRootless => "lakekeep-rootless",
-            Self::Managed => "lakekeep-managed",
-            Self::ClaimGrpc => "lakekeep-claim-grpc",
-            Self::NestedGrpc => "lakekeep-nested-grpc",
-            Self::Claim => "lakekeep-claim",
-            Self::Nested => "lakekeep-nested",
-        }
-    }
-}
-
-/// The managers of this run, each started when it is first needed.
-#[derive(Debug, Default)]
-pub struct Manager(OnceCell<Rc<Managed>>, OnceCell<Rc<Pooled>>);
 
 impl Manager {
-    fn pool(&self, ground: &Ground) -> Result<Rc<Pooled>, BenchError> {
-        if let Some(running) = self.1.get() {
-            return Ok(Rc::clone(running));
+    pub fn of(ready: Ready) -> Self {
+        Self {
+            ready,
+            managed: OnceCell::new(),
+            pooled: OnceCell::new(),
         }
-        let started = Rc::new(Pooled::start(ground)?);
-        Ok(Rc::clone(self.1.get_or_init(|| started)))
     }
 
-    fn get(&self, program: &Path, ground: &Ground) -> Result<Rc<Managed>, BenchError> {
-        if let Some(running) = self.0.get() {
+    /// For peers that ask none.
+    pub fn none() -> Self {
+        Self::of(Ready::default())
+    }
+
+    fn pool(&self, ground: &Ground) -> Result<Rc<Pooled>, BenchError> {
+        if let Some(running) = self.pooled.get() {
             return Ok(Rc::clone(running));
         }
-        let started = Rc::new(Managed::start(program, ground)?);
-        Ok(Rc::clone(self.0.get_or_init(|| started)))
+        let started = Rc::new(Pooled::start(ground, self.ready.pooled)?);
+        Ok(Rc::clone(self.pooled.get_or_init(|| started)))
+    }
+
+    fn get(&self, ground: &Ground) -> Result<Rc<Managed>, BenchError> {
+        if let Some(connected) = self.managed.get() {
+            return Ok(Rc::clone(connected));
+        }
+        let folder = self.ready.manager.as_ref().ok_or(BenchError::NoManager)?;
+        let connected = Rc::new(Managed::connect(ground, folder, &self.ready)?);
+        Ok(Rc::clone(self.managed.get_or_init(|| connected)))
     }
 }
 
@@ -158,6 +93,7 @@ enum Way {
         /// The ordinary user, and the folder that is this user's own.
         user: Option<(u32, PathBuf)>,
     },
+    Podman(Podman),
     /// `lakekeep run` with a manager's socket.
     Managed(Rc<Managed>),
     /// No command: a call.
@@ -172,8 +108,12 @@ pub enum Called {
 }
 
 impl Called {
-    /// Runs the guest that stays, and looks at it.
-    pub fn look<T>(&self, ground: &Ground, look: impl FnOnce() -> T) -> Result<T, BenchError> {
+    /// Runs the guest that stays, and looks at it; and its outcome, as JSON.
+    pub fn look<T>(
+        &self,
+        ground: &Ground,
+        look: impl FnOnce() -> T,
+    ) -> Result<(T, Value), BenchError> {
         match self {
             Self::Manager(manager) => manager.look(ground, look),
             Self::Pool(pool) => pool.look(look),
@@ -207,7 +147,7 @@ impl Peer {
         }
         let program = match name {
             Name::Fork => ground.root().join("bin/true"),
-            Name::CgroupFloor | Name::CgroupProcs => ground.groups()?,
+            Name::CgroupFloor | Name::CgroupProcs => ground.groups(),
             _ => find::program(name, programs)?,
         };
         let way = match name {
@@ -216,7 +156,10 @@ impl Peer {
             Name::CgroupProcs => Way::Groups("procs"),
             Name::Unshare => Way::Unshare,
             Name::Bwrap => Way::Bwrap,
-            Name::Crun | Name::Runc | Name::Youki => Way::Oci(Oci::new(name.as_str(), ground)?),
+            Name::Podman => Way::Podman(Podman::new(&program, ground)?),
+            Name::Crun | Name::Runc | Name::Youki | Name::Gvisor => {
+                Way::Oci(Oci::new(name.as_str(), ground)?)
+            }
             Name::Lakekeep => Way::Lakekeep {
                 image: ground.root(),
                 user: None,
@@ -229,9 +172,9 @@ impl Peer {
                 image: ground.root(),
                 user: ordinary_user(ground, root.then_some(user))?,
             },
-            Name::Managed => Way::Managed(manager.get(&program, ground)?),
+            Name::Managed => Way::Managed(manager.get(ground)?),
             Name::ClaimGrpc | Name::NestedGrpc => {
-                let called = Called::Manager(manager.get(&program, ground)?);
+                let called = Called::Manager(manager.get(ground)?);
                 Way::Call(called, call_of(name))
             }
             Name::Claim | Name::Nested => {
@@ -241,14 +184,19 @@ impl Peer {
         Ok(Self { name, program, way })
     }
 
+    /// Waits until what is kept ready is there, and nothing is being made.
+    pub fn settle(&self) -> Result<(), BenchError> {
+        match &self.way {
+            Way::Managed(manager) | Way::Call(Called::Manager(manager), _) => manager.settle(),
+            Way::Call(Called::Pool(pool), _) => pool.settle(),
+            _ => Ok(()),
+        }
+    }
+
     /// Runs the guest once, and measures it.
     pub fn sample(&self, ground: &Ground, serial: u32) -> Result<Sample, BenchError> {
         match &self.way {
             Way::Call(called, call) => called.once(*call),
-            Way::Managed(manager) => {
-                manager.settle()?;
-                measure::once(&mut self.command(ground, Guest::True, serial), ground)
-            }
             _ => measure::once(&mut self.command(ground, Guest::True, serial), ground),
         }
     }
@@ -314,6 +262,7 @@ impl Peer {
                 }
                 oci.run(&mut command, guest, serial);
             }
+            Way::Podman(podman) => podman.run(&mut command, ground, guest, serial),
             Way::Lakekeep { image, user } => {
                 command.args(["run", "--image"]).arg(image);
                 if image == Path::new("host") && guest == Guest::Hold {
@@ -337,32 +286,45 @@ impl Peer {
         command
     }
 
-    /// For lakekeep: the command that writes a receipt to `file`.
+    /// For `lakekeep run`: the same run, which writes its outcome to standard error.
     pub fn receipt_command(&self, ground: &Ground) -> Option<Command> {
-        let Way::Lakekeep { image, user } = &self.way else {
-            return None;
-        };
         let mut command = Command::new(&self.program);
-        command
-            .args(["run", "--receipt", "-", "--image"])
-            .arg(image);
+        command.args(["run", "--receipt", "-"]);
+        match &self.way {
+            Way::Lakekeep { image, user } => {
+                command.arg("--image").arg(image);
+                become_ordinary(&mut command, user.as_ref());
+            }
+            Way::Managed(manager) => {
+                command.args(["--profile", "bench"]);
+                command.env(lakekeep_client::SOCKET_VARIABLE, manager.socket());
+            }
+            _ => return None,
+        }
         command.args(["--", &ground.guest(Guest::True)]);
-        become_ordinary(&mut command, user.as_ref());
         Some(command)
     }
 
     /// Removes what a failed run may have left.
     pub fn clean_up(&self, serial: u32) {
-        if let Way::Oci(oci) = &self.way {
-            let mut command = Command::new(&self.program);
-            oci.delete(&mut command, serial);
-            command
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
-            // It may have left nothing.
-            command.status().ok();
+        let mut command = Command::new(&self.program);
+        match &self.way {
+            Way::Oci(oci) => oci.delete(&mut command, serial),
+            Way::Podman(podman) => podman.remove(&mut command, serial),
+            _ => return,
         }
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        // It may have left nothing.
+        command.status().ok();
+    }
+
+    /// Words in the command line of the process that stands for a guest which is none of
+    /// this host's processes.
+    pub fn stands_in(&self, serial: u32) -> Option<[String; 2]> {
+        (self.name == Name::Gvisor).then(|| ["boot".to_owned(), oci::id(serial)])
     }
 
     /// What the program says of its version.
@@ -372,11 +334,12 @@ impl Peer {
         }
         let output = Command::new(&self.program).arg("--version").output();
         let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-        text.unwrap_or_default()
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_owned()
+        let text = text.unwrap_or_default();
+        let first = text.lines().next().unwrap_or_default();
+        match &self.way {
+            Way::Podman(podman) => format!("{first}, {}", podman.runtime),
+            _ => first.to_owned(),
+        }
     }
 }
 

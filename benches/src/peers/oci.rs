@@ -13,7 +13,7 @@ use crate::ground::{GROUP, Ground, Guest};
 const SECCOMP: &str = include_str!("../../data/seccomp.json");
 
 /// First host id of the containers; no distribution hands it out by itself.
-const FIRST_ID: u32 = 0x5f00_0000;
+pub const FIRST_ID: u32 = 0x5f00_0000;
 
 /// What lakekeep's defaults are, too.
 const MEMORY: u64 = 2 << 30;
@@ -23,6 +23,8 @@ const CPU_US: u32 = 100_000;
 /// One runtime's bundles and state folder.
 #[derive(Debug)]
 pub struct Oci {
+    /// Before the verb.
+    options: &'static [&'static str],
     state: PathBuf,
     bundle: PathBuf,
     bundle_hold: PathBuf,
@@ -31,13 +33,18 @@ pub struct Oci {
 impl Oci {
     pub fn new(runtime: &str, ground: &Ground) -> Result<Self, BenchError> {
         Ok(Self {
+            options: match runtime {
+                // Its own network stack would otherwise take over the namespace's devices.
+                "gvisor" => &["--network=none"],
+                _ => &[],
+            },
             state: ground.folder(&format!("{runtime}/state"))?,
             bundle: bundle(runtime, ground, Guest::True)?,
             bundle_hold: bundle(runtime, ground, Guest::Hold)?,
         })
     }
 
-    /// `RUNTIME --root STATE run --bundle BUNDLE ID`
+    /// `RUNTIME --root STATE OPTIONS run --bundle BUNDLE ID`
     pub fn run(&self, command: &mut Command, guest: Guest, serial: u32) {
         let bundle = match guest {
             Guest::True => &self.bundle,
@@ -46,6 +53,7 @@ impl Oci {
         command
             .arg("--root")
             .arg(&self.state)
+            .args(self.options)
             .args(["run", "--bundle"])
             .arg(bundle)
             .arg(id(serial));
@@ -59,8 +67,15 @@ impl Oci {
     }
 }
 
-fn id(serial: u32) -> String {
+/// The name of a run's container.
+pub fn id(serial: u32) -> String {
     format!("bench-{}-{serial}", std::process::id())
+}
+
+/// The group of a runtime's containers, of this process alone: a runtime removes it with
+/// its container.
+pub fn group(runtime: &str) -> String {
+    format!("/{GROUP}/{runtime}-{}", std::process::id())
 }
 
 fn bundle(runtime: &str, ground: &Ground, guest: Guest) -> Result<PathBuf, BenchError> {
@@ -97,7 +112,7 @@ fn config(runtime: &str, root: &Path, guest: &str) -> Result<Value, BenchError> 
             "namespaces": namespaces,
             "uidMappings": [{ "containerID": 0, "hostID": FIRST_ID, "size": 65536 }],
             "gidMappings": [{ "containerID": 0, "hostID": FIRST_ID, "size": 65536 }],
-            "cgroupsPath": format!("/{GROUP}/{runtime}"),
+            "cgroupsPath": group(runtime),
             "resources": {
                 "memory": { "limit": MEMORY, "swap": MEMORY },
                 "pids": { "limit": PIDS },
@@ -128,7 +143,8 @@ fn mounts() -> Value {
     ])
 }
 
-fn seccomp() -> Result<Value, BenchError> {
+/// The filter, for this machine.
+pub fn seccomp() -> Result<Value, BenchError> {
     let mut filter: Value = serde_json::from_str(SECCOMP)?;
     if std::env::consts::ARCH == "aarch64" {
         filter["architectures"] = json!(["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"]);
@@ -144,7 +160,8 @@ mod tests {
     fn a_bundle_asks_for_every_layer() {
         let config = config("crun", Path::new("/root"), "/bin/true").unwrap();
         assert_eq!(config["linux"]["namespaces"].as_array().unwrap().len(), 7);
-        assert_eq!(config["linux"]["cgroupsPath"], "/lakekeep-bench/crun");
+        assert_eq!(config["linux"]["cgroupsPath"], group("crun"));
+        assert!(group("crun").starts_with("/lakekeep-bench/crun-"));
         let allowed = config["linux"]["seccomp"]["syscalls"][0]["names"]
             .as_array()
             .unwrap();

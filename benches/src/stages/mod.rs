@@ -18,7 +18,7 @@ use crate::ground::{Ground, Guest};
 use crate::machine;
 use crate::measure;
 use crate::peers::{Manager, Name, Peer};
-use crate::report::print_table;
+use crate::report::table;
 use crate::stages::milestones::{MILESTONES, instants};
 use crate::stages::trace::Trace;
 use crate::stats::{micros, percentile};
@@ -40,7 +40,7 @@ pub fn run(arguments: &StagesArgs) -> Result<ExitCode, BenchError> {
         &ground,
         &arguments.programs,
         0,
-        &Manager::default(),
+        &Manager::none(),
     )?;
     let load = machine::load();
     let mut stages: Stages = vec![Vec::new(); MILESTONES.len() - 1];
@@ -114,7 +114,7 @@ fn print(stages: &Stages, traced: &[u64], untraced: &[u64]) {
         .zip(stages)
         .map(|(milestone, times)| row(milestone.until, times))
         .collect();
-    print_table(&HEAD, &rows, &[0]);
+    print!("{}", table(&HEAD, &rows, &[0]));
     println!(
         "\nmedian of {} runs: {} us traced, {} us untraced; the difference is strace's own",
         traced.len(),
