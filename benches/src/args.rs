@@ -24,6 +24,8 @@ pub enum Verb {
     /// Measure what is kept ready: a burst, a steady load, memory, and the first request
     /// after rest.
     Keep(KeepArgs),
+    /// Wait for a Python that has made its imports, in a new user's sandbox.
+    Python(PythonArgs),
     /// Show where the time of one `lakekeep run` goes.
     Stages(StagesArgs),
     /// One of the processes that `spawn` measures in.
@@ -143,6 +145,39 @@ pub struct KeepArgs {
 
     #[command(flatten)]
     pub programs: Programs,
+}
+
+/// `lakekeep-bench python`
+#[derive(Debug, Args)]
+pub struct PythonArgs {
+    /// Rounds.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    pub n: u32,
+
+    /// The interpreter: absolute, with the modules installed.
+    #[arg(long, value_name = "FILE", default_value = "/usr/bin/python3")]
+    pub python: PathBuf,
+
+    /// What it imports, separated by commas.
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        default_value = "pyarrow,pandas"
+    )]
+    pub modules: Vec<String>,
+
+    /// Sandboxes of one zygote.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub sandboxes: u16,
+
+    #[command(flatten)]
+    pub json: Json,
+
+    /// Keep every sample and the facts of this machine in a folder made below
+    /// this one.
+    #[arg(long, value_name = "DIR")]
+    pub raw: Option<PathBuf>,
 }
 
 /// `lakekeep-bench stages`

@@ -2,6 +2,7 @@
 //!
 //! `lakekeep-bench spawn` runs the same static program through every peer, round
 //! after round in a random order; `lakekeep-bench keep` looks at what is kept ready;
+//! `lakekeep-bench python` waits for an interpreter with its imports;
 //! `lakekeep-bench stages` shows where the time of one `lakekeep run` goes. docs/benchmarks.md holds the method and the results.
 
 mod args;
@@ -17,6 +18,7 @@ mod orders;
 mod peers;
 mod plot;
 mod pooled;
+mod python;
 mod raw;
 mod report;
 mod spawn;
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Verb::Spawn(arguments) => spawn::run(&arguments),
         Verb::Plot(arguments) => plot::run(&arguments),
         Verb::Keep(arguments) => keep::run(&arguments),
+        Verb::Python(arguments) => python::run(&arguments),
         Verb::Stages(arguments) => stages::run(&arguments),
         Verb::Worker(arguments) => worker::run(arguments),
     };

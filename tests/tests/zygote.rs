@@ -100,7 +100,7 @@ fn a_task_has_nothing_of_the_zygotes_and_is_where_an_executed_one_would_be() {
             print([name for name in os.listdir('/proc') if name.isdigit()].__len__())\n\
             print(open('/proc/self/cgroup').read().count('..'))\n\
             print(sorted(os.environ))\n\
-            print(os.getcwd(), os.umask(0o22), os.getsid(0) == os.getpid(), sys.argv, sys.path[0] == '')\n\
+            print(os.getcwd(), status['Umask'].split(), status['NSsid'].split() == status['NSpid'].split(), sys.argv, sys.path[0] == '')\n\
             print(open('/proc/self/oom_score_adj').read().strip())\n\
             print(os.uname().nodename)\n\
             print('__main__' in sys.modules, __name__, 'Order' in globals(), 'serve' in globals())\n";

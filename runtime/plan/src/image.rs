@@ -26,7 +26,7 @@ pub struct HostImage {
     /// Directories of /etc alike: certificates, alternatives.
     pub etc_directories: Vec<String>,
     /// An interpreter's own prefix outside of these, when asked for.
-    pub interpreter: Option<String>,
+    pub prefixes: Vec<String>,
 }
 
 /// A folder given as an image.

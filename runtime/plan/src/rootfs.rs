@@ -126,7 +126,7 @@ fn skeleton(parts: &Parts<'_>) -> Vec<RootfsStep> {
             parent(name, &mut directories);
             files.push(file(name.as_str(), Vec::new()));
         }
-        if let Some(prefix) = &image.interpreter {
+        for prefix in &image.prefixes {
             with_parents(prefix, &mut directories);
         }
     }
@@ -254,7 +254,7 @@ fn host(image: &HostImage) -> Vec<RootfsStep> {
     steps.extend(image.directories.iter().map(|path| bind(path, true)));
     let etc = image.etc_files.iter().chain(&image.etc_directories);
     steps.extend(etc.map(|path| bind(path, false)));
-    steps.extend(image.interpreter.iter().map(|path| bind(path, true)));
+    steps.extend(image.prefixes.iter().map(|path| bind(path, true)));
     steps
 }
 

@@ -143,7 +143,7 @@ fn host(interpreter: Option<&Path>) -> Result<HostImage, ImageError> {
         }
     }
     if let Some(program) = interpreter {
-        image.interpreter = prefix(program)?;
+        image.prefixes = prefixes(program)?;
     }
     Ok(image)
 }
@@ -161,19 +161,34 @@ fn etc() -> Vec<String> {
     paths
 }
 
-/// The prefix of an interpreter that lies outside of what is shown anyway:
-/// `/opt/py/bin/python3` → `/opt/py`.
+/// The prefixes of an interpreter that lie outside of what is shown anyway: that of the
+/// program, `/opt/py/bin/python3` → `/opt/py`; and where it is a link, as in a virtual
+/// environment, that of the name by which it is called.
+fn prefixes(program: &Path) -> Result<Vec<String>, ImageError> {
+    let failed = |error| missing(INTERPRETER, program, &error);
+    let real = std::fs::canonicalize(program).map_err(failed)?;
+    let folder = program.parent().unwrap_or(Path::new("/"));
+    let named = std::fs::canonicalize(folder).map_err(failed)?;
+    let named = program
+        .file_name()
+        .map_or(named.clone(), |name| named.join(name));
+    let mut prefixes = Vec::new();
+    for place in [&real, &named] {
+        let prefix = prefix(place)?;
+        prefixes.extend(prefix.filter(|prefix| !prefixes.contains(prefix)));
+    }
+    Ok(prefixes)
+}
+
 fn prefix(program: &Path) -> Result<Option<String>, ImageError> {
-    let real =
-        std::fs::canonicalize(program).map_err(|error| missing(INTERPRETER, program, &error))?;
-    if TOP.iter().any(|top| real.starts_with(top)) {
+    if TOP.iter().any(|top| program.starts_with(top)) {
         return Ok(None);
     }
-    match real.parent().and_then(Path::parent) {
+    match program.parent().and_then(Path::parent) {
         Some(prefix) if prefix != Path::new("/") => Ok(Some(prefix.display().to_string())),
         _ => Err(ImageError::Kind {
             what: INTERPRETER,
-            path: real.display().to_string(),
+            path: program.display().to_string(),
             found: "not in a prefix",
             wanted: "a program in PREFIX/bin",
         }),

@@ -209,11 +209,11 @@ impl Pool {
         let mut made = self.make()?;
         made.make_ready()?;
         if let Some(zygote) = made.zygote.as_ref().filter(|_| !made.forked()) {
-            let failure = zygote.failure();
+            let words = zygote.words().unwrap_or_default();
             if let Some(zygotes) = &mut self.zygotes {
                 zygotes.discard();
             }
-            return Err(failure);
+            return Err(SandboxError::Zygote { words });
         }
         self.ready.push_back(made);
         Ok(true)
@@ -240,12 +240,17 @@ impl Pool {
         let zygote = zygote.map(|zygotes| zygotes.serve(keeper, &mut plan));
         let zygote = zygote.transpose()?;
         let created = keeper.ask(|service| service.create(&plan));
-        let held = created.inspect_err(|_| {
-            // Were it to blame, the next one would not be.
-            if let Some(zygotes) = &mut self.zygotes {
-                zygotes.discard();
+        let held = match created {
+            Ok(held) => held,
+            Err(error) => {
+                // Were it to blame, the next one would not be.
+                if let Some(zygotes) = &mut self.zygotes {
+                    zygotes.discard();
+                }
+                let said = zygote.and_then(|zygote| zygote.words());
+                return Err(said.map_or(error, |words| SandboxError::Zygote { words }));
             }
-        })?;
+        };
         let made = Claimed {
             keeper: Arc::clone(&self.keeper),
             zygote,

@@ -85,14 +85,12 @@ impl Zygote {
         Ok(zygote)
     }
 
-    /// What it said, as an error.
-    pub fn failure(&self) -> SandboxError {
+    /// What it said, if it did.
+    pub fn words(&self) -> Option<String> {
         let mut words = [0; WORDS];
         let length = rustix::io::read(&self.output, &mut words).unwrap_or(0);
-        let words = String::from_utf8_lossy(words.get(..length).unwrap_or_default());
-        SandboxError::Zygote {
-            words: words.into_owned(),
-        }
+        let words = words.get(..length).filter(|words| !words.is_empty());
+        words.map(|words| String::from_utf8_lossy(words).into_owned())
     }
 }
 
