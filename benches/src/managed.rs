@@ -111,7 +111,7 @@ impl Server {
         let mut filled = Ok(());
         for _ in 0..TRIES {
             let asked = async {
-                let client = Client::connect(Target::unix(&socket(&self.folder))).await?;
+                let client = Client::connect(Target::unix(socket(&self.folder))).await?;
                 let mut all = tokio::task::JoinSet::new();
                 for _ in 0..parked {
                     let client = client.clone();
