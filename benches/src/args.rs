@@ -223,10 +223,6 @@ pub struct Ready {
     #[arg(long, default_value_t = 0)]
     pub parked: usize,
 
-    /// How many of those this worker asks for once, so that they are made ahead.
-    #[arg(long, default_value_t = 0)]
-    pub earned: usize,
-
     /// Sandboxes that a pool in a worker's own process makes ahead.
     #[arg(long, default_value_t = 4)]
     pub pooled: usize,

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::error::BenchError;
 use crate::ground::{Ground, Guest};
 use crate::measure;
-use crate::peers::Peer;
+use crate::peers::{Called, Peer};
 
 const NAMESPACES: [&str; 7] = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"];
 
@@ -28,12 +28,8 @@ const UNLIMITED: u64 = 1 << 60;
 
 /// The layers that hold for a guest of `peer`, as one line.
 pub fn of(peer: &Peer, ground: &Ground, serial: u32) -> Result<String, BenchError> {
-    if let Some(manager) = peer.called() {
-        let name = ground.name(Guest::Hold);
-        let (found, outcome) = manager.look(ground, || find(name).as_deref().map(layers))?;
-        let program = peer.name.as_str().to_owned();
-        let layers = found.ok_or(BenchError::NoGuest { program })?;
-        return Ok(line(layers, &outcome));
+    if let Some(called) = peer.called() {
+        return of_call(called, ground);
     }
     let mut command = peer.command(ground, Guest::Hold, serial);
     let program = command.get_program().to_string_lossy().into_owned();
@@ -66,6 +62,15 @@ fn line(mut layers: Vec<String>, outcome: &Value) -> String {
         true => "nothing".to_owned(),
         false => layers.join(" "),
     }
+}
+
+/// The same where somebody is asked for a guest.
+pub fn of_call(called: &Called, ground: &Ground) -> Result<String, BenchError> {
+    let name = ground.name(Guest::Hold);
+    let (found, outcome) = called.look(ground, || find(name).as_deref().map(layers))?;
+    let program = "a task".to_owned();
+    let layers = found.ok_or(BenchError::NoGuest { program })?;
+    Ok(line(layers, &outcome))
 }
 
 fn says_something(mut stdout: ChildStdout) -> bool {

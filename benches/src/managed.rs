@@ -26,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Made ahead of each shape: enough for rounds that come one after the other.
 pub const PARKED: usize = 4;
 
+/// How often a stock is asked for that a busy machine did not make.
+const TRIES: u32 = 3;
+
 /// How long one waits before one looks again whether the stock is full.
 const AGAIN: Duration = Duration::from_millis(5);
 
@@ -90,13 +93,42 @@ impl Server {
         let notify = server.folder.join("notify");
         std::fs::remove_file(&notify).map_err(BenchError::file("unlink", &notify))?;
         match ready {
-            true => Ok(server),
+            true => server.fill(parked).map(|()| server),
             false => Err(BenchError::Failed {
                 program: name(),
                 status: "did not become ready".to_owned(),
                 words: ground.read_words(),
             }),
         }
+    }
+
+    /// Has it make its stock. Each sandbox that is asked for earns one that is made ahead, but
+    /// for one that was: all are asked for at once, before any is; again, where a busy machine
+    /// was too slow for that.
+    fn fill(&self, parked: usize) -> Result<(), BenchError> {
+        let runtime = runtime(&self.folder)?;
+        let metrics = metrics(&self.folder);
+        let mut filled = Ok(());
+        for _ in 0..TRIES {
+            let asked = async {
+                let client = Client::connect(Target::unix(socket(&self.folder))).await?;
+                let mut all = tokio::task::JoinSet::new();
+                for _ in 0..parked {
+                    let client = client.clone();
+                    all.spawn_local(async move { client.create(create()).await });
+                }
+                for made in all.join_all().await {
+                    client.kill(&made?.id).await?;
+                }
+                Ok::<_, ClientError>(())
+            };
+            tokio::task::LocalSet::new().block_on(&runtime, asked)?;
+            filled = settle(&metrics, parked);
+            if filled.is_ok() {
+                break;
+            }
+        }
+        filled
     }
 
     /// Where it has its sockets.
@@ -108,24 +140,15 @@ impl Server {
 impl Managed {
     /// Connects to the manager in `folder`, and asks it for a sandbox that stays.
     pub fn connect(ground: &Ground, folder: &Path, ready: &Ready) -> Result<Self, BenchError> {
-        let socket = folder.join("run/lakekeep.sock");
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(BenchError::file("epoll_create", folder))?;
+        let (socket, runtime) = (socket(folder), runtime(folder)?);
         let (client, warm) = runtime.block_on(async {
             let client = Client::connect(Target::unix(&socket)).await?;
             let warm = client.create(create()).await?.id;
-            // Each that is asked for earns one that is made ahead.
-            for _ in 1..ready.earned {
-                let sandbox = client.create(create()).await?;
-                client.kill(&sandbox.id).await?;
-            }
             Ok::<_, ClientError>((client, warm))
         })?;
         Ok(Self {
             socket,
-            metrics: folder.join("run/metrics/m.sock"),
+            metrics: metrics(folder),
             parked: ready.parked,
             runtime,
             client,
@@ -142,37 +165,7 @@ impl Managed {
 
     /// Waits until as many sandboxes are made ahead as may be: nothing is being made then.
     pub fn settle(&self) -> Result<(), BenchError> {
-        let began = Instant::now();
-        while self.stock()? < self.parked {
-            if began.elapsed() > PATIENCE {
-                return Err(BenchError::Failed {
-                    program: "the manager".to_owned(),
-                    status: "makes no sandboxes ahead".to_owned(),
-                    words: String::new(),
-                });
-            }
-            std::thread::sleep(AGAIN);
-        }
-        Ok(())
-    }
-
-    /// How many sandboxes are made ahead, as its metrics say.
-    fn stock(&self) -> Result<usize, BenchError> {
-        let ask = || {
-            let mut stream = UnixStream::connect(&self.metrics)?;
-            stream
-                .write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
-            let mut text = String::new();
-            stream.read_to_string(&mut text)?;
-            Ok(text)
-        };
-        let text: String = ask().map_err(BenchError::io("read the manager's metrics"))?;
-        let value = text
-            .lines()
-            .find_map(|line| line.strip_prefix("lakekeep_parked "));
-        Ok(value
-            .and_then(|value| value.trim().parse().ok())
-            .unwrap_or(0))
+        settle(&self.metrics, self.parked)
     }
 
     /// As many new sandboxes at once, and a task in each: the times to their first
@@ -235,6 +228,53 @@ impl Managed {
         };
         self.runtime.block_on(held)
     }
+}
+
+fn socket(folder: &Path) -> PathBuf {
+    folder.join("run/lakekeep.sock")
+}
+
+fn metrics(folder: &Path) -> PathBuf {
+    folder.join("run/metrics/m.sock")
+}
+
+fn runtime(folder: &Path) -> Result<Runtime, BenchError> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let built = builder.enable_all().build();
+    built.map_err(BenchError::file("epoll_create", folder))
+}
+
+fn settle(metrics: &Path, parked: usize) -> Result<(), BenchError> {
+    let began = Instant::now();
+    while stock(metrics)? < parked {
+        if began.elapsed() > PATIENCE {
+            return Err(BenchError::Failed {
+                program: "the manager".to_owned(),
+                status: "makes no sandboxes ahead".to_owned(),
+                words: String::new(),
+            });
+        }
+        std::thread::sleep(AGAIN);
+    }
+    Ok(())
+}
+
+/// How many sandboxes are made ahead, as the manager's metrics say.
+fn stock(metrics: &Path) -> Result<usize, BenchError> {
+    let ask = || {
+        let mut stream = UnixStream::connect(metrics)?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    };
+    let text: String = ask().map_err(BenchError::io("read the manager's metrics"))?;
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix("lakekeep_parked "));
+    Ok(value
+        .and_then(|value| value.trim().parse().ok())
+        .unwrap_or(0))
 }
 
 /// A sandbox for one task. The guest reads the clock that this process reads.

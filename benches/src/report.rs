@@ -87,7 +87,11 @@ impl Figure {
             self.p99_us.to_string(),
             or_none(self.cpu_us.map(|cpu| cpu.to_string())),
             or_none(self.ratio.map(|ratio| format!("{ratio:.1}"))),
-            format!("{}{}", self.isolation, self.note),
+            [self.isolation.as_str(), &self.note]
+                .into_iter()
+                .filter(|text| !text.is_empty())
+                .collect::<Vec<_>>()
+                .join("; "),
         ]
     }
 }

@@ -180,7 +180,6 @@ fn words(
     option("--hold", ground.name(Guest::Hold).into());
     option("--user", arguments.user.to_string().into());
     option("--parked", number(parked));
-    option("--earned", number(parked.div_ceil(concurrency)));
     // A pool in each worker's process: one is claimed of each at a time.
     option(
         "--pooled",
