@@ -167,6 +167,10 @@ pub struct PythonArgs {
     )]
     pub modules: Vec<String>,
 
+    /// Sandboxes that are ready at a time: they share the memory of one zygote.
+    #[arg(long, default_value_t = 8)]
+    pub ready: usize,
+
     /// Sandboxes of one zygote.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub sandboxes: u16,

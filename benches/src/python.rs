@@ -27,9 +27,6 @@ const FORK: &str = "fork+exec";
 const READY: &str = "lakekeep-zygote";
 const COLD: &str = "python-import";
 
-/// Sandboxes that are ready at a time.
-const POOLED: usize = 8;
-
 /// A pool whose tasks are forked, and the program that each runs.
 struct Forked {
     pool: Pool,
@@ -55,7 +52,11 @@ pub fn run(arguments: &PythonArgs) -> Result<ExitCode, BenchError> {
                 sample,
             });
         };
-        let mut fork = Command::new(ground.root().join(ground.name(Guest::True)));
+        let mut fork = Command::new(
+            ground
+                .root()
+                .join(ground.guest(Guest::True).trim_start_matches('/')),
+        );
         keep(0, FORK, measure::once(&mut fork, &ground)?);
         keep(1, READY, forked.once()?);
         // A second of import says little the hundredth time.
@@ -102,8 +103,12 @@ fn report(placed: &[Placed], pss: Option<u64>) -> Report {
         .filter_map(|(scenario, peer, isolation, pss)| {
             let summary = of(peer)?;
             let isolation = isolation.to_owned();
+            let note = pss.map_or_else(String::new, |pss| {
+                format!("; PSS of one that waits: {} KiB", pss / 1024)
+            });
             Some(Figure {
                 pss_bytes: pss,
+                note,
                 ..Figure::measured(scenario, peer, isolation, &summary, fork.as_ref())
             })
         });
@@ -154,7 +159,7 @@ impl Forked {
         let plan = plan_for(&policy, &facts, &command, python).map_err(BenchError::plan)?;
         let zygote = zygote_for(&policy, &facts, &preload).map_err(BenchError::plan)?;
         let mut forked = Self {
-            pool: Pool::start_with_zygote(&facts, plan, POOLED, zygote)?,
+            pool: Pool::start_with_zygote(&facts, plan, arguments.ready, zygote)?,
             interpreter,
             program: program(&arguments.modules),
         };

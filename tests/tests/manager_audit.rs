@@ -239,7 +239,9 @@ fn it_is_verified_without_a_manager_and_what_was_changed_is_named() {
     is_broken(&flipped, Some(3), "its hash is not that of its bytes");
 
     let dropped = Copied::of(&manager, "dropped");
-    dropped.lines(|lines| drop(lines.remove(3)));
+    dropped.lines(|lines| {
+        lines.remove(3);
+    });
     is_broken(&dropped, Some(4), "event 4 belongs here");
     let mut command = Command::new(lakekeep());
     command.args(["audit", "verify", "--folder"]);

@@ -416,6 +416,28 @@ fn two_sandboxes_have_different_host_ids() {
     );
 }
 
+/// The interpreter of a virtual environment is a link to one elsewhere: it is called by the
+/// link's name, and finds its libraries by it.
+#[test]
+fn an_interpreter_of_a_virtual_environment_brings_the_environment() {
+    for_each_privilege("venv", |privilege| {
+        let place = Place::new();
+        let folder = place.dir("venv", privilege);
+        let mut venv = std::process::Command::new("/usr/bin/python3");
+        venv.args(["-m", "venv", "--without-pip"]).arg(&folder);
+        privilege.apply(&mut venv);
+        assert!(venv.status().unwrap().success());
+        let python = folder.join("bin/python3").display().to_string();
+        let show = "import sys; print(sys.prefix != sys.base_prefix, sys.prefix)";
+        let run = Run::new(&place, privilege)
+            .flags(["--interpreter", &python])
+            .command([python.as_str(), "-c", show])
+            .finish();
+        run.assert_code(0);
+        assert_eq!(run.text(), format!("True {}\n", folder.display()));
+    });
+}
+
 fn end_of(child: &mut Tracked) -> Option<i32> {
     eventually("the end of lakekeep run", || child.try_wait().unwrap()).code()
 }

@@ -25,7 +25,7 @@ pub struct HostImage {
     pub etc_files: Vec<String>,
     /// Directories of /etc alike: certificates, alternatives.
     pub etc_directories: Vec<String>,
-    /// An interpreter's own prefix outside of these, when asked for.
+    /// The prefixes of an interpreter outside of these, when asked for.
     pub prefixes: Vec<String>,
 }
 
