@@ -10,7 +10,7 @@ use lakekeep_seccomp::{
 
 use crate::error::PlanError;
 use crate::host::HostFacts;
-use crate::image::MountFacts;
+use crate::image::{ImageFacts, MountFacts};
 use crate::planner::{Command, Inputs};
 use crate::rootfs::HOME;
 use crate::{layers, proc_view};
@@ -121,7 +121,7 @@ pub fn spec(inputs: &Inputs<'_>, filter: Filter, hostname: &str) -> TaskSpec {
         user,
         group: user,
         hostname: hostname.to_owned(),
-        scratch: scratch(policy, inputs.mounts),
+        scratch: scratch(policy, inputs.mounts, inputs.image),
         proc: proc_view::view(policy.proc_view()),
         limits: limits(policy, host),
         processors: processors(policy, host),
@@ -172,7 +172,7 @@ fn environment(policy: &Policy, command: &Command) -> Vec<Vec<u8>> {
     own.chain(given).collect()
 }
 
-fn scratch(policy: &Policy, mounts: &[MountFacts]) -> Scratch {
+fn scratch(policy: &Policy, mounts: &[MountFacts], image: &ImageFacts) -> Scratch {
     let places = [
         ("/tmp", 0o1777),
         ("/var/tmp", 0o1777),
@@ -195,6 +195,11 @@ fn scratch(policy: &Policy, mounts: &[MountFacts]) -> Scratch {
         .iter()
         .zip(mounts)
         .map(|(rule, facts)| (rule.target().as_str(), facts.directory));
+    let prefixes = match image {
+        ImageFacts::Host(image) => image.prefixes.as_slice(),
+        ImageFacts::Folder(_) => &[],
+    };
+    let kept = kept.chain(prefixes.iter().map(|prefix| (prefix.as_str(), true)));
     Scratch {
         size: policy.limits().scratch_size().get(),
         inodes: policy.limits().scratch_inodes(),
