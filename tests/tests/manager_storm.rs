@@ -26,8 +26,8 @@ use std::time::{Duration, Instant};
 
 use lakekeep_api::v1::{self, Kind};
 use lakekeep_tests::manager::{
-    ALICE, BOB, Dice, Heard, Kept, Manager, Refused, Sample, Setup, User, Work, kill, milliseconds,
-    of,
+    ALICE, BOB, Dice, Heard, Kept, Manager, Refused, Sample, Setup, Talk, User, Work, kill,
+    milliseconds, of, shell,
 };
 use lakekeep_tests::{eventually, eventually_within, number_from_env};
 
@@ -183,9 +183,24 @@ fn keep(manager: &Manager, at: usize, storm: &Storm) -> (User, Kept) {
     }
 }
 
-/// After the storm: told to stop, it ends with all of its numbers heard.
+/// After the storm: told to stop, it ends with all of its numbers heard; unless it was lost
+/// with the last launcher that was killed, and nobody had heard of that yet.
 fn finish(user: &User, mut kept: Kept, storm: &Storm) {
-    user.run(&kept.sandbox, "touch /tmp/stop").success();
+    let stopped = user.exec(shell(&kept.sandbox, "touch /tmp/stop"));
+    match stopped.and_then(Talk::finish) {
+        Ok(done) => {
+            done.success();
+        }
+        Err(refused) if refused.reason == "ENDED" => {
+            eventually(
+                &format!("the end of the launcher of {}: {refused:?}", kept.sandbox),
+                || kept.may_be_lost().then_some(()),
+            );
+            Storm::count(&storm.lost);
+            return;
+        }
+        Err(refused) => panic!("{}: {refused:?}", kept.sandbox),
+    }
     storm.ledger.note("exec", &kept.sandbox);
     match kept.listen(user, || false) {
         Some(Heard::Over(count)) => {
