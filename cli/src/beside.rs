@@ -3,9 +3,11 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use crate::args::ServeArgs;
+use crate::args::remote::VerifyArgs;
 use crate::report::Messages;
 use crate::run::OWN_FAILURE;
 
@@ -19,6 +21,21 @@ pub fn serve(arguments: &ServeArgs) -> ExitCode {
     if arguments.check {
         words.push("--check".into());
     }
+    turn_into("lakekeep-manager", &words)
+}
+
+/// Verifies an audit log without a manager.
+pub fn verify_audit(folder: &Path, arguments: &VerifyArgs) -> ExitCode {
+    let mut words: Vec<OsString> = vec!["verify-audit".into(), "--folder".into(), folder.into()];
+    if let Some(key) = &arguments.key {
+        words.extend(["--key".into(), key.into()]);
+    }
+    let flags = [
+        ("--no-key", arguments.no_key),
+        ("--json", arguments.via.json),
+    ];
+    let set = flags.iter().filter(|(_, set)| *set);
+    words.extend(set.map(|(flag, _)| OsString::from(flag)));
     turn_into("lakekeep-manager", &words)
 }
 

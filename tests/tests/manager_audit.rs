@@ -7,8 +7,11 @@
 )]
 
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use lakekeep_api::v1;
+use lakekeep_tests::lakekeep;
 use lakekeep_tests::manager::{
     ALICE, BOB, CAROL, Manager, Setup, create, of, shared_profile, shell,
 };
@@ -135,4 +138,156 @@ fn it_goes_on_over_managers_and_what_was_changed_is_seen() {
         manager.log().contains(word).then_some(())
     });
     manager.kill_supervisor();
+}
+
+/// A copy of what a manager remembers of its audit log.
+struct Copied(PathBuf);
+
+impl Copied {
+    fn of(manager: &Manager, name: &str) -> Self {
+        let to = manager.place().path().join(name);
+        let mut copy = Command::new("cp");
+        copy.arg("-a").arg(manager.kept()).arg(&to);
+        assert!(copy.status().unwrap().success());
+        Self(to)
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.0.join("audit")
+    }
+
+    /// The log's only file.
+    fn file(&self) -> PathBuf {
+        let files = fs::read_dir(self.folder()).unwrap();
+        let paths = files.map(|file| file.unwrap().path());
+        let mut logs = paths.filter(|path| path.extension().is_some_and(|word| word == "jsonl"));
+        let file = logs.next().unwrap();
+        assert_eq!(logs.next(), None);
+        file
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = fs::read(self.file()).unwrap();
+        change(&mut bytes);
+        fs::write(self.file(), bytes).unwrap();
+    }
+
+    fn lines(&self, change: impl FnOnce(&mut Vec<&[u8]>)) {
+        self.change(|bytes| {
+            let mut lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
+            change(&mut lines);
+            *bytes = lines.concat();
+        });
+    }
+}
+
+/// `lakekeep audit verify` without a manager: its code, and what it printed for programs.
+fn verify(folder: &Path, more: &[&str]) -> (Option<i32>, Value) {
+    let mut command = Command::new(lakekeep());
+    command.args(["audit", "verify", "--json", "--folder"]);
+    command.arg(folder).args(more).env_clear();
+    let output = command.output().unwrap();
+    let text = match output.stdout.is_empty() {
+        true => output.stderr,
+        false => output.stdout,
+    };
+    let told = serde_json::from_slice(&text);
+    let told = told.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&text)));
+    (output.status.code(), told)
+}
+
+/// It is not whole: at this line, for a reason with these words.
+#[track_caller]
+fn is_broken(log: &Copied, line: Option<u64>, words: &str) {
+    let (code, told) = verify(&log.folder(), &[]);
+    assert_eq!(code, Some(1), "{told}");
+    assert_eq!(told["whole"], false);
+    assert_eq!(told["line"], json!(line), "{told}");
+    let file = log.file();
+    assert_eq!(told["file"], file.file_name().unwrap().to_str().unwrap());
+    let problem = told["problem"].as_str().unwrap();
+    assert!(problem.contains(words), "{problem}");
+}
+
+#[test]
+fn it_is_verified_without_a_manager_and_what_was_changed_is_named() {
+    let Some(mut manager) = Setup::new().start("offline") else {
+        return;
+    };
+    let bob = manager.bob();
+    let sandbox = bob.sandbox(create()).id;
+    for word in ["one", "two", "three"] {
+        bob.run(&sandbox, &format!("echo {word}")).success();
+    }
+    // Also while it is written.
+    let (code, told) = verify(&manager.kept().join("audit"), &[]);
+    assert_eq!((code, &told["whole"]), (Some(0), &json!(true)), "{told}");
+    manager.kill_supervisor();
+    let whole = Copied::of(&manager, "whole");
+    let (code, told) = verify(&whole.folder(), &[]);
+    assert_eq!(code, Some(0), "{told}");
+    let events = told["events"].as_u64().unwrap();
+    assert!(events >= 6, "{told}");
+    assert_eq!(told["last"]["seq"], events);
+
+    let flipped = Copied::of(&manager, "flipped");
+    flipped.change(|bytes| {
+        let third = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+        let start = third.map(|(at, _)| at).nth(1).unwrap() + 1;
+        bytes[start + 20] ^= 1;
+    });
+    is_broken(&flipped, Some(3), "its hash is not that of its bytes");
+
+    let dropped = Copied::of(&manager, "dropped");
+    dropped.lines(|lines| {
+        lines.remove(3);
+    });
+    is_broken(&dropped, Some(4), "event 4 belongs here");
+    let mut command = Command::new(lakekeep());
+    command.args(["audit", "verify", "--folder"]);
+    let output = command.arg(dropped.folder()).output().unwrap();
+    let words = String::from_utf8(output.stderr).unwrap();
+    let first = "lakekeep: not whole after 3 events: audit-00000000000000000001.jsonl:4: event 4";
+    assert!(words.starts_with(first), "{words}");
+    assert!(words.contains("the last good event is number 3"), "{words}");
+    // What can be seen without the key is seen without it.
+    let (code, told) = verify(&dropped.folder(), &["--no-key"]);
+    assert_eq!((code, &told["line"]), (Some(1), &json!(4)), "{told}");
+
+    let cut = Copied::of(&manager, "cut");
+    cut.lines(|lines| lines.truncate(4));
+    is_broken(&cut, None, &format!("ends with event 4, and {events}"));
+    let within = Copied::of(&manager, "within");
+    within.change(|bytes| bytes.truncate(bytes.len() - 10));
+    is_broken(&within, None, "its end was cut off");
+    manager.start_again();
+    manager.end();
+}
+
+#[test]
+fn what_cannot_be_verified_is_told_with_the_remedy() {
+    let Some(mut manager) = Setup::new().start("unverified") else {
+        return;
+    };
+    manager.kill_supervisor();
+    let fails = |folder: &Path, more: &[&str], words: &str| {
+        let (code, told) = verify(folder, more);
+        assert_eq!(code, Some(125), "{told}");
+        let message = told["message"].as_str().unwrap();
+        assert!(message.contains(words), "{message}");
+    };
+    let log = Copied::of(&manager, "log");
+    fails(&log.0.join("nowhere"), &[], "cannot be reached");
+    fails(&log.0, &["--no-key"], "there is no audit log in");
+    let other = manager.place().path().join("other.key");
+    fs::rename(log.0.join("audit.key"), &other).unwrap();
+    fails(&log.folder(), &[], "name its key with --key");
+    let other = other.to_str().unwrap();
+    assert_eq!(verify(&log.folder(), &["--key", other]).0, Some(0));
+    // Without the key it is said that less was looked at.
+    let (code, told) = verify(&log.folder(), &["--no-key"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told["notes"].to_string().contains("no hash was checked"));
+    manager.start_again();
+    manager.end();
 }

@@ -254,7 +254,30 @@ pub enum AuditVerb {
     /// Print events, oldest first.
     Query(QueryArgs),
     /// Check that the log is whole; exits with 1 if it is not.
-    Verify(ViaArgs),
+    ///
+    /// With --folder no manager is asked: the log may be one that was put aside as
+    /// evidence, or that a manager refuses to go on with. Needs lakekeep-manager beside
+    /// this program.
+    Verify(VerifyArgs),
+}
+
+/// `lakekeep audit verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub via: Via,
+
+    /// The log's folder, `audit` below a manager's `state`.
+    #[arg(long, value_name = "DIR", conflicts_with = "on_behalf_of")]
+    pub folder: Option<PathBuf>,
+
+    /// The key that it was written with; `audit.key` beside the folder if left out.
+    #[arg(long, value_name = "FILE", requires = "folder")]
+    pub key: Option<PathBuf>,
+
+    /// Check only the order of the events, without the key.
+    #[arg(long, requires = "folder", conflicts_with = "key")]
+    pub no_key: bool,
 }
 
 /// `lakekeep audit query`

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 pub use super::accounts::{
     AuditVerb, CanArgs, Decision, DelegateArgs, IdentityArgs, IdentityVerb, ListVariablesArgs,
     NameArgs, ProfileArgs, ProfileVerb, PutArgs, QueryArgs, RevokeArgs, Scope, ScopeArgs,
-    SecretVerb, SetSecretArgs, SetVariableArgs, VariableVerb, ViaArgs, WhoamiArgs,
+    SecretVerb, SetSecretArgs, SetVariableArgs, VariableVerb, VerifyArgs, ViaArgs, WhoamiArgs,
 };
 use super::{PolicyArgs, time};
 

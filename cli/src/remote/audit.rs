@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::error::RemoteError;
 use super::show::clean;
 use super::{Answer, parse, print};
-use crate::args::remote::{Decision, QueryArgs, ViaArgs};
+use crate::args::remote::{Decision, QueryArgs, VerifyArgs};
 use crate::report::Messages;
 
 /// `lakekeep audit query`
@@ -81,7 +81,7 @@ fn line(event: &Value) -> String {
 }
 
 /// `lakekeep audit verify`; exits with 1 where something is wrong.
-pub async fn verify(client: Client, arguments: ViaArgs) -> Answer {
+pub async fn verify(client: Client, arguments: VerifyArgs) -> Answer {
     let report = client.verify_audit().await?;
     if arguments.via.json {
         let line = json!({

@@ -27,6 +27,7 @@ use crate::args::InspectArgs;
 use crate::args::remote::{
     AuditVerb, IdentityVerb, ProfileVerb, SecretVerb, VariableVerb, Verb, Via, VolumeVerb,
 };
+use crate::beside;
 use crate::report::Messages;
 use crate::run::OWN_FAILURE;
 
@@ -69,7 +70,10 @@ pub fn answer(verb: Verb) -> ExitCode {
         Verb::Variable(verb) => variable(verb),
         Verb::Secret(verb) => secret(verb),
         Verb::Audit(AuditVerb::Query(a)) => ask(&a.via.clone(), |client| audit::query(client, a)),
-        Verb::Audit(AuditVerb::Verify(a)) => ask(&a.via.clone(), |client| audit::verify(client, a)),
+        Verb::Audit(AuditVerb::Verify(a)) => match &a.folder {
+            Some(folder) => beside::verify_audit(folder, &a),
+            None => ask(&a.via.clone(), |client| audit::verify(client, a)),
+        },
     }
 }
 

@@ -16,6 +16,7 @@
 //! | `maker` | the plan of each task |
 //! | `parked` | sandboxes made ahead |
 //! | `launchers` | the connections to the launchers |
+//! | `evidence` | the audit log, verified without a manager |
 //! | `history`, `past` | what became of sandboxes, written down and found again |
 //! | `metrics`, `calls`, `trace` | numbers, logs and spans for whoever runs it |
 //! | `sandboxes`, `told`, `accounts`, `streams`, `transfer`, `stats`, `events` | the interface `lakekeep.v1` |
@@ -29,6 +30,7 @@ mod asked;
 mod calls;
 pub mod config;
 mod events;
+pub mod evidence;
 mod fault;
 mod files;
 mod gate;

@@ -40,7 +40,7 @@ pub enum AuditError {
     Key(Arc<KeyError>),
     /// There are events and no head, or none that can be trusted.
     #[error(
-        "the head of {folder} cannot be trusted{}; run `lakekeep audit verify`, then move the folder away as evidence to start a new log",
+        "the head of {folder} cannot be trusted{}; run `lakekeep audit verify --folder {folder}`, then move the folder away as evidence to start a new log",
         .error.as_ref().map_or(": it is missing".to_owned(), |error| format!(": {error}"))
     )]
     Head {
@@ -51,7 +51,7 @@ pub enum AuditError {
     },
     /// Recorded events are gone or changed: nothing is added to such a log.
     #[error(
-        "the audit log {folder} is damaged: {broken}; run `lakekeep audit verify`, then move the folder away as evidence to start a new log"
+        "the audit log {folder} is damaged: {broken}; run `lakekeep audit verify --folder {folder}`, then move the folder away as evidence to start a new log"
     )]
     Damaged {
         /// The log's folder.
