@@ -304,7 +304,11 @@ impl Service {
         let sandbox = self.find(&caller, &id, Action::Freeze).await?;
         let word = if frozen { "freeze" } else { "thaw" };
         self.noted(&caller, word, &sandbox, 0).await?;
-        sandbox.freeze(frozen).await?;
+        // To its end, also when the caller goes meanwhile: it is as it is told to be.
+        let turned = Arc::clone(&sandbox);
+        let done = async move { turned.freeze(frozen).await };
+        let done = tokio::spawn(done.in_current_span()).await;
+        done.map_err(|error| Fault::internal(word, &error))??;
         Ok(wire::sandbox(&sandbox))
     }
 
@@ -366,7 +370,7 @@ impl Service {
         let sandbox = self.find(&caller, &asked.sandbox, Action::Signal).await?;
         let task = sandbox.task(asked.task)?;
         self.noted(&caller, "signal", &sandbox, task.number).await?;
-        streams::signal_task(&sandbox, task.number, asked.signal)
+        sandbox.signal_now(task.number, streams::check_signal(asked.signal)?)
     }
 
     async fn made(&self, request: Request<CreateRequest>, how: Use) -> Result<v1::Sandbox, Fault> {

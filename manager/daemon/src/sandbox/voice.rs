@@ -50,6 +50,9 @@ impl Sandbox {
     }
 
     pub(super) fn hear(self: &Arc<Self>, reply: InitReply, mut descriptors: Vec<OwnedFd>) {
+        if self.is_for_another(&reply) {
+            return;
+        }
         match reply {
             InitReply::Spawned { task, facts } => {
                 self.answer(task, Started::Running(facts, descriptors.pop()));
@@ -66,7 +69,12 @@ impl Sandbox {
                     // Whoever asked has gone; the volume is there all the same.
                 }
             }
-            InitReply::Started | InitReply::Ready | InitReply::Tasks { .. } => {}
+            InitReply::Tasks { running, ended, .. } => {
+                if self.take_over(&running, ended).is_err() {
+                    // Its init is gone, which is heard next.
+                }
+            }
+            InitReply::Started | InitReply::Ready => {}
         }
     }
 
