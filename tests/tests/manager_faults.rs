@@ -191,6 +191,10 @@ fn a_launcher_s_sandboxes_end_with_it() {
     eventually("the end of its init", || (!is_alive(pid)).then_some(()));
     let ended = alice.get(of(&sandbox.id)).unwrap();
     assert_eq!(ended.state(), State::Ended);
+    let why = format!("sandbox {}: its init is heard no more", sandbox.id);
+    eventually("a word on it in the log", || {
+        manager.log().contains(&why).then_some(())
+    });
     let verdict: serde_json::Value = serde_json::from_str(&ended.verdict).unwrap();
     assert_eq!(verdict["kind"], "lost");
     // The next one may be refused while there is no launcher, with a word to come again.
