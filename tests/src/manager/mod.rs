@@ -50,7 +50,7 @@ pub use silent::{Silent, Until, raise_descriptors};
 pub use talk::{Done, Talk};
 pub use tls::{Authority, Client, free_port};
 pub use tonic::Code;
-pub use user::{Feed, Refused, User, command, of, shell};
+pub use user::{Feed, Refused, User, Writing, command, of, shell};
 pub use watch::{Counts, Sample, Use};
 
 /// Namespaces. They are held open: the kernel gives the number of one that is gone to
