@@ -17,6 +17,7 @@ pub struct HostSnapshot {
     place: PathBuf,
     temporary: BTreeSet<PathBuf>,
     groups: BTreeSet<PathBuf>,
+    mounts: BTreeSet<String>,
 }
 
 impl HostSnapshot {
@@ -27,6 +28,7 @@ impl HostSnapshot {
             place: place.to_path_buf(),
             temporary: temporary_files(),
             groups: cgroups_of_lakekeep().into_iter().collect(),
+            mounts: mounts(place).collect(),
         }
     }
 
@@ -57,7 +59,8 @@ impl HostSnapshot {
                 .into_iter()
                 .map(|(pid, line)| format!("process {pid}: {line}")),
         );
-        found.extend(self.mounts().map(|line| format!("mount {line}")));
+        let new = mounts(&self.place).filter(|line| !self.mounts.contains(line));
+        found.extend(new.map(|line| format!("mount {line}")));
         let groups = cgroups_of_lakekeep();
         found.extend(
             groups
@@ -80,16 +83,6 @@ impl HostSnapshot {
         found
     }
 
-    fn mounts(&self) -> impl Iterator<Item = String> {
-        let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let place = self.place.display().to_string();
-        text.lines()
-            .filter(|line| line.contains(&place))
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-            .into_iter()
-    }
-
     /// Everything in the state directories but empty directories at their top and
     /// what is there once and for all.
     fn state_files(&self) -> Vec<PathBuf> {
@@ -105,6 +98,14 @@ impl HostSnapshot {
             .filter(|path| !path.ends_with("ids") && !is_map_folder(path))
             .collect()
     }
+}
+
+/// The host's mounts below `place`.
+fn mounts(place: &Path) -> impl Iterator<Item = String> {
+    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let place = place.display().to_string();
+    let lines = text.lines().filter(|line| line.contains(&place));
+    lines.map(str::to_owned).collect::<Vec<_>>().into_iter()
 }
 
 /// Made at the first run and used by all later ones, as the file `ids` is, whose locks are

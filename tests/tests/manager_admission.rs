@@ -208,6 +208,57 @@ fn tasks_are_counted_over_all_sandboxes_and_managers() {
     manager.end();
 }
 
+#[test]
+fn what_reads_and_writes_files_is_a_task_while_it_does() {
+    let Some(manager) = start("files", "tasks = 1") else {
+        return;
+    };
+    let alice = manager.alice();
+    let sandbox = alice.sandbox(wanted(0)).id;
+    let path = "/tmp/file".to_owned();
+    let write = v1::WriteFileHeader {
+        sandbox: sandbox.clone(),
+        path: path.clone(),
+        mode: 0o600,
+        ..v1::WriteFileHeader::default()
+    };
+    let read = v1::ReadFileRequest {
+        sandbox: sandbox.clone(),
+        path,
+        ..v1::ReadFileRequest::default()
+    };
+    let list = v1::ListFilesRequest {
+        sandbox: sandbox.clone(),
+        path: "/tmp".to_owned(),
+        ..v1::ListFilesRequest::default()
+    };
+    let writing = alice.begin_to_write(write.clone());
+    eventually("a file that is being written", || {
+        (!alice.get(of(&sandbox)).unwrap().tasks.is_empty()).then_some(())
+    });
+    let full = |what: &str, refused: Refused| {
+        let told = (refused.reason.as_str(), refused.retry);
+        assert_eq!(told, ("QUOTA_EXCEEDED", true), "{what}: {refused:?}");
+        assert!(refused.message.contains("tasks"), "{what}: {refused:?}");
+    };
+    full("exec", alice.exec(shell(&sandbox, "true")).unwrap_err());
+    full("read", alice.read_file(read.clone()).unwrap_err());
+    full("list", alice.list_files(list.clone()).unwrap_err());
+    full("write", alice.write_file(write.clone(), b"x").unwrap_err());
+    assert_eq!(writing.end().unwrap(), 0);
+    // Each one's place is free when it is answered.
+    assert_eq!(alice.write_file(write, b"text").unwrap(), 4);
+    assert_eq!(alice.read_file(read.clone()).unwrap(), b"text");
+    let listed = alice.list_files(list).unwrap();
+    assert!(listed.entries.iter().any(|entry| entry.name == b"file"));
+    let mut talk = alice
+        .exec(shell(&sandbox, "echo begun; read line"))
+        .unwrap();
+    talk.prints("begun");
+    full("beside a task", alice.read_file(read).unwrap_err());
+    manager.end();
+}
+
 fn end(manager: &Manager, talk: &Talk) {
     let signal = v1::SignalRequest {
         sandbox: talk.sandbox.clone(),

@@ -20,10 +20,11 @@ use lakekeep_tests::{eventually, number_from_env};
 
 const COUNT: &str = "i=0; while [ ! -e /tmp/stop ]; do i=$((i+1)); echo $i; echo e$i >&2; sleep 0.002; done; echo over $i";
 
-fn attach(talk: &Talk, task: u32) -> v1::AttachStart {
+/// Where this conversation stands, which need not have heard yet what it is about.
+fn attach(talk: &Talk, sandbox: &str, task: u32) -> v1::AttachStart {
     let (stdout_offset, stderr_offset) = talk.offsets();
     v1::AttachStart {
-        sandbox: talk.sandbox.clone(),
+        sandbox: sandbox.to_owned(),
         task,
         stdout_offset,
         stderr_offset,
@@ -69,7 +70,7 @@ fn a_task_outlives_its_manager_and_no_byte_is_lost() {
             let so_far = stdout.iter().chain(&talk.stdout);
             so_far.filter(|byte| **byte == b'\n').count() >= lines
         });
-        let again = attach(&talk, talk.task);
+        let again = attach(&talk, &kept.id, 1);
         stdout.extend(std::mem::take(&mut talk.stdout));
         stderr.extend(std::mem::take(&mut talk.stderr));
         manager.kill_manager();
@@ -92,6 +93,81 @@ fn a_task_outlives_its_manager_and_no_byte_is_lost() {
     assert_eq!(numbers(&stderr, "e"), count);
     assert!(stdout.ends_with(format!("over {count}\n").as_bytes()));
     assert!(count >= 150);
+    // Nothing of the tasks that have ended is taken for a later one's.
+    manager.kill_manager();
+    let next = manager.alice().run(&kept.id, "echo next");
+    assert_eq!(next.success(), "next");
+    assert!(next.task > 2, "{next:?}");
+    manager.end();
+}
+
+#[test]
+fn what_is_frozen_is_so_at_the_next_manager_and_goes_on_when_it_is_thawed() {
+    let Some(manager) = Setup::new().start("frozen_adoption") else {
+        return;
+    };
+    let alice = manager.alice();
+    let (stays, goes) = (alice.sandbox(create()), alice.sandbox(create()));
+    let mut talk = alice
+        .exec(v1::ExecStart {
+            detach: true,
+            ..shell(&stays.id, COUNT)
+        })
+        .unwrap();
+    talk.until("some lines", |talk| talk.stdout.len() > 20);
+    let again = v1::AttachStart {
+        sandbox: stays.id.clone(),
+        task: talk.task,
+        ..v1::AttachStart::default()
+    };
+    drop(talk);
+    for id in [&stays.id, &goes.id] {
+        assert_eq!(alice.freeze(of(id)).unwrap().state(), State::Frozen);
+    }
+    let mut used = None;
+    for _ in 0..2 {
+        manager.kill_manager();
+        let alice = manager.alice();
+        for id in [&stays.id, &goes.id] {
+            let shown = alice.get(of(id)).unwrap();
+            assert_eq!(shown.state(), State::Frozen, "{shown:?}");
+            assert_eq!(alice.exec(shell(id, "true")).unwrap_err().reason, "FROZEN");
+        }
+        let request = v1::StatsRequest {
+            sandbox: stays.id.clone(),
+            ..v1::StatsRequest::default()
+        };
+        let sample = alice.stats(request).unwrap().next_one().unwrap().unwrap();
+        // Neither death nor adoption lets it run.
+        let now = sample.sandboxes[0].cpu_us;
+        assert_eq!(*used.get_or_insert(now), now);
+    }
+    let alice = manager.alice();
+    // A frozen init hears nothing: what would wait for it is refused, however much it is.
+    for _ in 0..600 {
+        let refused = alice.signal(v1::SignalRequest {
+            sandbox: stays.id.clone(),
+            task: again.task,
+            signal: 10,
+        });
+        assert_eq!(refused.unwrap_err().reason, "FROZEN");
+    }
+    assert_eq!(alice.thaw(of(&stays.id)).unwrap().state(), State::Running);
+    let talk = alice.attach(again).unwrap();
+    alice.run(&stays.id, "touch /tmp/stop").success();
+    let done = talk.finish().unwrap();
+    let count = numbers(&done.stdout, "");
+    assert_eq!(numbers(&done.stderr, "e"), count);
+    assert!(done.stdout.ends_with(format!("over {count}\n").as_bytes()));
+    // One that was thawed is taken over as any other.
+    manager.kill_manager();
+    let alice = manager.alice();
+    assert_eq!(alice.get(of(&stays.id)).unwrap().state(), State::Running);
+    assert_eq!(alice.run(&stays.id, "echo well").success(), "well");
+    let pid = i32::try_from(goes.pid).unwrap();
+    assert!(is_alive(pid));
+    assert_eq!(alice.kill(of(&goes.id)).unwrap().state(), State::Ended);
+    eventually("the end of its init", || (!is_alive(pid)).then_some(()));
     manager.end();
 }
 
@@ -115,6 +191,10 @@ fn a_launcher_s_sandboxes_end_with_it() {
     eventually("the end of its init", || (!is_alive(pid)).then_some(()));
     let ended = alice.get(of(&sandbox.id)).unwrap();
     assert_eq!(ended.state(), State::Ended);
+    let why = format!("sandbox {}: its init is heard no more", sandbox.id);
+    eventually("a word on it in the log", || {
+        manager.log().contains(&why).then_some(())
+    });
     let verdict: serde_json::Value = serde_json::from_str(&ended.verdict).unwrap();
     assert_eq!(verdict["kind"], "lost");
     // The next one may be refused while there is no launcher, with a word to come again.

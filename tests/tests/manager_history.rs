@@ -9,7 +9,7 @@
 
 use lakekeep_api::v1::{EventsRequest, ExecStart, ListRequest, SandboxRef, TaskRef};
 use lakekeep_tests::eventually;
-use lakekeep_tests::manager::{Code, Manager, Setup, Talk, User, create, of, shell};
+use lakekeep_tests::manager::{Code, Manager, Setup, Talk, User, create, of, scrape, shell, value};
 
 fn all() -> ListRequest {
     ListRequest {
@@ -51,7 +51,10 @@ fn found(user: &User, id: &str) {
 
 #[test]
 fn ended_sandboxes_are_found_by_the_next_manager_and_by_nobody_else() {
-    let Some(mut manager) = Setup::new().start("history") else {
+    let setup = Setup::new();
+    let socket = setup.place().path().join("m/run/metrics/m.sock");
+    let table = format!("[metrics]\nsocket = {socket:?}\n");
+    let Some(mut manager) = setup.tables(&table).start("history") else {
         return;
     };
     let (alice, bob) = (manager.alice(), manager.bob());
@@ -61,8 +64,14 @@ fn ended_sandboxes_are_found_by_the_next_manager_and_by_nobody_else() {
     found(&alice, &sandbox.id);
     let lives = alice.sandbox(create());
     alice.run(&lives.id, "exit 4");
-    // The history is written behind the event: another task's time is enough for the first.
-    alice.run(&lives.id, "true");
+    // The history is written behind the event. Of each sandbox: that it was made, what is
+    // enforced, its task; of the first, its end.
+    eventually("the history of all that was done", || {
+        let text = scrape(&socket)?;
+        let written = value(&text, "lakekeep_history_records_total", &[]);
+        assert!(written <= 7.0, "{written}");
+        (written == 7.0).then_some(())
+    });
 
     manager.kill_manager();
     let alice = manager.alice();

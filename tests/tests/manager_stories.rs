@@ -98,8 +98,11 @@ fn a_stream_goes_on_where_it_was_lost() {
     };
     let alice = manager.alice();
     let sandbox = alice.sandbox(create()).id;
-    let script = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); echo $i; echo e$i >&2; done";
-    let mut talk = alice.exec(shell(&sandbox, script)).unwrap();
+    // More than is heard between all the losses, where each piece is as large as may be.
+    let last = 300_000;
+    let script =
+        format!("i=0; while [ $i -lt {last} ]; do i=$((i+1)); echo $i; echo e$i >&2; done");
+    let mut talk = alice.exec(shell(&sandbox, &script)).unwrap();
     let task = {
         talk.until("its start", |talk| talk.task > 0);
         talk.task
@@ -133,9 +136,9 @@ fn a_stream_goes_on_where_it_was_lost() {
     stdout.extend(&done.stdout);
     stderr.extend(&done.stderr);
     assert_eq!(done.code, 0);
-    let numbers: String = (1..=100_000).map(|i| format!("{i}\n")).collect();
+    let numbers: String = (1..=last).map(|i| format!("{i}\n")).collect();
     assert!(stdout == numbers.as_bytes(), "{} bytes", stdout.len());
-    let numbers: String = (1..=100_000).map(|i| format!("e{i}\n")).collect();
+    let numbers: String = (1..=last).map(|i| format!("e{i}\n")).collect();
     assert!(stderr == numbers.as_bytes(), "{} bytes", stderr.len());
     manager.end();
 }

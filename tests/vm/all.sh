@@ -14,7 +14,7 @@ export LAKEKEEP_TESTS_RUNS=${LAKEKEEP_VM_RUNS:-5}
 # What this machine has, so that its absence is a failure and no skip. Started by root,
 # the tests also run sandboxes as a user who was given neither ids nor a cgroup: the
 # limits are required of the tester, who was.
-readonly ROOT_HAS=root,cgroup,seccomp,landlock,wall_time_limit,scratch_limit
+readonly ROOT_HAS=root,cgroup,seccomp,landlock,wall_time_limit,scratch_limit,project-quota
 readonly TESTER_HAS=$ROOT_HAS,separate_uid,memory_limit,swap_limit,cpu_limit,pids_limit
 
 users=(root tester)
@@ -54,8 +54,8 @@ parse_arguments() {
 }
 
 # The paths of the test executables, as cargo names them: with the features of the whole
-# workspace, as test.sh builds it, so that nothing is compiled twice. The manager's tests
-# need accounts and services that the machine does not have: only where they are named.
+# workspace, as test.sh builds it, so that nothing is compiled twice. Of the manager's tests
+# the one whose kernel hosts may lack; the others only where they are named.
 test_executables() {
     cargo test --release --locked --workspace --no-run \
         --message-format=json | python3 -c '
@@ -69,7 +69,7 @@ for line in sys.stdin:
     name = item["target"]["name"]
     # A library of its own tests, or a file in tests/; a binary has none.
     ours = "/tests#" in item["package_id"] and "test" in item["target"]["kind"]
-    kept = ours and not name.startswith("manager_") or name == "lakekeep_sys"
+    kept = ours and not name.startswith("manager_") or name in ("lakekeep_sys", "manager_quotas")
     if item["executable"] and (name in wanted if wanted else kept):
         found.add(name)
         print(item["executable"])
@@ -80,14 +80,17 @@ if missing:
 }
 
 run_as() {
-    local user=$1 has=$ROOT_HAS
+    local user=$1 has=$ROOT_HAS tests
     shift
+    tests=("$@")
     if [[ $user != root ]]; then
         has=${TESTER_HAS#root,}
+        # Only root starts a manager for many users.
+        mapfile -t tests < <(printf '%s\n' "$@" | grep --invert-match '/manager_')
     fi
     LAKEKEEP_TESTS_REQUIRE=$has "$HERE/suite.sh" \
         --bin-dir "${CARGO_TARGET_DIR:-target}/release" --user "$user" \
-        --memory 5G --each 5400 --timeout 14400 "$@" -- --test-threads 2
+        --memory 5G --each 5400 --timeout 14400 "${tests[@]}" -- --test-threads 2
 }
 
 main() {

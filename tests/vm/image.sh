@@ -14,7 +14,7 @@ SELF=$(realpath "${BASH_SOURCE[0]}")
 readonly SELF
 readonly SUITE=bookworm
 readonly KERNEL=linux-image-cloud-amd64
-readonly PACKAGES=bash,busybox-static,iproute2,kmod,libcap2-bin,login,mount,passwd,procps,python3,uidmap,util-linux
+readonly PACKAGES=bash,busybox-static,e2fsprogs,iproute2,kmod,libcap2-bin,login,mount,passwd,procps,python3,uidmap,util-linux
 # Loaded by the initramfs: the disk, then the ports that carry output and status.
 readonly MODULES=(virtio_pci virtio_blk virtio_console)
 

@@ -7,6 +7,8 @@ readonly HERE
 # The shape of a target directory: the tests find their binaries and their list of
 # skips by it.
 readonly GUEST=/opt/lakekeep GUEST_RELEASE=/opt/lakekeep/target/release
+readonly PROGRAMS=(lakekeep lakekeep-launcher lakekeep-manager lakekeep-tests-connect
+    lakekeep-tests-pool)
 # Settings of the tests that the guest's get too.
 readonly SETTINGS=(LAKEKEEP_TESTS_REQUIRE LAKEKEEP_TESTS_SLACK LAKEKEEP_TESTS_KILLS
     LAKEKEEP_TESTS_RUNS)
@@ -25,8 +27,8 @@ Usage: tests/vm/suite.sh [OPTION]... TEST-EXECUTABLE... [-- LIBTEST-ARGUMENT...]
 Runs each libtest executable in the virtual machine and summarises. Fails when an
 executable fails, prints no result line, or no test passed at all.
 
-  --bin-dir DIR      holds lakekeep, lakekeep-launcher and the tests' programs ($LAKEKEEP_BIN_DIR, or
-                     target/release)
+  --bin-dir DIR      holds lakekeep, lakekeep-launcher, lakekeep-manager and the tests' programs
+                     ($LAKEKEEP_BIN_DIR, or target/release)
   --user USER        root, or tester: an ordinary user with a delegated cgroup (root)
   --each SECONDS     for each executable (300)
   --copy HOST:GUEST, --memory SIZE, --cpus N, --timeout SECONDS
@@ -83,7 +85,7 @@ check_arguments() {
     local file
     [[ $user == root || $user == tester ]] || fail "--user '$user': want root or tester"
     ((${#tests[@]} > 0)) || fail 'no test executable given; see --help'
-    for file in "$bin_dir"/{lakekeep,lakekeep-launcher,lakekeep-tests-pool} "${tests[@]}"; do
+    for file in "${PROGRAMS[@]/#/$bin_dir/}" "${tests[@]}"; do
         [[ -f $file && -x $file ]] || fail "not an executable file: $file (built?)"
     done
 }
@@ -93,7 +95,7 @@ main() {
     check_arguments
     local file name copies=(--copy "$HERE/guest/suite:$GUEST/suite")
     local settings=("LAKEKEEP_BIN_DIR=$GUEST_RELEASE")
-    for file in lakekeep lakekeep-launcher lakekeep-tests-pool; do
+    for file in "${PROGRAMS[@]}"; do
         copies+=(--copy "$bin_dir/$file:$GUEST_RELEASE/$file")
     done
     for file in "${tests[@]}"; do

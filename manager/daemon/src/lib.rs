@@ -7,7 +7,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | `server` | start, adoption, service, end |
-//! | `tls` | connections over TCP |
+//! | `tls`, `connection`, `places` | connections over TCP, and how many |
 //! | `who`, `gate` | authentication; identity, profile, authorization, audit |
 //! | `refusals` | what is refused becomes an event, here and nowhere else |
 //! | `make`, `admission`, `given` | a sandbox for a caller: policy, quota, trust key; a task's secrets |
@@ -29,6 +29,7 @@ mod admission;
 mod asked;
 mod calls;
 pub mod config;
+mod connection;
 mod events;
 pub mod evidence;
 mod fault;
@@ -43,6 +44,7 @@ mod meta;
 mod metrics;
 mod parked;
 mod past;
+mod places;
 mod quotas;
 mod ready;
 mod refusals;

@@ -3,7 +3,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -14,7 +14,9 @@ pub fn readable(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    Ok(poll(&mut fds, Some(&now))? > 0)
+    // A signal says nothing of the descriptor.
+    let ready = retry_on_intr(|| poll(&mut fds, Some(&now)))?;
+    Ok(ready > 0)
 }
 
 /// Waits for a descriptor in the runtime's own poll.

@@ -20,6 +20,7 @@ use crate::maker::{Ingredients, Maker, Request, without_environment};
 use crate::meta::{Kind, Meta};
 use crate::metrics::{Metrics, Snapshot, Stage, kind};
 use crate::parked::{Divided, Parked, ParkedDoc, Stock, divide};
+use crate::sandbox::frozen::{self, is_frozen};
 use crate::sandbox::{Parts, Phase, Sandbox, lock};
 use crate::task::{Files, Record};
 
@@ -247,6 +248,7 @@ impl Registry {
             plan,
             launcher,
             held,
+            frozen: None,
             events: self.events.clone(),
             metrics: Arc::clone(&self.metrics),
             history: self.history.clone(),
@@ -348,38 +350,41 @@ impl Registry {
             owners: meta.owners.clone(),
             lasting: meta.kind != Kind::Udf,
         })?;
-        let id = found.id.clone();
-        let nonce = nonce()?;
-        let (held, running, ends) = launcher
+        let (id, nonce, frozen) = (found.id.clone(), nonce()?, is_frozen(&found));
+        let (held, told) = launcher
             .ask("adopt", move |service| {
+                if frozen {
+                    return Ok((frozen::adopt(service, &id, nonce)?, None));
+                }
                 let held = service.adopt(&id)?;
-                let (running, ends) = service::take_over(&held.init, nonce)?;
-                Ok((held, running, ends))
+                let told = service::take_over(&held.init, nonce)?;
+                Ok((held, Some(told)))
             })
             .await?;
-        let parts = self.parts((meta, maker, plan), Arc::clone(launcher), held);
+        let mut parts = self.parts((meta, maker, plan), Arc::clone(launcher), held);
+        parts.frozen = frozen.then_some(nonce);
         let sandbox = self.admit(parts, Vec::new()).await?;
         sandbox.recall_volumes();
+        sandbox.recall_numbers();
         self.events.tell(&sandbox.meta, 0, What::Adopted, "");
-        let known =
-            |number: &u32| running.contains(number) || ends.iter().any(|end| end.task == *number);
+        // Of a frozen one, all that may run are taken up: its init tells later which do.
+        let known = |number: &u32| match &told {
+            Some((running, ends)) => {
+                running.contains(number) || ends.iter().any(|end| end.task == *number)
+            }
+            None => true,
+        };
         let slots = found.slots.iter();
         let numbers = slots.filter_map(|slot| slot.strip_prefix("task-")?.parse().ok());
-        let mut taken = Vec::new();
         for number in numbers.filter(known) {
-            if sandbox.adopt(number).await.is_ok() {
-                taken.push(number);
+            if sandbox.adopt(number).await.is_err() {
+                // Its record or its streams are not there: nobody was told that it started.
             }
         }
-        // Its record was not yet written, or its streams were not yet kept: nobody was told
-        // that it started.
-        for number in running.iter().filter(|number| !taken.contains(number)) {
-            sandbox.signal(*number, 9)?;
+        match told {
+            Some((running, ends)) => sandbox.take_over(&running, ends),
+            None => Ok(()),
         }
-        for end in ends {
-            tokio::spawn(Arc::clone(&sandbox).exited(end));
-        }
-        Ok(())
     }
 
     /// Removes the folders of sandboxes that are not there any more, and gives what they
@@ -551,11 +556,7 @@ fn read_record(folder: &Path) -> std::io::Result<(Meta, Plan)> {
 
 /// The tasks that are written down in a sandbox's folder.
 fn records(folder: &Path) -> Vec<(u32, Record)> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let numbers = entries.filter_map(|entry| {
-        let name = entry.file_name().into_string().ok()?;
-        name.strip_suffix(".task")?.parse().ok()
-    });
+    let numbers = Files::numbers(folder).into_iter();
     let read = numbers.filter_map(|number| {
         let record = Files::new(folder, number).read_record();
         Some((number, record.ok()?))

@@ -28,7 +28,7 @@ use crate::sandbox::{Asked, Manner, SIGKILL, Sandbox};
 use crate::streams::{self, From};
 use crate::told::shown;
 use crate::who::Caller;
-use crate::{stats, wire};
+use crate::{stats, transfer, wire};
 
 /// How long an undetached task waits for its caller to come back, where none is said.
 const LINGER: Duration = Duration::from_secs(10);
@@ -304,7 +304,11 @@ impl Service {
         let sandbox = self.find(&caller, &id, Action::Freeze).await?;
         let word = if frozen { "freeze" } else { "thaw" };
         self.noted(&caller, word, &sandbox, 0).await?;
-        sandbox.freeze(frozen).await?;
+        // To its end, also when the caller goes meanwhile: it is as it is told to be.
+        let turned = Arc::clone(&sandbox);
+        let done = async move { turned.freeze(frozen).await };
+        let done = tokio::spawn(done.in_current_span()).await;
+        done.map_err(|error| Fault::internal(word, &error))??;
         Ok(wire::sandbox(&sandbox))
     }
 
@@ -366,7 +370,7 @@ impl Service {
         let sandbox = self.find(&caller, &asked.sandbox, Action::Signal).await?;
         let task = sandbox.task(asked.task)?;
         self.noted(&caller, "signal", &sandbox, task.number).await?;
-        streams::signal_task(&sandbox, task.number, asked.signal)
+        sandbox.signal_now(task.number, streams::check_signal(asked.signal)?)
     }
 
     async fn made(&self, request: Request<CreateRequest>, how: Use) -> Result<v1::Sandbox, Fault> {
@@ -470,8 +474,9 @@ impl Sandboxes for Service {
         let sandbox = self
             .find(&caller, &asked.sandbox, Action::ReadFiles)
             .await?;
+        let permit = self.making.admit_task(&sandbox)?;
         self.noted(&caller, "read_files", &sandbox, 0).await?;
-        answer(crate::transfer::read(&sandbox, &asked).await)
+        answer(transfer::read(&sandbox, permit, &asked).await)
     }
 
     async fn write_file(
@@ -480,12 +485,13 @@ impl Sandboxes for Service {
     ) -> Result<Response<v1::WriteFileResponse>, Status> {
         let caller = self.caller(&request).await?;
         let mut pieces = request.into_inner();
-        let header = crate::transfer::header(&mut pieces).await?;
+        let header = transfer::header(&mut pieces).await?;
         let sandbox = self
             .find(&caller, &header.sandbox, Action::WriteFiles)
             .await?;
+        let permit = self.making.admit_task(&sandbox)?;
         self.noted(&caller, "write_files", &sandbox, 0).await?;
-        answer(crate::transfer::write(&sandbox, &header, pieces).await)
+        answer(transfer::write(&sandbox, permit, &header, pieces).await)
     }
 
     async fn list_files(
@@ -497,8 +503,9 @@ impl Sandboxes for Service {
         let sandbox = self
             .find(&caller, &asked.sandbox, Action::ReadFiles)
             .await?;
+        let permit = self.making.admit_task(&sandbox)?;
         self.noted(&caller, "read_files", &sandbox, 0).await?;
-        answer(crate::transfer::list(&sandbox, &asked).await)
+        answer(transfer::list(&sandbox, permit, &asked).await)
     }
 
     async fn get(&self, request: Request<SandboxRef>) -> Result<Response<v1::Sandbox>, Status> {

@@ -223,7 +223,11 @@ async fn obey(sandbox: &Sandbox, task: &Task, request: In) -> Result<(), Fault> 
             }
             Ok(())
         }
-        In::Signal(signal) => signal_task(sandbox, task.number, signal),
+        In::Signal(signal) => {
+            let signal = check_signal(signal)?;
+            sandbox.thawed().await;
+            sandbox.signal(task.number, signal)
+        }
         In::Window(window) => {
             let size = |count: u32| u16::try_from(count).unwrap_or(u16::MAX);
             task.resize(size(window.rows), size(window.columns))
@@ -236,13 +240,13 @@ async fn obey(sandbox: &Sandbox, task: &Task, request: In) -> Result<(), Fault> 
     }
 }
 
-/// Sends a signal that there is.
+/// A signal that there is.
 ///
 /// # Errors
 /// `BadRequest` for a number that names none.
-pub fn signal_task(sandbox: &Sandbox, task: u32, signal: i32) -> Result<(), Fault> {
+pub fn check_signal(signal: i32) -> Result<i32, Fault> {
     match signal {
-        1..=64 => sandbox.signal(task, signal),
+        1..=64 => Ok(signal),
         _ => Err(Fault::new(
             Reason::BadRequest,
             "signal: not a number of signal(7)",

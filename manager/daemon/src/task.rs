@@ -1,5 +1,6 @@
 //! A task, as its manager keeps it: streams, limits, end.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
@@ -155,6 +156,16 @@ impl Files {
             folder: folder.to_path_buf(),
             number,
         }
+    }
+
+    /// The numbers of all tasks that have files in a sandbox's folder.
+    pub fn numbers(folder: &Path) -> BTreeSet<u32> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let numbers = entries.filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            name.split_once('.')?.0.parse().ok()
+        });
+        numbers.collect()
     }
 
     /// The task's number.

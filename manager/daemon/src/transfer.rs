@@ -17,6 +17,7 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
+use crate::admission::Permit;
 use crate::fault::Fault;
 use crate::maker::Request;
 use crate::sandbox::{Manner, Sandbox};
@@ -35,6 +36,7 @@ const WAITING: usize = 4;
 /// `BadRequest` for a path that is not absolute; of the task.
 pub async fn read(
     sandbox: &Arc<Sandbox>,
+    permit: Option<Permit>,
     asked: &ReadFileRequest,
 ) -> Result<Pin<Box<dyn Stream<Item = Result<FileChunk, Status>> + Send>>, Fault> {
     let words = [
@@ -43,7 +45,7 @@ pub async fn read(
         asked.offset.to_string(),
         asked.length.to_string(),
     ];
-    let task = serve(sandbox, &words, true).await?;
+    let task = serve(sandbox, permit, &words, true).await?;
     let (to, chunks) = mpsc::channel(WAITING);
     let (base, path) = (asked.offset, asked.path.clone());
     tokio::spawn(async move {
@@ -113,6 +115,7 @@ pub async fn header(pieces: &mut Streaming<WriteFileRequest>) -> Result<WriteFil
 /// Of the stream: nothing is left of the file then. Of the task.
 pub async fn write(
     sandbox: &Arc<Sandbox>,
+    permit: Option<Permit>,
     header: &WriteFileHeader,
     mut pieces: Streaming<WriteFileRequest>,
 ) -> Result<WriteFileResponse, Fault> {
@@ -123,7 +126,7 @@ pub async fn write(
         header.mode.to_string(),
         how.to_owned(),
     ];
-    let task = serve(sandbox, &words, false).await?;
+    let task = serve(sandbox, permit, &words, false).await?;
     let _follower = task.follow();
     let mut size = 0;
     let given = loop {
@@ -170,6 +173,7 @@ async fn give(task: &Task, offset: u64, data: &[u8]) -> Option<u64> {
 /// Of the task.
 pub async fn list(
     sandbox: &Arc<Sandbox>,
+    permit: Option<Permit>,
     asked: &ListFilesRequest,
 ) -> Result<ListFilesResponse, Fault> {
     let limit = match asked.limit {
@@ -181,7 +185,7 @@ pub async fn list(
         absolute(&asked.path)?,
         (limit + 1).to_string(),
     ];
-    let task = serve(sandbox, &words, true).await?;
+    let task = serve(sandbox, permit, &words, true).await?;
     let _follower = task.follow();
     success(&task, &asked.path).await?;
     let end = task.stdout.follow().borrow().end;
@@ -219,8 +223,10 @@ fn shown(entry: wire::FileEntry) -> FileEntry {
     }
 }
 
+/// Starts the file service, which counts as a task as long as it runs.
 async fn serve(
     sandbox: &Arc<Sandbox>,
+    permit: Option<Permit>,
     words: &[String],
     no_input: bool,
 ) -> Result<Arc<Task>, Fault> {
@@ -239,7 +245,11 @@ async fn serve(
         asked: None,
         last: false,
     };
-    sandbox.exec(&request, &manner).await
+    let task = sandbox.exec(&request, &manner).await?;
+    if let Some(permit) = permit {
+        task.hold(permit);
+    }
+    Ok(task)
 }
 
 async fn success(task: &Task, path: &str) -> Result<(), Fault> {

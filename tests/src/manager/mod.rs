@@ -20,6 +20,7 @@ mod keeper;
 mod load;
 mod metrics;
 mod setup;
+mod silent;
 mod talk;
 mod tls;
 mod user;
@@ -45,10 +46,11 @@ pub use keeper::{Heard, Kept};
 pub use load::{Dice, Times, Work, Wrong, cycle};
 pub use metrics::{scrape, value};
 pub use setup::{Setup, shared_profile};
+pub use silent::{Silent, Until, raise_descriptors};
 pub use talk::{Done, Talk};
 pub use tls::{Authority, Client, free_port};
 pub use tonic::Code;
-pub use user::{Feed, Refused, User, command, of, shell};
+pub use user::{Feed, Refused, User, Writing, command, of, shell};
 pub use watch::{Counts, Sample, Use};
 
 /// Namespaces. They are held open: the kernel gives the number of one that is gone to

@@ -1,7 +1,7 @@
 //! TLS of a test: an authority, the manager's certificate, and clients'.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -83,6 +83,11 @@ impl Authority {
         self.sign(Ok(params))
     }
 
+    /// Its own certificate, PEM.
+    pub(super) fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
     #[track_caller]
     fn sign(&self, params: Result<CertificateParams, rcgen::Error>) -> Client {
         let key = key();
@@ -101,6 +106,20 @@ impl Authority {
     /// When there is no connection.
     #[track_caller]
     pub fn user(&self, port: u16, shown: Option<&Client>) -> Result<User, String> {
+        self.user_from(Ipv4Addr::LOCALHOST, port, shown)
+    }
+
+    /// The same, from this address of the host's own.
+    ///
+    /// # Errors
+    /// When there is no connection.
+    #[track_caller]
+    pub fn user_from(
+        &self,
+        from: Ipv4Addr,
+        port: u16,
+        shown: Option<&Client>,
+    ) -> Result<User, String> {
         let mut tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(self.issuer.pem()))
             .domain_name("localhost");
@@ -110,6 +129,7 @@ impl Authority {
         let endpoint = Endpoint::from_shared(format!("https://127.0.0.1:{port}"));
         let endpoint = endpoint.and_then(|endpoint| endpoint.tls_config(tls));
         let endpoint = endpoint.map_err(|error| error.to_string())?;
+        let endpoint = endpoint.local_address(Some(from.into()));
         let channel = wait("a connection over TLS", endpoint.connect());
         let channel = channel.map_err(|error| error.to_string())?;
         Ok(User::new("over TLS", channel))

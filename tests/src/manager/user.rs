@@ -5,11 +5,14 @@ use lakekeep_api::v1::sandboxes_client::SandboxesClient;
 use lakekeep_api::v1::write_file_request::Request as Piece;
 use lakekeep_api::v1::{self, ExecStart};
 use lakekeep_api::{MAX_MESSAGE, Reason};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::connect::wait;
+use super::connect::{spawn, wait};
 use super::talk::{Done, Talk};
 use crate::fail;
 
@@ -230,6 +233,25 @@ impl User {
         Ok(wait("write_file", answer)?.into_inner().size)
     }
 
+    /// Begins to write a file.
+    #[must_use]
+    pub fn begin_to_write(&self, header: v1::WriteFileHeader) -> Writing {
+        let (to, pieces) = mpsc::channel(1);
+        let (done, written) = oneshot::channel();
+        let mut client = self.sandboxes();
+        let first = v1::WriteFileRequest {
+            request: Some(Piece::Header(header)),
+        };
+        let pieces = tokio_stream::once(first).chain(ReceiverStream::new(pieces));
+        let request = self.request(pieces);
+        spawn(async move {
+            let answer = client.write_file(request).await;
+            // Nobody may want to know any more.
+            drop(done.send(answer.map(|answer| answer.into_inner().size)));
+        });
+        Writing { to, written }
+    }
+
     /// What sandboxes use.
     ///
     /// # Errors
@@ -266,6 +288,30 @@ impl User {
                 .unwrap_or_else(|e| fail(format_args!("{}: {e}", event.json)))
         });
         Ok(events.collect())
+    }
+}
+
+/// A file that is being written.
+#[derive(Debug)]
+pub struct Writing {
+    /// Its end is the file's.
+    to: mpsc::Sender<v1::WriteFileRequest>,
+    written: oneshot::Receiver<Result<u64, Status>>,
+}
+
+impl Writing {
+    /// Ends it: its length.
+    ///
+    /// # Errors
+    /// As the manager says.
+    #[track_caller]
+    pub fn end(self) -> Result<u64, Refused> {
+        let Self { to, written } = self;
+        drop(to);
+        match wait("the end of a file", written) {
+            Ok(answer) => Ok(answer?),
+            Err(_) => fail(format_args!("a request was not answered")),
+        }
     }
 }
 

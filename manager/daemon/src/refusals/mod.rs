@@ -32,7 +32,9 @@ use tower::{Layer, Service};
 use crate::fault::Fault;
 use crate::gate::{Gate, attributed, now};
 use crate::sandbox::lock;
-use budget::{Budget, Counted, Kind, Source};
+use budget::{Budget, Counted, Kind};
+
+pub use budget::Source;
 
 /// Who was refused, where nobody is known: no user's name holds this.
 const UNKNOWN: &str = "?";

@@ -1,5 +1,6 @@
 //! A live sandbox: its init's voice, its tasks, its end.
 
+pub mod frozen;
 mod start;
 mod starts;
 mod voice;
@@ -64,9 +65,14 @@ pub struct Sandbox {
     starts: Starts,
     /// Volumes that the init was asked to place, in that order.
     placing: Mutex<VecDeque<oneshot::Sender<i32>>>,
+    /// The word with which its init will answer that it was taken over; until then it
+    /// answers the manager that died.
+    awaited: Mutex<Option<u64>>,
     /// Quotas of volumes that were attached since it was made.
     bounded: Mutex<Vec<VolumeQuota>>,
     phase: watch::Sender<Phase>,
+    /// Held while it is frozen or thawed.
+    turning: tokio::sync::Mutex<()>,
     /// The last task that was noted.
     noted: watch::Sender<u32>,
     used: Mutex<SystemTime>,
@@ -127,6 +133,8 @@ pub struct Parts {
     pub plan: Plan,
     pub launcher: Arc<Launcher>,
     pub held: Held,
+    /// Of one that an earlier manager froze: the word that its init was asked with.
+    pub frozen: Option<u64>,
     pub folder: PathBuf,
     pub events: Events,
     pub metrics: Arc<Metrics>,
@@ -163,7 +171,12 @@ impl Sandbox {
             starts: Starts::default(),
             placing: Mutex::new(VecDeque::new()),
             bounded: Mutex::default(),
-            phase: watch::Sender::new(Phase::Running),
+            awaited: Mutex::new(parts.frozen),
+            phase: watch::Sender::new(match parts.frozen {
+                Some(_) => Phase::Frozen,
+                None => Phase::Running,
+            }),
+            turning: tokio::sync::Mutex::default(),
             noted: watch::Sender::new(0),
             judged: Mutex::new(GroupUsageFacts::default()),
             events: parts.events,
@@ -294,34 +307,6 @@ impl Sandbox {
         let mut receipt = service::receipt_of(&self.plan, &self.created, None)?;
         self.tell_quotas(&mut receipt);
         Ok(receipt)
-    }
-
-    /// Stops all its processes where they are, or lets them go on.
-    ///
-    /// # Errors
-    /// `Ended`; of the launcher.
-    pub async fn freeze(&self, frozen: bool) -> Result<(), Fault> {
-        if let Phase::Ended(verdict, _) = self.phase() {
-            return Err(self.has_ended(&verdict));
-        }
-        let id = self.meta.id.clone();
-        let done = self
-            .launcher
-            .ask("freeze", move |service| service.freeze(&id, frozen));
-        done.await?;
-        let (phase, what) = match frozen {
-            true => (Phase::Frozen, What::Frozen),
-            false => (Phase::Running, What::Thawed),
-        };
-        self.phase.send_if_modified(|now| {
-            let lives = !matches!(now, Phase::Ended(..));
-            if lives {
-                *now = phase;
-            }
-            lives
-        });
-        self.events.tell(&self.meta, 0, what, "");
-        Ok(())
     }
 
     /// Ends it with everything in it, and returns when nothing is left.

@@ -150,6 +150,14 @@ impl Sandbox {
         Ok(())
     }
 
+    /// Gives no new task of an adopted sandbox the number of one that it had: what that one
+    /// printed and was given is still there.
+    pub fn recall_numbers(&self) {
+        if let Some(last) = Files::numbers(&self.folder).last() {
+            self.next.fetch_max(last + 1, Ordering::Relaxed);
+        }
+    }
+
     /// Takes a running task up, as another manager left it.
     ///
     /// # Errors
@@ -242,6 +250,7 @@ impl Sandbox {
             () = time => {}
             () = caller => {}
         }
+        self.thawed().await;
         if self.signal(task.number, SIGKILL).is_err() {
             // The init is gone, and the task with it.
         }

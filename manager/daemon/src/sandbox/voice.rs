@@ -1,13 +1,15 @@
 //! What an init says, and the end of its tasks.
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use lakekeep_protocol::facts::{EndFacts, GroupUsageFacts};
 use lakekeep_protocol::task::Exited;
-use lakekeep_protocol::{InitReply, InitRequest};
+use lakekeep_protocol::{InitReply, InitRequest, ProtocolError};
 use lakekeep_sandbox::{Kind as VerdictKind, Outcome, Verdict, service};
+use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 
 use super::start::slot;
@@ -16,17 +18,38 @@ use crate::events::What;
 use crate::fault::Fault;
 use crate::task::Task;
 
+/// Why an init is heard no more.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Silence {
+    #[error("the sandbox was ended")]
+    Ended,
+    #[error("its end of the socket is closed: it or its launcher died")]
+    Closed,
+    #[error("its socket cannot be watched: {0}")]
+    Watch(io::Error),
+    #[error("poll: {0}")]
+    Poll(#[from] Errno),
+    #[error("what it says cannot be believed: {0}")]
+    Receive(#[from] ProtocolError),
+}
+
 impl Sandbox {
     /// Hears its init until it ends.
     pub(super) async fn listen(self: Arc<Self>, voice: AsyncFd<OwnedFd>) {
-        loop {
-            let Ok(mut ready) = voice.readable().await else {
-                break;
+        let silence = loop {
+            let mut ready = match voice.readable().await {
+                Ok(ready) => ready,
+                Err(error) => break Silence::Watch(error),
             };
             match self.hear_all() {
                 Ok(()) => ready.clear_ready(),
-                Err(()) => break,
+                Err(silence) => break silence,
             }
+        };
+        let id = self.id();
+        match silence {
+            Silence::Ended => tracing::debug!("sandbox {id}: its init is heard no more: {silence}"),
+            _ => tracing::warn!("sandbox {id}: its init is heard no more: {silence}"),
         }
         self.ends(Verdict::of_sandbox(
             VerdictKind::Lost,
@@ -36,20 +59,23 @@ impl Sandbox {
     }
 
     /// Hears all that is there. `Err`: there will be no more.
-    pub(super) fn hear_all(self: &Arc<Self>) -> Result<(), ()> {
-        let line = self.line().map_err(drop)?;
+    pub(super) fn hear_all(self: &Arc<Self>) -> Result<(), Silence> {
+        let line = self.line().map_err(|_| Silence::Ended)?;
         loop {
-            if !crate::ready::readable(line.init.as_fd()).map_err(drop)? {
+            if !crate::ready::readable(line.init.as_fd())? {
                 return Ok(());
             }
-            match line.init.receive() {
-                Ok(Some((reply, descriptors))) => self.hear(reply, descriptors),
-                Ok(None) | Err(_) => return Err(()),
+            match line.init.receive()? {
+                Some((reply, descriptors)) => self.hear(reply, descriptors),
+                None => return Err(Silence::Closed),
             }
         }
     }
 
     pub(super) fn hear(self: &Arc<Self>, reply: InitReply, mut descriptors: Vec<OwnedFd>) {
+        if self.is_for_another(&reply) {
+            return;
+        }
         match reply {
             InitReply::Spawned { task, facts } => {
                 self.answer(task, Started::Running(facts, descriptors.pop()));
@@ -66,7 +92,12 @@ impl Sandbox {
                     // Whoever asked has gone; the volume is there all the same.
                 }
             }
-            InitReply::Started | InitReply::Ready { .. } | InitReply::Tasks { .. } => {}
+            InitReply::Tasks { running, ended, .. } => {
+                if self.take_over(&running, ended).is_err() {
+                    // Its init is gone, which is heard next.
+                }
+            }
+            InitReply::Started | InitReply::Ready { .. } => {}
         }
     }
 
