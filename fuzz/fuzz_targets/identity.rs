@@ -2,12 +2,9 @@
 //! name and, after another, a project's: nobody is mapped to root.
 #![no_main]
 
-use std::collections::BTreeSet;
-
-use lakekeep_fuzz::identity::{self, printable};
+use lakekeep_fuzz::identity::{self, Everybody, printable};
 use lakekeep_identity::{
-    AccountError, AccountName, AuthDoc, HostAccount, HostAccounts, IdentityDoc, MemoryManagedIds,
-    Principal, ProjectName, World, read_toml,
+    AuthDoc, IdentityDoc, MemoryManagedIds, Principal, ProjectName, World, read_toml,
 };
 use libfuzzer_sys::fuzz_target;
 use serde::Deserialize;
@@ -17,27 +14,6 @@ use serde::Deserialize;
 struct Doc {
     auth: AuthDoc,
     identity: IdentityDoc,
-}
-
-/// A host on which every account exists, with a number that its name gives: the worst
-/// that a rule can meet.
-struct Everybody;
-
-impl HostAccounts for Everybody {
-    fn by_uid(&self, _: u32) -> Result<Option<HostAccount>, AccountError> {
-        Ok(None)
-    }
-
-    fn by_name(&self, name: &AccountName) -> Result<Option<HostAccount>, AccountError> {
-        let sum: u32 = name.as_str().bytes().map(u32::from).sum();
-        let number = if name.as_str() == "root" { 0 } else { sum * 7 };
-        Ok(Some(HostAccount {
-            name: name.clone(),
-            uid: number,
-            gid: number,
-            groups: BTreeSet::new(),
-        }))
-    }
 }
 
 fuzz_target!(|text: &str| {

@@ -2,28 +2,14 @@
 //! the claims of one that the issuer signs, its header, or a delegation token.
 #![no_main]
 
-use std::sync::LazyLock;
-
-use lakekeep_fuzz::identity::{self, HEADER, KEYS, NOW, issuer, printable, signed};
+use lakekeep_fuzz::identity::{HEADER, KEYS, MANAGER, NOW, issuer, printable, signed};
 use lakekeep_identity::{
-    DelegationKey, PeerCredentials, Principal, RevocationSet, SystemAccounts, VerifiedClaims,
-    parse_delegation_token, parse_token, verify_token,
+    RevocationSet, VerifiedClaims, parse_delegation_token, parse_token, verify_token,
 };
 use libfuzzer_sys::fuzz_target;
 
 /// The rules' `leeway_seconds`.
 const LEEWAY: u64 = 5;
-
-/// The key of a manager, and the only one who could show a token of it.
-static MANAGER: LazyLock<(DelegationKey, Principal)> = LazyLock::new(|| {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let key = DelegationKey::load_or_create(&folder.path().join("key"), "manager").expect("a key");
-    let auth = identity::auth("[peer]\nenabled = true");
-    let root = auth
-        .peer()
-        .principal(PeerCredentials { uid: 0 }, &SystemAccounts);
-    (key, root.expect("root has an account"))
-});
 
 fuzz_target!(|data: &[u8]| {
     let Some((&choice, rest)) = data.split_first() else {

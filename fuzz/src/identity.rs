@@ -1,12 +1,14 @@
 //! What several targets of identities need: an issuer with a key, and its users.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lakekeep_identity::{
-    AuthConfig, AuthDoc, JwtConfig, KeySet, Principal, UnixTime, parse_token, read_toml,
-    verify_token,
+    AccountError, AccountName, AuthConfig, AuthDoc, DelegationKey, HostAccount, HostAccounts,
+    Identity, IdentityDoc, JwtConfig, KeySet, MemoryManagedIds, PeerCredentials, Principal,
+    SystemAccounts, UnixTime, World, parse_token, read_toml, verify_token,
 };
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::json;
@@ -32,6 +34,51 @@ static AUTH: LazyLock<AuthConfig> = LazyLock::new(|| {
          user_prefix = \"corp:\"\ngroups_claim = \"groups\"\nleeway_seconds = 5\n\
          algorithms = [\"EdDSA\", \"ES256\", \"RS256\"]\n",
     )
+});
+
+/// The key of a manager, and the only one who could show a token of it.
+pub static MANAGER: LazyLock<(DelegationKey, Principal)> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let key = DelegationKey::load_or_create(&folder.path().join("key"), "manager").expect("a key");
+    let auth = auth("[peer]\nenabled = true");
+    let root = auth
+        .peer()
+        .principal(PeerCredentials { uid: 0 }, &SystemAccounts);
+    (key, root.expect("root has an account"))
+});
+
+/// A host on which every account exists, with a number that its name gives: the worst
+/// that a rule can meet.
+pub struct Everybody;
+
+impl HostAccounts for Everybody {
+    fn by_uid(&self, _: u32) -> Result<Option<HostAccount>, AccountError> {
+        Ok(None)
+    }
+
+    fn by_name(&self, name: &AccountName) -> Result<Option<HostAccount>, AccountError> {
+        let sum: u32 = name.as_str().bytes().map(u32::from).sum();
+        let number = if name.as_str() == "root" { 0 } else { sum * 7 };
+        Ok(Some(HostAccount {
+            name: name.clone(),
+            uid: number,
+            gid: number,
+            groups: BTreeSet::new(),
+        }))
+    }
+}
+
+/// A user of the issuer's with an account of the host.
+pub static ALICE: LazyLock<Identity> = LazyLock::new(|| {
+    let text = "[[rule]]\nname = \"own\"\nuser = \"corp:*\"\naccount = \"$1\"\n";
+    let document = read_toml::<IdentityDoc>("identity", text).expect("a good document");
+    let map = document.value().check().expect("good rules");
+    let world = World {
+        accounts: &Everybody,
+        ids: &MemoryManagedIds::default(),
+    };
+    let alice = principal("alice").expect("a user's name");
+    map.map(&alice, None, world).expect("an account")
 });
 
 /// Text that cannot move a terminal's cursor, nor forge another line.
