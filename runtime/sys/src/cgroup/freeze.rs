@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::file::{self, SHORT};
 use super::wait::{self, Deadline, Pause};
-use super::{CgroupError, Controller, Group, Version};
+use super::{CgroupError, Controller, Group, Version, tree};
 
 impl Group {
     /// Freezes the group with all below it, and returns when nothing in it runs any
@@ -41,19 +41,22 @@ impl Group {
         stopped
     }
 
-    /// Lets a frozen group of version 1 go on: there a killed process does not end
-    /// before it runs again. Version 2 ends frozen processes as any other.
+    /// Lets frozen groups of version 1 go on, this one and all below it, each of which can
+    /// have been frozen by itself: there a killed process does not end before it runs
+    /// again. Version 2 ends frozen processes as any other.
     pub(super) fn thaw_to_end(&self) -> Result<(), CgroupError> {
-        match self.made(Controller::Freezer) {
-            Some(dir) if dir.version == Version::V1 => {
-                match file::write(&dir.file("freezer.state"), "THAWED") {
-                    // Another sweeper was faster.
-                    Err(error) if error.errno() == Some(Errno::NOENT) => Ok(()),
-                    other => other,
-                }
+        let freezer = self.made(Controller::Freezer);
+        let Some(dir) = freezer.filter(|dir| dir.version == Version::V1) else {
+            return Ok(());
+        };
+        for group in tree::subtree(&dir.path)? {
+            match file::write(&group.join("freezer.state"), "THAWED") {
+                // Another sweeper was faster.
+                Err(error) if error.errno() == Some(Errno::NOENT) => {}
+                other => other?,
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 }
 

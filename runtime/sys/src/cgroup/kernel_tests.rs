@@ -251,6 +251,24 @@ fn a_sweep_ends_what_a_dead_launcher_left_and_can_be_repeated() {
     }
 }
 
+#[test]
+fn a_sweep_ends_what_was_frozen_by_itself() {
+    let Some(fixture) = Fixture::new() else {
+        return;
+    };
+    if !fixture.controllers.contains(&Controller::Freezer) {
+        skip::<()>("no writable freezer");
+        return;
+    }
+    let group = fixture.group("s1");
+    let mut child = start_in(&group, "sleep 1000");
+    group.freeze(true, SOON).unwrap();
+
+    let swept = fixture.hierarchy.sweep(&fixture.launcher, SOON).unwrap();
+    assert!(swept.processes >= 1);
+    assert!(!child.wait().unwrap().success());
+}
+
 /// The version 2 tree alone, also on a hybrid host, where it has no controllers.
 fn unified_only() -> Option<Hierarchy> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
