@@ -110,6 +110,11 @@ impl Ready {
         self.hear()
     }
 
+    /// Whether it got there.
+    pub fn is_sealed(&self) -> bool {
+        self.sealed.is_some()
+    }
+
     /// Whether a zygote forks it.
     pub fn is_forked(&self) -> bool {
         self.forked

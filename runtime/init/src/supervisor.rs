@@ -169,10 +169,14 @@ impl Supervisor {
         } else if let Some(spec) = self.discard_ready()
             && forked
         {
-            // Without the zygote, which has ended or forks what cannot be believed.
-            self.ready = Ready::begin(&spec, &mut self.scratch, None).ok();
+            self.make_ready_without_zygote(&spec);
         }
         Ok(())
+    }
+
+    /// For a zygote that has ended, or forks what cannot be believed.
+    fn make_ready_without_zygote(&mut self, spec: &TaskSpec) {
+        self.ready = Ready::begin(spec, &mut self.scratch, None).ok();
     }
 
     /// What was ready is of no use.
@@ -307,12 +311,12 @@ impl Supervisor {
     }
 
     fn ended(&mut self, reaped: &Reaped) -> Result<(), Failed> {
-        if self
-            .ready
-            .as_ref()
-            .is_some_and(|ready| ready.is(reaped.pid))
+        if let Some(ready) = self.ready.take_if(|ready| ready.is(reaped.pid))
+            && ready.is_forked()
+            && !ready.is_sealed()
         {
-            self.ready = None;
+            // Its end is heard before its reason.
+            self.make_ready_without_zygote(ready.spec());
         }
         let is_stub = |task: &Task| task.stub().as_raw_nonzero().get() == reaped.pid;
         if let Some(index) = self.tasks.iter().position(is_stub) {
