@@ -172,7 +172,7 @@ pub struct PythonArgs {
     pub ready: usize,
 
     /// Sandboxes of one zygote.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=128))]
     pub sandboxes: u16,
 
     #[command(flatten)]

@@ -52,7 +52,7 @@ impl ZygotePlan {
             ));
         }
         if !(1..=MAX_NURSERY).contains(&preload.sandboxes) {
-            return Err(refuse("it serves 1 to 256 sandboxes"));
+            return Err(refuse("it serves 1 to 128 sandboxes"));
         }
         if !preload.interpreter.starts_with('/') || preload.interpreter.contains('\0') {
             return Err(refuse("its interpreter is not an absolute path"));

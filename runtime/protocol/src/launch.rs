@@ -215,8 +215,9 @@ pub struct SandboxSpec {
     pub zygote: Option<String>,
 }
 
-/// Most sandboxes of one zygote: an id map has at most 340 lines (user_namespaces(7)).
-pub const MAX_NURSERY: u16 = 256;
+/// Most sandboxes of one zygote: an id map is written at once, in less than a page
+/// (user_namespaces(7)), and a line takes up to 27 of its bytes.
+pub const MAX_NURSERY: u16 = 128;
 
 /// Where a sandbox's host ids come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
