@@ -104,7 +104,7 @@ fn report(placed: &[Placed], pss: Option<u64>) -> Report {
             let summary = of(peer)?;
             let isolation = isolation.to_owned();
             let note = pss.map_or_else(String::new, |pss| {
-                format!("; PSS of one that waits: {} KiB", pss / 1024)
+                format!("PSS of one that waits: {} KiB", pss / 1024)
             });
             Some(Figure {
                 pss_bytes: pss,
