@@ -20,11 +20,13 @@ use lakekeep_fuzz::wire;
 use lakekeep_identity::{
     Grant, MAX_DELEGATION_LIFETIME, ProjectName, TokenId, UserName, parse_delegation_token,
 };
-use lakekeep_plan::HostFacts;
+use lakekeep_plan::{HostFacts, Plan};
 use lakekeep_policy::{Policy, PolicyDoc};
 use lakekeep_profiles::{Action, Ceilings, Profile, ProfileDoc, is_secret_name};
-use lakekeep_protocol::task::TaskSpec;
-use lakekeep_sandbox::chain;
+use lakekeep_protocol::facts::{LimitFacts, ProcessFacts};
+use lakekeep_protocol::launch::Created;
+use lakekeep_protocol::task::{TaskFailure, TaskSpec, TaskStep};
+use lakekeep_sandbox::{chain, service};
 use lakekeep_store::state::{check_name, check_secret_name};
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
@@ -40,6 +42,10 @@ static MEMORY: Cap<System> = Cap::new(System, usize::MAX);
 const FOR_A_BYTE: usize = 40;
 /// And for any message.
 const FOR_ANY: usize = 64 << 10;
+
+/// Most bytes of headers that every client takes, counted as HTTP/2 does: gRPC's own
+/// libraries begin to refuse beyond, and ours does at twice as many.
+const HEADERS: usize = 8 << 10;
 
 /// In nanoseconds.
 const SECOND: i128 = 1_000_000_000;
@@ -69,6 +75,13 @@ static MAKER: LazyLock<(TempDir, Maker)> = LazyLock::new(|| {
         lasting: false,
     });
     (folder, made.expect("a folder is an image"))
+});
+
+static CREATED: LazyLock<Created> = LazyLock::new(|| Created {
+    init: ProcessFacts::default(),
+    id_range: (100_000, 65_536),
+    limits: LimitFacts::default(),
+    unmapped_mounts: Vec::new(),
 });
 
 /// A message's name, and what is done with its bytes.
@@ -159,12 +172,18 @@ fn told(fault: Fault) {
         "{message:?}"
     );
     let answer = Status::from(fault).into_http::<()>();
+    let headers = answer.headers().iter();
+    let size: usize = headers
+        .map(|(name, value)| name.as_str().len() + value.len() + 32)
+        .sum();
+    assert!(size <= HEADERS, "{size} bytes of headers");
     let status = Status::from_header_map(answer.headers()).expect("a status");
     assert_eq!(status.code(), reason.code());
     assert_eq!(status.message(), message);
     assert_eq!(Reason::of(&status).as_deref(), Some(reason.name()));
     let remedy = Reason::remedy_of(&status).expect("every fault has one");
-    assert!(!remedy.is_empty() && !remedy.contains(char::is_control));
+    // It is a sentence, and no end of a name that holds a semicolon.
+    assert!(remedy.contains(' ') && !remedy.contains(char::is_control));
 }
 
 fn bad(error: &(dyn std::error::Error + 'static)) {
@@ -233,22 +252,42 @@ fn exec(request: &v1::ExecRequest) {
         ..maker::Request::default()
     };
     match MAKER.1.plan(&wanted) {
-        Ok(plan) => planned(&plan.task, &wanted),
+        Ok(plan) => {
+            planned(&plan.task, &wanted);
+            unstarted(&plan);
+        }
         Err(fault) => told(fault),
     }
 }
 
-/// What was asked for is in it, and each variable once.
+/// As the launcher and the init are promised it, with what was asked for.
 fn planned(task: &TaskSpec, wanted: &maker::Request) {
     assert_eq!(task.arguments, wanted.arguments);
     let mut variables = BTreeMap::new();
     for entry in &task.environment {
+        assert!(!entry.contains(&0), "{entry:?}");
         let at = entry.iter().position(|byte| *byte == b'=');
         let (name, value) = entry.split_at(at.expect("NAME=value"));
         assert!(variables.insert(name, &value[1..]).is_none(), "{name:?}");
     }
     for (name, value) in &wanted.environment {
         assert_eq!(variables.get(name.as_bytes()), Some(&value.as_bytes()));
+    }
+    assert!(task.working_directory.starts_with('/'));
+    assert!(!task.working_directory.contains('\0'));
+}
+
+/// A command that could not be run is told on one line.
+fn unstarted(plan: &Plan) {
+    for step in [TaskStep::Exec, TaskStep::WorkingDirectory] {
+        let failure = TaskFailure {
+            step,
+            errno: 2,
+            index: 0,
+        };
+        let outcome = service::failed_outcome(plan, &CREATED, &failure);
+        let why = outcome.expect("the command's fault").verdict.explanation;
+        assert!(!why.contains(char::is_control), "{why:?}");
     }
 }
 
