@@ -15,6 +15,7 @@ mod host;
 pub mod manager;
 mod place;
 mod poll;
+mod pooled;
 mod privilege;
 mod processes;
 mod run;
@@ -25,9 +26,10 @@ pub use bin::{lakekeep, target_dir};
 pub use host::HostSnapshot;
 pub use place::Place;
 pub use poll::{eventually, eventually_within, slack};
+pub use pooled::{pool_program, run_pool};
 pub use privilege::{Privilege, for_each_privilege};
 pub use processes::{
-    Tracked, cgroups_of_lakekeep, children, descendants, open_descriptors, orphans,
+    Tracked, cgroups_of_lakekeep, children, descendants, open_descriptors, orphans, unreaped,
 };
 pub use run::{Finished, Run};
 pub use skip::{SKIP_LOG, skip};

@@ -131,6 +131,15 @@ pub fn descendants(pid: u32) -> Vec<i32> {
     found.split_off(1)
 }
 
+/// The ended processes below this one that nobody has reaped.
+#[must_use]
+pub fn unreaped(pid: u32) -> Vec<i32> {
+    let living = descendants(pid);
+    let ended = all().into_iter().filter(|p| p.state == 'Z');
+    let ours = ended.filter(|p| living.contains(&p.parent));
+    ours.map(|p| p.pid).collect()
+}
+
 /// All living children of this one.
 #[must_use]
 pub fn children(pid: u32) -> Vec<i32> {

@@ -8,37 +8,11 @@
 )]
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
 
 use lakekeep_tests::{
-    HostSnapshot, Place, Privilege, Tracked, eventually, for_each_privilege, orphans, target_dir,
+    HostSnapshot, Place, Tracked, eventually, for_each_privilege, orphans, pool_program, run_pool,
 };
 use serde_json::Value;
-
-fn program(place: &Place, privilege: Privilege) -> Command {
-    let folder = std::env::var_os("LAKEKEEP_BIN_DIR")
-        .map_or_else(|| target_dir().join("release"), Into::into);
-    let mut command = Command::new(folder.join("lakekeep-tests-pool"));
-    command
-        .env("LAKEKEEP_STATE_DIR", place.dir("state", privilege))
-        .current_dir("/")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped());
-    privilege.apply(&mut command);
-    command
-}
-
-/// Runs it to its end; what it said of each task.
-fn run(place: &Place, privilege: Privilege, arguments: &[&str]) -> Vec<Value> {
-    let mut command = program(place, privilege);
-    let mut child = Tracked::spawn(command.args(arguments));
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let said: Vec<String> = lines.map(Result::unwrap).collect();
-    assert!(child.wait().unwrap().success(), "{said:?}");
-    let said = said.iter();
-    said.map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
 
 fn text<'a>(task: &'a Value, name: &str) -> &'a str {
     task[name].as_str().unwrap()
@@ -50,7 +24,7 @@ fn tasks_follow_one_another_in_a_sandbox_and_each_is_judged() {
         let place = Place::new();
         let before = HostSnapshot::take(place.path());
         let scripts = ["echo $$", "exit 7", "kill -9 $$", "sleep 60", "echo after"];
-        let tasks = run(&place, privilege, &[&["1"], &scripts[..]].concat());
+        let tasks = run_pool(&place, privilege, &[&["1"], &scripts[..]].concat());
         let verdict = |index: usize| &tasks[index]["outcome"]["verdict"];
         // The stub is the first process of its namespace; so it is for the last, which was
         // made ready while others ran.
@@ -71,7 +45,7 @@ fn what_one_task_leaves_the_next_does_not_find() {
             "echo left >/tmp/it; sleep 60 & cat /tmp/it",
             "cat /tmp/it 2>/dev/null; ls /proc | grep -c '^[0-9]'",
         ];
-        let tasks = run(&place, privilege, &[&["1"], &scripts[..]].concat());
+        let tasks = run_pool(&place, privilege, &[&["1"], &scripts[..]].concat());
         assert_eq!(text(&tasks[0], "output"), "left\n");
         // The shell, ls and grep; and where one id is all there is, the stub.
         let seen: u32 = text(&tasks[1], "output").trim().parse().unwrap();
@@ -85,7 +59,7 @@ fn every_sandbox_is_its_own() {
         let place = Place::new();
         let before = HostSnapshot::take(place.path());
         // More than are ready: the last is made when it is asked for.
-        let tasks = run(
+        let tasks = run_pool(
             &place,
             privilege,
             &["3", "hostname; readlink /proc/self/ns/uts"],
@@ -107,7 +81,7 @@ fn what_its_program_leaves_when_it_is_killed_ends() {
     for_each_privilege("pool_killed", |privilege| {
         let place = Place::new();
         let before = HostSnapshot::take(place.path());
-        let mut command = program(&place, privilege);
+        let mut command = pool_program(&place, privilege);
         let mut child = Tracked::spawn(command.args(["wait:2", "true"]));
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap() == "waiting"));
@@ -117,7 +91,7 @@ fn what_its_program_leaves_when_it_is_killed_ends() {
             orphans().is_empty().then_some(())
         });
         // The next start sweeps what the dead could not take with them.
-        run(&place, privilege, &["1", "true"]);
+        assert_eq!(run_pool(&place, privilege, &["1", "true"]).len(), 1);
         before.assert_unchanged();
     });
 }

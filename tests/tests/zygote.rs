@@ -8,9 +8,11 @@
 )]
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use lakekeep_tests::{HostSnapshot, Place, Privilege, Tracked, eventually, orphans, target_dir};
+use lakekeep_tests::{
+    HostSnapshot, Place, Privilege, Tracked, eventually, orphans, pool_program, run_pool, unreaped,
+};
 use serde_json::Value;
 
 const PYTHON: &str = "/usr/bin/python3";
@@ -18,30 +20,14 @@ const PYTHON: &str = "/usr/bin/python3";
 /// What the standard library can draw, and `multiprocessing`'s key.
 const MODULES: &str = "random,uuid,tempfile,secrets,json,multiprocessing.process";
 
-fn program(place: &Place) -> Command {
-    let folder = std::env::var_os("LAKEKEEP_BIN_DIR")
-        .map_or_else(|| target_dir().join("release"), Into::into);
-    let mut command = Command::new(folder.join("lakekeep-tests-pool"));
-    command
-        .env("LAKEKEEP_STATE_DIR", place.dir("state", Privilege::Root))
-        .current_dir("/")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped());
-    Privilege::Root.apply(&mut command);
-    command
-}
-
 /// Runs scripts in each of `count` sandboxes of a pool with a zygote; what was said of each
 /// task.
 fn run(place: &Place, zygote: &str, count: &str, scripts: &[&str]) -> Vec<Value> {
-    let mut command = program(place);
-    let mut child = Tracked::spawn(command.args([zygote, count]).args(scripts));
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let said: Vec<String> = lines.map(Result::unwrap).collect();
-    assert!(child.wait().unwrap().success(), "{said:?}");
-    let said = said.iter();
-    said.map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    run_pool(
+        place,
+        Privilege::Root,
+        &[&[zygote, count], scripts].concat(),
+    )
 }
 
 fn zygote(preset: &str) -> String {
@@ -217,7 +203,7 @@ fn the_receipt_says_what_is_shared() {
 fn what_its_program_leaves_when_it_is_killed_ends() {
     as_root("zygote_killed", |place| {
         let before = HostSnapshot::take(place.path());
-        let mut command = program(place);
+        let mut command = pool_program(place, Privilege::Root);
         let mut child = Tracked::spawn(command.args([&zygote("general"), "wait:2", "print(1)"]));
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap() == "waiting"));
@@ -229,5 +215,125 @@ fn what_its_program_leaves_when_it_is_killed_ends() {
         // The next start sweeps what the dead could not take with them.
         run(place, &zygote("general"), "1", &["print(1)"]);
         before.assert_unchanged();
+    });
+}
+
+#[test]
+fn what_makes_its_sandboxes_is_reaped() {
+    as_root("zygote_reaped", |place| {
+        let mut command = pool_program(place, Privilege::Root);
+        let mut child = Tracked::spawn(command.args([&zygote("general"), "wait:5", "print(1)"]));
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap() == "waiting"));
+        // A process that has just ended is reaped by somebody who has to run first.
+        eventually("nothing that waits to be reaped", || {
+            unreaped(child.id()).is_empty().then_some(())
+        });
+        drop(child.stdin.take());
+        assert!(child.wait().unwrap().success());
+    });
+}
+
+/// A module of an environment that is an enemy's: what it is called, what it does to the
+/// processes that are forked, and a program that shows outside that it does so.
+const HOSTILE: [(&str, &str, &str); 6] = [
+    (
+        "shares_memory",
+        "import mmap\nshared = mmap.mmap(-1, 4096)\n",
+        "import os, shares_memory as m\n\
+         if os.fork() == 0: m.shared.write(b'x'); os._exit(0)\n\
+         os.wait(); print('works' if m.shared[:1] == b'x' else 'no')",
+    ),
+    (
+        "keeps_its_user",
+        "import os\nos.setresuid = lambda *ids: None\n",
+        "import os, keeps_its_user\nos.setresuid(1, 1, 1); print('works' if os.getuid() == 0 else 'no')",
+    ),
+    (
+        "keeps_capabilities",
+        "import sys\nsys.modules['__main__'].drop_capabilities = lambda: None\n",
+        "dropped = []\ndef drop_capabilities(): dropped.append(1)\n\
+         import keeps_capabilities\ndrop_capabilities(); print('no' if dropped else 'works')",
+    ),
+    (
+        "installs_no_filter",
+        "import sys\nsys.modules['__main__'].install = lambda code: None\n",
+        "installed = []\ndef install(code): installed.append(1)\n\
+         import installs_no_filter\ninstall(b''); print('no' if installed else 'works')",
+    ),
+    (
+        "keeps_a_descriptor",
+        "import os, sys\nkept = os.open('/', os.O_RDONLY)\n\
+         sys.modules['__main__'].close_from = lambda first: None\n",
+        "import os, keeps_a_descriptor as m\n\
+         if os.fork() == 0: os.fstat(m.kept); print('works', flush=True); os._exit(0)\n\
+         os.wait()",
+    ),
+    (
+        "stays_outside",
+        "import sys\nsys.modules['__main__'].libc.setns = lambda *words: 0\n",
+        "import ctypes\nlibc = ctypes.CDLL(None)\nimport stays_outside\n\
+         print('works' if libc.setns(-1, 0) == 0 else 'no')",
+    ),
+];
+
+/// An environment of its own with these modules; its interpreter.
+fn environment(place: &Place) -> String {
+    let folder = place.dir("environment", Privilege::Root);
+    let mut venv = Command::new(PYTHON);
+    venv.args(["-m", "venv", "--without-pip"]).arg(&folder);
+    assert!(venv.status().unwrap().success());
+    let python = folder.join("bin/python3").display().to_string();
+    let find = "import sysconfig; print(sysconfig.get_path('purelib'))";
+    let found = Command::new(&python).args(["-c", find]).output().unwrap();
+    let packages = String::from_utf8(found.stdout).unwrap();
+    for (name, code, _) in HOSTILE {
+        std::fs::write(format!("{}/{name}.py", packages.trim()), code).unwrap();
+    }
+    python
+}
+
+#[test]
+fn an_environment_that_is_an_enemy_gets_no_process_that_is_believed() {
+    as_root("zygote_hostile", |place| {
+        let python = environment(place);
+        let before = HostSnapshot::take(place.path());
+        for (name, _, proof) in HOSTILE {
+            let outside = Command::new(&python).args(["-c", proof]).output().unwrap();
+            assert_eq!(outside.stdout, b"works\n", "{name}: {outside:?}");
+            let look = "import sys; print(sys.modules.get(sys.argv[0]))";
+            let tasks = run(
+                place,
+                &format!("zygote:{python}:{name}:general"),
+                "1",
+                &[look],
+            );
+            // The pool is told, and what runs was executed.
+            assert!(tasks[0]["zygote"].is_string(), "{name}: {tasks:?}");
+            assert_eq!(tasks[1]["forked"], false, "{name}: {tasks:?}");
+            assert_eq!(output(&tasks[1]), "None\n", "{name}");
+        }
+        before.assert_unchanged();
+    });
+}
+
+/// The filter of `udf` comes after the order: what did not install it never runs.
+#[test]
+fn a_filter_that_comes_late_is_missed_too() {
+    as_root("zygote_late", |place| {
+        let python = environment(place);
+        let zygote = format!("zygote:{python}:installs_no_filter:udf");
+        let mut command = pool_program(place, Privilege::Root);
+        command.stderr(std::process::Stdio::piped());
+        let child = command
+            .args([&zygote, "1", "print('ran')"])
+            .output()
+            .unwrap();
+        let (said, why) = (
+            String::from_utf8_lossy(&child.stdout),
+            String::from_utf8_lossy(&child.stderr),
+        );
+        assert!(!child.status.success() && !said.contains("ran"), "{said}");
+        assert!(why.contains("reading the command's seal back"), "{why}");
     });
 }

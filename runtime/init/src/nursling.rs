@@ -126,7 +126,9 @@ impl Request {
         let pid = std::str::from_utf8(number)
             .ok()
             .and_then(|text| text.parse().ok());
-        let pid: i32 = pid.ok_or(Errno::CHILD).map_err(&at)?;
+        // 1 is the stub itself; 0 and less are groups to kill(2).
+        let pid: Option<i32> = pid.filter(|pid| *pid > 1);
+        let pid = pid.ok_or(Errno::CHILD).map_err(&at)?;
         for door in self.zygote.doors.iter() {
             rustix::io::write(door, number).map_err(&at)?;
         }

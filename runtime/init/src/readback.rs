@@ -37,26 +37,10 @@ pub fn again(pid: i32, facts: &mut TaskFacts) -> Result<(), Errno> {
     let proc = Path::new("/proc");
     let name = pid.to_string();
     let status = Status::read(proc, &name).map_err(|error| error.errno)?;
-    let open = open_descriptors(proc, &name).map_err(|error| error.errno)?;
+    let open = descriptors(proc, &name).map_err(|error| error.errno)?;
     facts.processors = status.processors;
     facts.process = facts.process.renewed(&status, open);
     Ok(())
-}
-
-fn open_descriptors(proc: &Path, pid: &str) -> Result<Vec<u32>, Error> {
-    match descriptors(proc, pid) {
-        Err(error) if error.errno == Errno::ACCESS => {}
-        other => return other,
-    }
-    let path = proc.join(pid).join("fdinfo");
-    let failed = |error: &std::io::Error| Error::io("readdir", path.display().to_string(), error);
-    let entries = std::fs::read_dir(&path).map_err(|error| failed(&error))?;
-    let mut numbers = Vec::new();
-    for entry in entries {
-        let name = entry.map_err(|error| failed(&error))?.file_name();
-        numbers.extend(name.to_str().and_then(|text| text.parse::<u32>().ok()));
-    }
-    Ok(numbers)
 }
 
 fn read_process(pid: i32) -> Result<TaskFacts, Error> {
@@ -72,7 +56,7 @@ fn read_process(pid: i32) -> Result<TaskFacts, Error> {
     };
     let oom_score_adj = number(proc, &pid, "oom_score_adj")?;
     Ok(TaskFacts {
-        process: ProcessFacts::new(&status, namespaces, open_descriptors(proc, &pid)?),
+        process: ProcessFacts::new(&status, namespaces, descriptors(proc, &pid)?),
         processors: status.processors,
         oom_score_adj: i16::try_from(oom_score_adj).unwrap_or_default(),
         limits: LIMITS.into_iter().filter_map(limit).collect(),

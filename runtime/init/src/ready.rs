@@ -90,6 +90,9 @@ impl Ready {
             if self.spec.filter_early {
                 has_both_filters(&facts).map_err(&at)?;
             }
+            // While another can still be made in its place.
+            facts.processors = use_processors(pid, self.spec.processors)?;
+            verified(&facts, &self.spec)?;
         }
         self.sealed = Some((pid, facts));
         Ok(())
@@ -173,8 +176,7 @@ impl Ready {
             facts.processors = use_processors(pid, spec.processors)?;
         }
         if spec.filter_early {
-            readback::verify(&facts, spec)
-                .map_err(|index| Failure::at_index(TaskStep::ReadBack, index)(Errno::PERM))?;
+            verified(&facts, spec)?;
             give().map_err(Failure::at(TaskStep::Order))?;
             drop(streams);
             self.task.wait_for_exec(self.setup.as_fd())?;
@@ -193,6 +195,11 @@ impl Ready {
             Ok(std::mem::take(&mut facts))
         })
     }
+}
+
+fn verified(facts: &TaskFacts, spec: &TaskSpec) -> Result<(), Failure> {
+    readback::verify(facts, spec)
+        .map_err(|index| Failure::at_index(TaskStep::ReadBack, index)(Errno::PERM))
 }
 
 /// That it has its own filter on top of the zygote's: the init did not install it.

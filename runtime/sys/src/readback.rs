@@ -236,11 +236,23 @@ pub fn number(proc: &Path, pid: &str, file: &str) -> Result<i64, Error> {
 }
 
 /// The descriptor numbers that process `pid` has open, sorted.
+///
+/// `fd` is listed by its owner alone, `fdinfo` by whoever may trace the process
+/// (proc_pid_fdinfo(5), Linux 5.14): the init may, of a process whose memory came from
+/// another user namespace.
 pub fn descriptors(proc: &Path, pid: &str) -> Result<Vec<u32>, Error> {
-    let path = proc.join(pid).join("fd");
+    match numbers_in(&proc.join(pid).join("fd")) {
+        Err(error) if error.errno == rustix::io::Errno::ACCESS => {
+            numbers_in(&proc.join(pid).join("fdinfo"))
+        }
+        other => other,
+    }
+}
+
+fn numbers_in(path: &Path) -> Result<Vec<u32>, Error> {
     let object = path.display().to_string();
     let mut numbers = Vec::new();
-    for entry in std::fs::read_dir(&path).context("opendir", &object)? {
+    for entry in std::fs::read_dir(path).context("opendir", &object)? {
         let name = entry.context("readdir", &object)?.file_name();
         let number = name.to_str().and_then(|text| text.parse().ok());
         numbers.extend::<Option<u32>>(number);

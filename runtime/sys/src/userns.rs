@@ -131,8 +131,7 @@ pub fn nested(owner: Owner<'_>, map: IdRange) -> Result<Nested, Error> {
             drop(theirs);
             let mut word = [0; 4];
             let received = socket::receive(&ours, &mut word);
-            // The namespaces live by their descriptors.
-            kill(&pidfd).context("pidfd_send_signal", object)?;
+            // It ends by itself when it has reaped its own child, whom nobody else would.
             wait(pidfd.as_fd()).context("waitid", object)?;
             let received = received.context("recvmsg", object)?;
             let failed = |errno| Error::new("make", object, errno);
