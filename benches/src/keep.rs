@@ -112,10 +112,7 @@ pub fn run(arguments: &KeepArgs) -> Result<ExitCode, BenchError> {
             seed: 0,
             versions: Vec::new(),
         };
-        let folder = raw::folder(top, &about.machine)?;
-        raw::write(&folder, "keep", &placed, &about)?;
-        report.write_json(&folder.join("keep.json"))?;
-        eprintln!("raw samples: {}", folder.display());
+        raw::keep(top, "keep", (&placed, &report), &about)?;
     }
     Ok(ExitCode::from(u8::from(failed)))
 }

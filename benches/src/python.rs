@@ -77,10 +77,7 @@ pub fn run(arguments: &PythonArgs) -> Result<ExitCode, BenchError> {
             seed: 0,
             versions: vec![("python", arguments.modules.join(" "))],
         };
-        let folder = raw::folder(top, &about.machine)?;
-        raw::write(&folder, "python", &placed, &about)?;
-        report.write_json(&folder.join("python.json"))?;
-        eprintln!("raw samples: {}", folder.display());
+        raw::keep(top, "python", (&placed, &report), &about)?;
     }
     Ok(ExitCode::SUCCESS)
 }

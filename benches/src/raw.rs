@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::error::BenchError;
 use crate::machine::{self, Machine};
 use crate::measure::Sample;
+use crate::report::Report;
 use crate::stats::micros;
 
 /// A sample and its place in the run.
@@ -32,15 +33,29 @@ pub struct Circumstances {
     pub versions: Vec<(&'static str, String)>,
 }
 
+/// Keeps samples, figures and circumstances below `top`, and says where.
+pub fn keep(
+    top: &Path,
+    name: &str,
+    (samples, report): (&[Placed], &Report),
+    about: &Circumstances,
+) -> Result<(), BenchError> {
+    let folder = folder(top, &about.machine)?;
+    write(&folder, name, samples, about)?;
+    report.write_json(&folder.join(format!("{name}.json")))?;
+    eprintln!("raw samples: {}", folder.display());
+    Ok(())
+}
+
 /// Makes the run's folder below `top`: `<date>-<machine class>`.
-pub fn folder(top: &Path, machine: &Machine) -> Result<PathBuf, BenchError> {
+fn folder(top: &Path, machine: &Machine) -> Result<PathBuf, BenchError> {
     let folder = top.join(format!("{}-{}", machine::date(), machine.class()));
     std::fs::create_dir_all(&folder).map_err(BenchError::file("mkdir", &folder))?;
     Ok(folder)
 }
 
 /// Writes `<name>.csv` and `<name>-machine.json`.
-pub fn write(
+fn write(
     folder: &Path,
     name: &str,
     samples: &[Placed],

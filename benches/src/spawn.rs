@@ -60,10 +60,7 @@ pub fn run(arguments: &SpawnArgs) -> Result<ExitCode, BenchError> {
         plot::of_run(path, &placed, &about.machine)?;
     }
     if let Some(top) = &arguments.raw {
-        let folder = raw::folder(top, &about.machine)?;
-        raw::write(&folder, "spawn", &placed, &about)?;
-        report.write_json(&folder.join("spawn.json"))?;
-        eprintln!("raw samples: {}", folder.display());
+        raw::keep(top, "spawn", (&placed, &report), &about)?;
     }
     let failed = entrants.iter().any(Entrant::has_failed);
     Ok(ExitCode::from(u8::from(failed)))
