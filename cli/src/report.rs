@@ -7,6 +7,8 @@ use lakekeep_sandbox::Outcome;
 use lakekeep_seccomp::{Arch, syscall_name};
 use serde_json::{Value, json};
 
+use crate::remote::clean::clean_lines;
+
 /// How messages are written.
 #[derive(Debug, Clone, Copy)]
 pub struct Messages {
@@ -19,7 +21,8 @@ impl Messages {
         if self.json {
             say_line(&json!({ "level": level, "message": text }).to_string());
         } else {
-            say_line(&format!("lakekeep: {text}"));
+            // Words of a manager's, and of other users' tasks, are among them.
+            say_line(&format!("lakekeep: {}", clean_lines(text)));
         }
     }
 

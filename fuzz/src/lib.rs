@@ -22,7 +22,8 @@ pub mod wire {
 
     /// As there.
     pub fn duration(wire: Option<&prost_types::Duration>) -> Option<Duration> {
-        Duration::try_from(*wire?).ok()
+        let wire = wire.filter(|wire| wire.seconds >= -3)?;
+        Duration::try_from(*wire).ok()
     }
 }
 

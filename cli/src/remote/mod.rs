@@ -3,7 +3,7 @@
 mod accounts;
 mod audit;
 mod carry;
-mod clean;
+pub mod clean;
 mod error;
 mod figures;
 mod files;

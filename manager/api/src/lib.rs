@@ -5,7 +5,7 @@
 
 mod reason;
 
-pub use reason::{REMEDY, Reason};
+pub use reason::{REMEDY, Reason, bounded};
 
 /// The messages and services of `lakekeep.v1`.
 #[allow(

@@ -15,6 +15,13 @@ pub const REMEDY: &str = "remedy";
 /// Longest remedy that stands apart, bytes: the details go in a header.
 const LONGEST_REMEDY: usize = 300;
 
+/// Longest message, bytes. A letter that is not ASCII takes three times as many in a header
+/// for each of its own, and the details have it once more as base64.
+const LONGEST_MESSAGE: usize = 1536;
+
+/// What a message that was cut may say of that, bytes.
+const ROOM_FOR_COUNT: usize = 32;
+
 /// The `reason` of an error, with the gRPC code that it goes with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -142,9 +149,7 @@ impl Reason {
     #[must_use]
     pub fn status(self, message: &str, retry: Option<Duration>) -> Status {
         let mut details = ErrorDetails::new();
-        let said = message.rsplit_once("; ").map(|(_, remedy)| remedy);
-        let plain = |remedy: &&str| remedy.len() <= LONGEST_REMEDY && !remedy.contains('\n');
-        let remedy = said.filter(plain).unwrap_or_else(|| self.remedy());
+        let remedy = said_remedy(message).unwrap_or_else(|| self.remedy());
         let metadata = HashMap::from([(REMEDY.to_owned(), remedy.to_owned())]);
         details.set_error_info(self.name(), DOMAIN, metadata);
         if let Some(after) = retry {
@@ -168,6 +173,44 @@ impl Reason {
         let info = status.get_error_details().error_info()?.clone();
         let ours = info.domain == DOMAIN;
         info.metadata.get(REMEDY).filter(|_| ours).cloned()
+    }
+}
+
+/// What stands after a message's last semicolon, outside of the names that it quotes.
+fn said_remedy(message: &str) -> Option<&str> {
+    let (mut quoted, mut escaped, mut last) = (false, false, None);
+    for (at, letter) in message.char_indices() {
+        match letter {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            ';' if !quoted => last = Some(at),
+            _ => {}
+        }
+    }
+    let remedy = message.get(last?..)?.strip_prefix("; ")?;
+    let plain = !quoted && remedy.len() <= LONGEST_REMEDY && !remedy.contains('\n');
+    plain.then_some(remedy)
+}
+
+/// A message that a status can carry: it travels in headers, once as it is and once in the
+/// details, and clients take some 8 KiB of these (gRPC's limit; hyper's is 16). What is
+/// too long ends at the end of a line, and keeps its remedy.
+#[must_use]
+pub fn bounded(message: String) -> String {
+    if message.len() <= LONGEST_MESSAGE {
+        return message;
+    }
+    let remedy = said_remedy(&message).map_or_else(String::new, |remedy| format!("; {remedy}"));
+    let room = LONGEST_MESSAGE - remedy.len() - ROOM_FOR_COUNT;
+    let cut = message
+        .get(..message.floor_char_boundary(room))
+        .unwrap_or_default();
+    let kept = cut.rsplit_once('\n').map_or(cut, |(lines, _)| lines);
+    let more = message.lines().count() - kept.lines().count();
+    match more {
+        0 => format!("{kept}...{remedy}"),
+        more => format!("{kept}\nand {more} more{remedy}"),
     }
 }
 
@@ -196,6 +239,40 @@ mod tests {
             assert_eq!(remedy, reason.remedy());
         }
         assert_eq!(Reason::remedy_of(&Status::internal("x; y")), None);
+    }
+
+    #[test]
+    fn a_name_that_is_quoted_gives_no_remedy() {
+        for message in ["no volume \"a; \"", "no volume \"a; \\\"b\" here"] {
+            let status = Reason::NotFound.status(message, None);
+            let remedy = Reason::remedy_of(&status);
+            assert_eq!(
+                remedy.as_deref(),
+                Some(Reason::NotFound.remedy()),
+                "{message}"
+            );
+        }
+        let status = Reason::NotFound.status("no volume \"a; b\"; look again", None);
+        assert_eq!(Reason::remedy_of(&status).as_deref(), Some("look again"));
+    }
+
+    #[test]
+    fn a_long_message_keeps_whole_lines_and_its_remedy() {
+        let lines: String = (0..200)
+            .map(|n| format!("mount {n} is refused\n"))
+            .collect();
+        let short = bounded(format!("{lines}last; do so"));
+        assert!(short.len() <= LONGEST_MESSAGE, "{}", short.len());
+        assert!(short.starts_with("mount 0 is refused\nmount 1 "));
+        assert!(short.ends_with(" more; do so"), "{short}");
+        let kept = short.lines().count() - 1;
+        assert!(
+            short.contains(&format!("and {} more", 201 - kept)),
+            "{short}"
+        );
+        let one = bounded("é".repeat(5000));
+        assert!(one.len() <= LONGEST_MESSAGE && one.ends_with("é..."));
+        assert_eq!(bounded("short; so".to_owned()), "short; so");
     }
 
     #[test]

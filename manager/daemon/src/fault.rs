@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lakekeep_api::Reason;
+use lakekeep_api::{Reason, bounded};
 use lakekeep_sandbox::{PlanningError, SandboxError, chain};
 use lakekeep_store::audit::Event;
 use tonic::Status;
@@ -19,11 +19,11 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A fault with its message: what, on what, and what to do.
+    /// A fault with its message: what, on what, and what to do; bounded as headers are.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             reason,
-            message: message.into(),
+            message: bounded(message.into()),
             retry: None,
             event: None,
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use lakekeep_api::Reason;
 use lakekeep_plan::{Command, HostFacts, ImageFacts, Inputs, MountFacts, Plan};
-use lakekeep_policy::{MountRule, Policy};
+use lakekeep_policy::{GuestPath, MountRule, Policy};
 use lakekeep_protocol::task::{MAX_SECRETS, SECRETS_DIRECTORY};
 use lakekeep_sandbox::look;
 use lakekeep_seccomp::{Arch, Refusal, builtin_program};
@@ -146,9 +146,15 @@ impl Maker {
     /// The plan of the sandbox, and of a task in it.
     ///
     /// # Errors
-    /// `BadPolicy` for what a rule of the planner refuses, `BadRequest` for a variable
-    /// or a secret that cannot be given.
+    /// `BadPolicy` for what a rule of the planner refuses, `BadRequest` for a variable,
+    /// a secret, a working directory or a terminal that cannot be given.
     pub fn plan(&self, request: &Request) -> Result<Plan, Fault> {
+        if request.term.contains(char::is_control) {
+            return Err(Fault::new(
+                Reason::BadRequest,
+                "term: a control character in it; give the name of a terminal's kind, as in xterm-256color",
+            ));
+        }
         let command = Command {
             arguments: request.arguments.clone(),
             path: self.path.clone(),
@@ -169,9 +175,7 @@ impl Maker {
         plan.task.scratch.shared = self.lasting;
         plan.allow_ready();
         if !request.working_directory.is_empty() {
-            plan.task
-                .working_directory
-                .clone_from(&request.working_directory);
+            plan.task.working_directory = place(&request.working_directory)?;
         }
         if let Some(rules) = &mut plan.task.landlock {
             for (target, read_only) in lock(&self.attached).iter() {
@@ -212,6 +216,18 @@ fn file_filter(host: &HostFacts) -> Result<Vec<u8>, Fault> {
         .map_err(|error| Fault::internal(what, &error))?
         .ok_or_else(|| Fault::internal(what, &rustix::io::Errno::NOENT))?;
     Ok(program.to_bytes())
+}
+
+/// A working directory, as policies have it.
+fn place(folder: &str) -> Result<String, Fault> {
+    let path = GuestPath::new(folder).map_err(|error| {
+        let remedy = error.remedy();
+        Fault::new(
+            Reason::BadRequest,
+            format!("working_directory: {error}; {remedy}"),
+        )
+    })?;
+    Ok(path.as_str().to_owned())
 }
 
 fn set_variables(

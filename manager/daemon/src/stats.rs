@@ -13,6 +13,9 @@ use crate::wire;
 /// Nobody is told more often: each sample asks the launcher for every sandbox.
 const SHORTEST: Duration = Duration::from_millis(100);
 
+/// Nor more seldom: a moment too far off has no number.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Samples of `which` until nobody listens; one, without an interval.
 pub fn stream(
     which: impl Fn() -> Vec<Arc<Sandbox>> + Send + 'static,
@@ -20,7 +23,8 @@ pub fn stream(
 ) -> mpsc::Receiver<Result<StatsSample, Status>> {
     let (to, samples) = mpsc::channel(1);
     tokio::spawn(async move {
-        let mut ticks = interval.map(|interval| tokio::time::interval(interval.max(SHORTEST)));
+        let mut ticks =
+            interval.map(|interval| tokio::time::interval(interval.clamp(SHORTEST, LONGEST)));
         loop {
             if let Some(ticks) = &mut ticks {
                 ticks.tick().await;

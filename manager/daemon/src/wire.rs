@@ -10,7 +10,10 @@ use crate::task::Task;
 
 /// A span of time; `None` where it is missing or negative.
 pub fn duration(wire: Option<&prost_types::Duration>) -> Option<Duration> {
-    Duration::try_from(*wire?).ok()
+    // Nanoseconds add less than three seconds. Nearer to the least number of seconds the
+    // conversion overflows.
+    let wire = wire.filter(|wire| wire.seconds >= -3)?;
+    Duration::try_from(*wire).ok()
 }
 
 /// A moment.

@@ -43,6 +43,7 @@ pub use layer::Layer;
 pub use names::UnknownName;
 pub use policy::{ImageRef, Limits, MountRule, Policy};
 pub use preset::{MountMode, NetworkMode, Preset, ProcView, SeccompProfile};
+pub use show::printable;
 pub use trust_key::{EmptyTrustKeyPart, TrustKey, TrustKeyParts};
 pub use units::{
     Bytes, BytesError, Cpus, CpusError, DurationError, format_duration, parse_duration,

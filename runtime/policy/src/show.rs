@@ -16,6 +16,13 @@ pub(crate) fn shown_message(text: &str) -> String {
     shown_up_to(text, MESSAGE_CHARS)
 }
 
+/// The whole of `text`, with the same characters escaped as in a policy's errors: it moves
+/// no terminal's cursor and forges no line of a log.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    shown_up_to(text, usize::MAX)
+}
+
 fn shown_up_to(text: &str, most: usize) -> String {
     let mut out = String::new();
     for (count, c) in text.chars().enumerate() {

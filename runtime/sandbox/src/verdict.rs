@@ -1,7 +1,7 @@
 //! Why a task ended, in words that help.
 
 use lakekeep_plan::Plan;
-use lakekeep_policy::Bytes;
+use lakekeep_policy::{Bytes, printable};
 use lakekeep_protocol::facts::{EndFacts, GroupUsageFacts};
 use lakekeep_protocol::launch::SandboxSpec;
 use lakekeep_protocol::task::{Exited, ResourceKind, TaskFailure, TaskStep};
@@ -371,10 +371,13 @@ pub(crate) fn of_failure(plan: &Plan, failure: &TaskFailure) -> Result<Verdict, 
 
 fn not_executed(plan: &Plan, failure: &TaskFailure) -> Verdict {
     const ENOENT: i32 = 2;
-    let name = command_name(plan);
+    let name = printable(&command_name(plan));
     let (object, remedy) = match (failure.step, failure.errno) {
         (TaskStep::WorkingDirectory, _) => (
-            format!("the working directory {}", plan.task.working_directory),
+            format!(
+                "the working directory {}",
+                printable(&plan.task.working_directory)
+            ),
             "choose one that exists in the image with --workdir",
         ),
         (_, ENOENT) if name.contains('/') => (
