@@ -1,4 +1,4 @@
-//! A connection over TCP on which the client has begun to speak: TLS is agreed upon, and
+//! A connection on which the client has begun to speak: over TCP, TLS is agreed upon, and
 //! the first words of HTTP/2 have come.
 //!
 //! The server's own watch over idle connections begins after these words; a client that
@@ -9,9 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
-use tonic::transport::server::{Connected, TcpConnectInfo, TlsConnectInfo};
+use tonic::transport::server::Connected;
 
 use crate::places::Place;
 
@@ -20,19 +18,19 @@ const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// It, with its place among all of them.
 #[derive(Debug)]
-pub struct Connection {
-    stream: TlsStream<TcpStream>,
+pub struct Connection<S> {
+    stream: S,
     /// What was heard here and the server has not read.
     heard: &'static [u8],
     _place: Place,
 }
 
-impl Connection {
+impl<S: AsyncRead + Unpin> Connection<S> {
     /// Waits for the client's first words.
     ///
     /// # Errors
     /// Of the stream; `InvalidData` for what is not HTTP/2.
-    pub async fn begin(mut stream: TlsStream<TcpStream>, place: Place) -> io::Result<Self> {
+    pub async fn begin(mut stream: S, place: Place) -> io::Result<Self> {
         let mut words = [0; PREFACE.len()];
         stream.read_exact(&mut words).await?;
         if words != PREFACE {
@@ -45,21 +43,23 @@ impl Connection {
             _place: place,
         })
     }
+}
 
-    fn stream(self: Pin<&mut Self>) -> Pin<&mut TlsStream<TcpStream>> {
+impl<S: Unpin> Connection<S> {
+    fn stream(self: Pin<&mut Self>) -> Pin<&mut S> {
         Pin::new(&mut self.get_mut().stream)
     }
 }
 
-impl Connected for Connection {
-    type ConnectInfo = TlsConnectInfo<TcpConnectInfo>;
+impl<S: Connected> Connected for Connection<S> {
+    type ConnectInfo = S::ConnectInfo;
 
     fn connect_info(&self) -> Self::ConnectInfo {
         self.stream.connect_info()
     }
 }
 
-impl AsyncRead for Connection {
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -77,7 +77,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -30,6 +30,7 @@ mod asked;
 mod calls;
 pub mod config;
 mod connection;
+mod door;
 mod events;
 pub mod evidence;
 mod fault;

@@ -1,7 +1,6 @@
 //! How many connections there may be, all together and from one peer.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use crate::refusals::Source;
@@ -19,7 +18,7 @@ pub struct Places {
 pub struct Bounds {
     /// In all.
     pub all: usize,
-    /// For one address; of IPv6 for one network, of which one machine has all addresses.
+    /// For one peer.
     pub one: usize,
 }
 
@@ -30,7 +29,7 @@ pub enum Full {
     #[error("{0} connections are open, and no more may be; come again when some have ended")]
     All(usize),
     /// For this peer.
-    #[error("{0} connections of this address are open, and no more may be; end some of them")]
+    #[error("{0} connections of this peer are open, and no more may be; end some of them")]
     Peer(usize),
 }
 
@@ -54,8 +53,7 @@ impl Places {
     ///
     /// # Errors
     /// [`Full`]: there is none.
-    pub fn take(&self, peer: IpAddr) -> Result<Place, Full> {
-        let peer = Source::network(peer);
+    pub fn take(&self, peer: Source) -> Result<Place, Full> {
         let mut taken = lock(&self.taken);
         let Bounds { all, one } = self.bounds;
         if taken.get(&peer).is_some_and(|count| *count >= one) {
@@ -88,20 +86,20 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    fn address(text: &str) -> IpAddr {
-        text.parse().unwrap()
+    fn address(text: &str) -> Source {
+        Source::network(text.parse().unwrap())
     }
 
     #[test]
     fn one_peer_does_not_take_the_others_places() {
         let places = Places::new(Bounds { all: 3, one: 2 });
-        let (a, b) = (address("10.0.0.1"), address("10.0.0.2"));
-        let mut hers = vec![places.take(a).unwrap(), places.take(a).unwrap()];
-        assert_eq!(places.take(a).unwrap_err(), Full::Peer(2));
-        let his = places.take(b).unwrap();
-        assert_eq!(places.take(b).unwrap_err(), Full::All(3));
+        let (a, b) = (|| address("10.0.0.1"), || Source::Uid(7));
+        let mut hers = vec![places.take(a()).unwrap(), places.take(a()).unwrap()];
+        assert_eq!(places.take(a()).unwrap_err(), Full::Peer(2));
+        let his = places.take(b()).unwrap();
+        assert_eq!(places.take(b()).unwrap_err(), Full::All(3));
         hers.pop();
-        let again = places.take(b).unwrap();
+        let again = places.take(b()).unwrap();
         drop((hers, his, again));
         assert!(lock(&places.taken).is_empty());
     }

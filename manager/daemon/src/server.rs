@@ -21,7 +21,6 @@ use tokio::io::Interest;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio_stream::wrappers::UnixListenerStream;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tower_layer::{Identity as Unchanged, Stack};
@@ -29,6 +28,7 @@ use tower_layer::{Identity as Unchanged, Stack};
 use crate::admission::{Admissions, Permits};
 use crate::calls::Counting;
 use crate::config::{Config, ConfigError, TcpDoc};
+use crate::door::{self, OverTls};
 use crate::events::Events;
 use crate::gate::{Gate, now};
 use crate::history::History;
@@ -426,9 +426,9 @@ fn unix(
             return;
         };
         let served = builder(counting)
-            .layer(refusals)
+            .layer(refusals.clone())
             .add_routes(routes)
-            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
+            .serve_with_incoming_shutdown(door::begun(listener, refusals), async move {
                 // The sender lives until the manager ends.
                 drop(stopping.wait_for(|stop| *stop).await);
             });
@@ -449,13 +449,14 @@ async fn over_tcp(
     let counting = services.counting();
     let listener = TcpListener::bind(tcp.listen).await;
     let listener = listener.map_err(|error| failed(&error))?;
+    let entrance = OverTls { listener, acceptor };
     let refusals = services.refusals.clone();
     let routes = services.routes().await?;
     Ok(tokio::spawn(async move {
         let served = builder(counting)
             .layer(refusals.clone())
             .add_routes(routes)
-            .serve_with_incoming_shutdown(tls::agreed(listener, acceptor, refusals), async move {
+            .serve_with_incoming_shutdown(door::begun(entrance, refusals), async move {
                 drop(stopping.wait_for(|stop| *stop).await);
             });
         if let Err(error) = served.await {

@@ -14,7 +14,6 @@ mod budget;
 
 use std::convert::Infallible;
 use std::mem;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -107,13 +106,12 @@ impl Refusals {
     ///
     /// # Errors
     /// `Internal`: the log cannot be written.
-    pub async fn connection(&self, from: IpAddr, why: &str) -> Result<(), Fault> {
-        let source = Source::network(from);
+    pub async fn connection(&self, from: Source, why: &str) -> Result<(), Fault> {
         let code = Reason::Unauthenticated.name();
         let event = Event::denied(now(), UNKNOWN, "connect", why)
             .with_extra("code", code)
             .with_extra("from", &from.to_string());
-        self.spend(source, code.to_owned(), event).await
+        self.spend(from, code.to_owned(), event).await
     }
 
     async fn spend(&self, source: Source, code: String, event: Event) -> Result<(), Fault> {
