@@ -9,14 +9,19 @@
     reason = "a test fails by panicking"
 )]
 
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use lakekeep_api::v1::{self, Kind, State};
 use lakekeep_tests::manager::{
     Manager, Refused, Setup, Talk, User, create, is_alive, kill, of, shell,
 };
-use lakekeep_tests::{eventually, number_from_env};
+use lakekeep_tests::{cgroups_of_lakekeep, eventually, eventually_within, number_from_env};
+use rustix::fs::FlockOperation;
 
 const COUNT: &str = "i=0; while [ ! -e /tmp/stop ]; do i=$((i+1)); echo $i; echo e$i >&2; sleep 0.002; done; echo over $i";
 
@@ -344,4 +349,68 @@ impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+#[test]
+fn what_a_launcher_leaves_that_dies_slowly_is_swept_without_another_start() {
+    // As if a process of it still held the lock when its successor looked.
+    let launcher = "l00000000000051de";
+    let Some(manager) = Setup::new().start("slow_death") else {
+        return;
+    };
+    let kept = manager.alice().sandbox(create());
+    let lives = cgroups_of_lakekeep().into_iter();
+    let groups: BTreeSet<PathBuf> = lives.map(|live| live.with_file_name(launcher)).collect();
+    let killed = manager.launchers();
+    assert!(!groups.is_empty() && !killed.is_empty());
+    for group in &groups {
+        fs::create_dir_all(group.join("sandbox")).unwrap();
+    }
+    let held: Vec<File> = groups
+        .iter()
+        .map(|path| File::open(path).unwrap())
+        .collect();
+    for group in &held {
+        rustix::fs::flock(group, FlockOperation::NonBlockingLockExclusive).unwrap();
+    }
+    kill(killed[0]);
+    eventually("another launcher", || {
+        let now = manager.launchers();
+        (now.len() == killed.len() && !now.contains(&killed[0])).then_some(())
+    });
+    let started = manager.launchers();
+    assert!(groups.iter().all(|group| group.join("sandbox").is_dir()));
+    drop(held);
+    eventually_within(Duration::from_secs(60), || {
+        groups.iter().all(|group| !group.exists()).then_some(())
+    })
+    .unwrap();
+    assert_eq!(manager.launchers(), started);
+    // It may have been the dead launcher's.
+    if let Err(refused) = manager.alice().kill(of(&kept.id)) {
+        assert_eq!(refused.reason, "NOT_FOUND");
+    }
+    manager.end();
+}
+
+#[test]
+fn nothing_is_left_of_a_sandbox_whose_init_was_killed() {
+    let Some(manager) = Setup::new().start("dead_init") else {
+        return;
+    };
+    let launchers = manager.launchers();
+    let sandbox = manager.alice().sandbox(create());
+    let groups: Vec<PathBuf> = cgroups_of_lakekeep()
+        .into_iter()
+        .map(|launcher| launcher.join(&sandbox.id))
+        .filter(|group| group.exists())
+        .collect();
+    assert!(!groups.is_empty());
+    kill(sandbox.pid.try_into().unwrap());
+    eventually("the end of its groups", || {
+        groups.iter().all(|group| !group.exists()).then_some(())
+    });
+    // Not by the sweep of another launcher.
+    assert_eq!(manager.launchers(), launchers);
+    manager.end();
 }

@@ -6,68 +6,18 @@
     reason = "a test fails by panicking"
 )]
 
-use std::path::{Path, PathBuf};
-
 use lakekeep_api::v1;
+use lakekeep_tests::manager::parked::{claimed, claims, learn, ready, start, tables};
 use lakekeep_tests::manager::{
-    ALICE, BOB, Manager, Setup, User, create, is_alive, kill, of, scrape, value, with_volumes,
+    ALICE, BOB, Manager, User, create, is_alive, kill, of, with_volumes,
 };
 use lakekeep_tests::{children, eventually};
-
-/// One of each shape, and the numbers that tell of it.
-fn tables(place: &Path) -> String {
-    let socket = socket(place);
-    format!("[parked]\nper_shape = 1\n[metrics]\nsocket = {socket:?}\n")
-}
-
-fn socket(place: &Path) -> PathBuf {
-    place.join("m/run/metrics/m.sock")
-}
-
-fn start(test: &str) -> Option<Manager> {
-    let setup = Setup::new();
-    let tables = tables(setup.place().path());
-    setup.tables(&tables).start(test)
-}
-
-fn number(manager: &Manager, name: &str, labels: &[&str]) -> f64 {
-    let read = || scrape(&socket(manager.place().path()));
-    value(&eventually("the metrics", read), name, labels)
-}
-
-/// Waits until one is ready.
-fn ready(manager: &Manager) {
-    eventually("a parked sandbox", || {
-        (number(manager, "lakekeep_parked", &[]) >= 1.0).then_some(())
-    });
-}
-
-fn claims(manager: &Manager, result: &str) -> f64 {
-    let result = format!("result=\"{result}\"");
-    number(manager, "lakekeep_parked_claims_total", &[&result])
-}
 
 /// The inits of the sandboxes that are there.
 fn inits(manager: &Manager) -> Vec<i32> {
     let servers = manager.launcher_servers().into_iter();
     let servers = servers.filter_map(|pid| u32::try_from(pid).ok());
     servers.flat_map(children).collect()
-}
-
-/// Asks for the first of a shape, ends it, and waits until another is ready.
-fn learn(manager: &Manager, user: &User, request: v1::CreateRequest) {
-    let first = user.sandbox(request);
-    user.kill(of(&first.id)).unwrap();
-    ready(manager);
-}
-
-/// A sandbox that was made ahead: the shape is learned from another, which is ended.
-fn claimed(manager: &Manager, user: &User, request: v1::CreateRequest) -> v1::Sandbox {
-    learn(manager, user, request.clone());
-    let before = claims(manager, "ready");
-    let sandbox = user.sandbox(request);
-    assert!(claims(manager, "ready") > before, "it was not made ahead");
-    sandbox
 }
 
 /// The receipt, without names and the numbers of namespaces and host ids.

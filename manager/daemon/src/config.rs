@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::history::HistoryDoc;
 use crate::metrics::MetricsDoc;
-use crate::parked::ParkedDoc;
+use crate::parked::{ParkedDoc, ZygoteDoc};
 use crate::trace::TelemetryDoc;
 
 /// What a configuration file holds.
@@ -36,6 +36,8 @@ pub struct ConfigDoc {
     pub history: HistoryDoc,
     /// Sandboxes made ahead.
     pub parked: ParkedDoc,
+    /// Interpreters of which their tasks are forked.
+    pub zygotes: Vec<ZygoteDoc>,
     /// Logs and traces.
     pub telemetry: TelemetryDoc,
     /// Who is believed to be whom.

@@ -18,6 +18,7 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 /// One launcher.
 #[derive(Debug)]
 pub struct Launcher {
+    index: usize,
     jobs: mpsc::Sender<Job>,
     /// Requests that wait or are being answered.
     pending: AtomicUsize,
@@ -85,10 +86,16 @@ impl Launcher {
                 }
             })?;
         Ok(Self {
+            index,
             jobs,
             pending: AtomicUsize::new(0),
             counts,
         })
+    }
+
+    /// Which of all launchers it is.
+    pub fn index(&self) -> usize {
+        self.index
     }
 
     /// Asks the launcher something, `request` in a word, and waits for the answer without

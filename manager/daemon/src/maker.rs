@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use lakekeep_api::Reason;
-use lakekeep_plan::{Command, HostFacts, ImageFacts, Inputs, MountFacts, Plan};
+use lakekeep_plan::{
+    Command, HostFacts, ImageFacts, Inputs, MountFacts, Plan, PlanError, Preload, ZygotePlan,
+};
 use lakekeep_policy::{GuestPath, MountRule, Policy};
 use lakekeep_protocol::task::{MAX_SECRETS, SECRETS_DIRECTORY};
 use lakekeep_sandbox::look;
@@ -49,6 +51,8 @@ pub struct Maker {
     path: String,
     /// Tasks find what earlier ones left in their home.
     lasting: bool,
+    /// Tasks that are made ready are forked from the sandbox's zygote.
+    forked: bool,
     /// Volumes that were attached since: where, and whether they can be read only.
     attached: Mutex<Vec<(String, bool)>>,
 }
@@ -108,6 +112,7 @@ impl Maker {
             mounts,
             path,
             lasting: from.lasting,
+            forked: false,
             attached: Mutex::new(Vec::new()),
         })
     }
@@ -125,6 +130,33 @@ impl Maker {
     /// Plans for the sandbox of another identifier.
     pub fn rename(&mut self, id: &str) {
         id.clone_into(&mut self.id);
+    }
+
+    /// Plans for a sandbox that has a zygote.
+    pub fn fork(&mut self) {
+        self.forked = true;
+    }
+
+    /// A zygote for tasks like these. It knows nothing of their mounts and variables.
+    ///
+    /// # Errors
+    /// For what can be no zygote.
+    pub fn zygote(&self, preload: &Preload) -> Result<ZygotePlan, PlanError> {
+        let policy = self.policy.bare();
+        let command = Command {
+            arguments: vec![preload.interpreter.clone().into_bytes()],
+            path: self.path.clone(),
+            ..Command::default()
+        };
+        let inputs = Inputs {
+            policy: &policy,
+            host: &self.host,
+            image: &self.image,
+            mounts: &[],
+            command: &command,
+            id: &self.id,
+        };
+        ZygotePlan::new(&inputs, preload)
     }
 
     /// How many of the plan's last mounts are the policy's, where each can be mounted
@@ -174,6 +206,7 @@ impl Maker {
         let mut plan = planned.map_err(|error| Fault::new(Reason::BadPolicy, error.to_string()))?;
         plan.task.scratch.shared = self.lasting;
         plan.allow_ready();
+        plan.task.forked = self.forked && !request.file_service;
         if !request.working_directory.is_empty() {
             plan.task.working_directory = place(&request.working_directory)?;
         }

@@ -19,7 +19,7 @@ use crate::launchers::{Launcher, Launchers};
 use crate::maker::{Ingredients, Maker, Request, without_environment};
 use crate::meta::{Kind, Meta};
 use crate::metrics::{Metrics, Snapshot, Stage, kind};
-use crate::parked::{Divided, Parked, ParkedDoc, Stock, divide};
+use crate::parked::{Divided, Parked, ParkedDoc, Planned, Stock, ZygoteDoc, divide};
 use crate::sandbox::frozen::{self, is_frozen};
 use crate::sandbox::{Parts, Phase, Sandbox, lock};
 use crate::task::{Files, Record};
@@ -45,6 +45,7 @@ pub struct Registry {
     metrics: Arc<Metrics>,
     history: History,
     stock: Stock,
+    zygotes: Vec<ZygoteDoc>,
 }
 
 /// A sandbox to be made.
@@ -77,7 +78,7 @@ impl Registry {
         launchers: Launchers,
         folder: PathBuf,
         (events, metrics, history): (Events, Arc<Metrics>, History),
-        parked: ParkedDoc,
+        (parked, zygotes): (ParkedDoc, Vec<ZygoteDoc>),
     ) -> std::io::Result<Self> {
         use std::os::unix::fs::DirBuilderExt;
         std::fs::DirBuilder::new()
@@ -93,6 +94,7 @@ impl Registry {
             events,
             metrics,
             history,
+            zygotes,
         })
     }
 
@@ -144,7 +146,8 @@ impl Registry {
         let (maker, plan) = self.metrics.stage(Stage::Plan, planned).await?;
         let late = maker.late_mounts().filter(|_| self.stock.is_kept());
         let divided = late.and_then(|late| divide(&plan, late));
-        let ready = divided.and_then(|divided| Some((self.stock.take(&divided)?, divided)));
+        let zygote = || self.zygote(&maker);
+        let ready = divided.and_then(|divided| Some((self.stock.take(&divided, zygote)?, divided)));
         let sandbox = match ready {
             Some((parked, divided)) => {
                 self.claim(parked, divided, (meta, maker, plan), &wanted.later)
@@ -156,6 +159,21 @@ impl Registry {
         self.history.made(&sandbox.meta, preset.as_str());
         self.events.tell(&sandbox.meta, 0, What::Created, "");
         Ok(sandbox)
+    }
+
+    /// What tasks of sandboxes like this one's are forked of, where that is configured.
+    fn zygote(&self, maker: &Maker) -> Option<Planned> {
+        let doc = self.zygotes.iter().find(|it| it.serves(maker.policy()))?;
+        match maker.zygote(&doc.preload()) {
+            Ok(plan) => Some(Planned {
+                plan,
+                age: doc.age(),
+            }),
+            Err(error) => {
+                tracing::warn!("{error}");
+                None
+            }
+        }
     }
 
     async fn make(&self, meta: Meta, maker: Maker, plan: Plan) -> Result<Arc<Sandbox>, Fault> {
@@ -193,13 +211,18 @@ impl Registry {
         meta.id.clone_from(&parked.id);
         maker.rename(&parked.id);
         plan.rename(&parked.id);
+        if parked.zygote.is_some() {
+            maker.fork();
+            plan.task.forked = true;
+        }
         let folder = self.folder.join(&meta.id);
         // Meanwhile: without one, a successor ends what nobody was told of.
         let record = {
             let (folder, meta, plan) = (folder.clone(), meta.clone(), plan.clone());
             tokio::task::spawn_blocking(move || write_record(&folder, &meta, &plan))
         };
-        let parts = self.parts((meta, maker, plan), parked.launcher, parked.held);
+        let mut parts = self.parts((meta, maker, plan), parked.launcher, parked.held);
+        parts.zygote = parked.zygote;
         let (shape, unready) = (divided.shape, !divided.has_task());
         let claimed = async {
             let (admitted, written) = tokio::join!(self.admit(parts, divided.late), record);
@@ -248,6 +271,7 @@ impl Registry {
             plan,
             launcher,
             held,
+            zygote: None,
             frozen: None,
             events: self.events.clone(),
             metrics: Arc::clone(&self.metrics),

@@ -147,7 +147,8 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
     let history = History::start(Arc::clone(&store), kept, metrics.history.clone())
         .map_err(|error| ManagerError::start("start the history's thread")(&error))?;
     let heard = (Events::new(), Arc::clone(&metrics), history.clone());
-    let (folder, parked) = (runtime.join("sandboxes"), config.doc.parked);
+    let (folder, zygotes) = (runtime.join("sandboxes"), config.doc.zygotes.clone());
+    let parked = (config.doc.parked, zygotes);
     let registry = Registry::new(host, launchers, folder, heard, parked)
         .map_err(|error| ManagerError::start("make the sandboxes' folder")(&error))?;
     let registry = Arc::new(registry);

@@ -5,8 +5,9 @@
 //! other, and between two of them holds what the first one kept.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use lakekeep_protocol::launch::{
     HeldSandbox, LaunchStep, MAX_KEPT, MAX_LISTED, MAX_SLOTS, SandboxSpec,
@@ -14,6 +15,7 @@ use lakekeep_protocol::launch::{
 use lakekeep_protocol::{Channel, LauncherReply, LauncherRequest, ProtocolError};
 use lakekeep_sys::error::Context;
 use lakekeep_sys::process;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SocketFlags};
 use rustix::process::Pid;
@@ -31,6 +33,14 @@ const FIRST_OWN_FD: i32 = 3;
 
 /// Most sandboxes of one launcher.
 const MAX_SANDBOXES: usize = 4096;
+
+/// How long after a service's start it sweeps again: it is started when another was killed,
+/// whose processes may hold its lock for a moment longer, and nobody else comes by.
+const SWEEPS: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+];
 
 /// Our end of the socket to the manager.
 pub type Manager = Channel<LauncherReply, LauncherRequest>;
@@ -73,6 +83,9 @@ pub struct Server {
     privileged: bool,
     groups: Groups,
     state: State,
+    began: Instant,
+    /// How many of the sweeps that it owes it has made.
+    swept: usize,
 }
 
 /// A reply and the descriptors that go with it.
@@ -107,6 +120,8 @@ impl Server {
             privileged,
             groups,
             state,
+            began: Instant::now(),
+            swept: 0,
         })
     }
 
@@ -114,7 +129,10 @@ impl Server {
     /// is left.
     pub fn serve(mut self, post: &Post) -> Result<(), StartError> {
         let served = match post {
-            Post::Manager(manager) => self.answer_all(manager),
+            Post::Manager(manager) => {
+                self.swept = SWEEPS.len();
+                self.answer_all(manager)
+            }
             Post::Listener(listener) => self.answer_each(listener),
         };
         self.end_all_but(|_| false);
@@ -127,6 +145,7 @@ impl Server {
     /// that is gone, costs its own sandboxes and no other's.
     fn answer_each(&mut self, listener: &OwnedFd) -> Result<(), StartError> {
         loop {
+            self.wait(listener.as_fd())?;
             let socket = match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
                 Err(Errno::INTR | Errno::CONNABORTED) => continue,
                 other => other.context("accept", "manager")?,
@@ -152,7 +171,11 @@ impl Server {
     }
 
     fn answer_all(&mut self, manager: &Manager) -> Result<(), StartError> {
-        while let Some((request, descriptors)) = manager.receive()? {
+        loop {
+            self.wait(manager.as_fd())?;
+            let Some((request, descriptors)) = manager.receive()? else {
+                return Ok(());
+            };
             let (reply, descriptors) = match self.answer(request, descriptors) {
                 Ok(answer) => answer,
                 Err(failed) => (LauncherReply::Failed(failed.to_wire()), Vec::new()),
@@ -161,6 +184,34 @@ impl Server {
             match manager.send(&reply, &descriptors) {
                 Err(ProtocolError::Socket { .. }) => return Ok(()),
                 other => other?,
+            }
+        }
+    }
+
+    /// Returns when something is to be heard there, and sweeps meanwhile.
+    fn wait(&mut self, voice: BorrowedFd<'_>) -> Result<(), StartError> {
+        while let Some(after) = SWEEPS.get(self.swept) {
+            let left = after.saturating_sub(self.began.elapsed());
+            let patience = Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: i64::from(left.subsec_nanos()),
+            };
+            let mut heard = [PollFd::from_borrowed_fd(voice, PollFlags::IN)];
+            match rustix::event::poll(&mut heard, Some(&patience)) {
+                Err(Errno::INTR) => {}
+                Ok(0) => {
+                    self.swept += 1;
+                    if let Err(error) = self.state.sweep(&self.groups) {
+                        // No sandbox of its own suffers for what is left of another's.
+                        eprintln!("lakekeep-launcher: sweeping again: {}", error.chain());
+                    }
+                }
+                other => {
+                    return other
+                        .map(drop)
+                        .context("poll", "manager")
+                        .map_err(Into::into);
+                }
             }
         }
         Ok(())

@@ -106,6 +106,12 @@ impl State {
         ))
     }
 
+    /// Removes what dead launchers left since this one started.
+    pub fn sweep(&self, groups: &Groups) -> Result<(), StartError> {
+        sweep(&self.root.join("launchers"), &self.name, groups)?;
+        groups.sweep_dead()
+    }
+
     /// The folder of all launchers' state.
     pub fn root(&self) -> &Path {
         &self.root

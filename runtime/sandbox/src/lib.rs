@@ -24,6 +24,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod claimed;
 pub mod doctor;
 mod error;
 pub mod host;
@@ -41,12 +42,13 @@ mod task;
 mod verdict;
 mod zygote;
 
+pub use claimed::{Claimed, Job};
 pub use error::SandboxError;
 pub use image::ImageError;
 pub use lakekeep_sys::error::chain;
 pub use launcher::{Launcher, service_command, state_directory};
 pub use planning::{PlanningError, plan_for, zygote_for};
-pub use pool::{Claimed, Job, Pool};
+pub use pool::Pool;
 pub use receipt::{LayerReceipt, LayerState, Receipt};
 pub use relay::{Console, Interaction};
 pub use sandbox::Sandbox;

@@ -19,6 +19,7 @@ mod issuer;
 mod keeper;
 mod load;
 mod metrics;
+pub mod parked;
 mod setup;
 mod silent;
 mod talk;

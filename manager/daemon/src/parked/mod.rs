@@ -17,6 +17,7 @@
 mod shape;
 #[cfg(test)]
 mod tests;
+mod zygotes;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -34,6 +35,8 @@ use crate::registry::identifier;
 use crate::sandbox::lock;
 
 pub use shape::{Divided, Shape, divide};
+use zygotes::Zygotes;
+pub use zygotes::{Planned, Zygote, ZygoteDoc};
 
 /// Nobody was served for so long: now there is time to make some ahead.
 const QUIET: Duration = Duration::from_millis(20);
@@ -78,6 +81,8 @@ pub struct Parked {
     pub launcher: Arc<Launcher>,
     /// As it was made.
     pub held: Held,
+    /// What its tasks are forked of.
+    pub zygote: Option<Arc<Zygote>>,
 }
 
 /// All of them. Clones are of the same.
@@ -89,6 +94,7 @@ struct Inner {
     doc: ParkedDoc,
     launchers: Launchers,
     shelves: Mutex<HashMap<Shape, Shelf>>,
+    zygotes: Zygotes,
     /// Something may have to be made.
     changed: Notify,
     /// When a caller was last served.
@@ -108,7 +114,12 @@ struct Shelf {
     earned: usize,
     /// None is made before then.
     due: Option<Instant>,
+    /// What tasks that are ready are forked of.
+    zygote: Option<Arc<Planned>>,
 }
+
+/// What is made next.
+type Lacking = (Shape, Plan, bool, Option<Arc<Planned>>);
 
 impl Stock {
     /// Empty.
@@ -118,14 +129,20 @@ impl Stock {
             doc: ParkedDoc { per_shape, ..doc },
             launchers,
             shelves: Mutex::default(),
+            zygotes: Zygotes::default(),
             changed: Notify::new(),
             served: Mutex::new(Instant::now()),
             counts,
         }))
     }
 
-    /// One of this shape, if there is one that lives. The shape is learned.
-    pub fn take(&self, divided: &Divided) -> Option<Parked> {
+    /// One of this shape, if there is one that lives. The shape is learned, and with it what
+    /// `zygote` says.
+    pub fn take(
+        &self,
+        divided: &Divided,
+        zygote: impl FnOnce() -> Option<Planned>,
+    ) -> Option<Parked> {
         let inner = &self.0;
         if inner.doc.per_shape == 0 {
             return None;
@@ -142,6 +159,7 @@ impl Stock {
                 asked: now,
                 earned: 0,
                 due: None,
+                zygote: zygote().map(Arc::new),
             });
             shelf.asked = now;
             shelf.earned += 1;
@@ -185,7 +203,7 @@ impl Stock {
         }
     }
 
-    /// Ends one that nobody will have.
+    /// Ends one that nobody will have, before what its tasks are forked of.
     pub async fn end(parked: Parked) {
         let id = parked.id.clone();
         let ended = parked
@@ -199,6 +217,7 @@ impl Stock {
     /// Ends those of shapes for which nobody has asked for long, and takes those away that
     /// have died.
     pub async fn tidy(&self, now: Instant) {
+        self.0.hear_zygotes(now);
         let keep = Duration::from_secs(60 * u64::from(self.0.doc.minutes));
         let old: Vec<Parked> = {
             let mut shelves = lock(&self.0.shelves);
@@ -230,7 +249,7 @@ impl Stock {
         let pace = Duration::from_secs(1) / inner.doc.per_second.max(1);
         loop {
             let (next, again) = inner.next(Instant::now());
-            let Some((shape, blank, has_task)) = next else {
+            let Some((shape, blank, has_task, zygote)) = next else {
                 tokio::select! {
                     () = inner.changed.notified() => {}
                     () = tokio::time::sleep(again) => {}
@@ -242,7 +261,7 @@ impl Stock {
             if let Some(least) = inner.crowd_out(shape) {
                 Self::end(least).await;
             }
-            let made = inner.make(blank, has_task).await;
+            let made = inner.make((shape, blank, has_task, zygote)).await;
             inner.shelve(shape, made).await;
             tokio::time::sleep(pace.saturating_sub(began.elapsed())).await;
         }
@@ -277,7 +296,7 @@ impl Inner {
     }
 
     /// What to make next, of the shape that was asked for last; else, when to look again.
-    fn next(&self, now: Instant) -> (Option<(Shape, Plan, bool)>, Duration) {
+    fn next(&self, now: Instant) -> (Option<Lacking>, Duration) {
         let shelves = lock(&self.shelves);
         let lacking = shelves
             .iter()
@@ -296,7 +315,10 @@ impl Inner {
             }
         }
         (
-            best.map(|(shape, shelf)| (*shape, shelf.blank.clone(), shelf.has_task)),
+            best.map(|(shape, shelf)| {
+                let blank = shelf.blank.clone();
+                (*shape, blank, shelf.has_task, shelf.zygote.clone())
+            }),
             again,
         )
     }
@@ -327,10 +349,18 @@ impl Inner {
         }
     }
 
-    async fn make(&self, mut blank: Plan, has_task: bool) -> Option<Parked> {
+    async fn make(&self, (shape, mut blank, has_task, planned): Lacking) -> Option<Parked> {
         let id = identifier().ok()?;
         blank.rename(&id);
         let launcher = self.launchers.idlest()?;
+        let planned = planned.filter(|_| has_task);
+        let zygote = match &planned {
+            Some(planned) => {
+                let sandbox = (&launcher, &mut blank);
+                Some(self.zygotes.serve(shape, planned, sandbox).await.ok()?)
+            }
+            None => None,
+        };
         let held = launcher.ask("park", move |service| {
             let held = service.create(&blank)?;
             if has_task {
@@ -338,8 +368,30 @@ impl Inner {
             }
             Ok(held)
         });
-        let held = held.await.ok()?;
-        Some(Parked { id, launcher, held })
+        let Ok(held) = held.await else {
+            // Were its zygote to blame, the next one's would not be.
+            self.zygotes.discard(shape);
+            return None;
+        };
+        Some(Parked {
+            id,
+            launcher,
+            held,
+            zygote,
+        })
+    }
+
+    /// A zygote that has something to say serves no more, nor does another of its shape for
+    /// as long as it is known: its sandboxes have their tasks executed.
+    fn hear_zygotes(&self, now: Instant) {
+        for (shape, words) in self.zygotes.complaints(now) {
+            if let Some(shelf) = lock(&self.shelves).get_mut(&shape) {
+                shelf.zygote = None;
+            }
+            tracing::warn!(
+                "a zygote serves no more; does its interpreter import what it shall? {words}"
+            );
+        }
     }
 
     async fn shelve(&self, shape: Shape, made: Option<Parked>) {

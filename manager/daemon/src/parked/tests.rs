@@ -50,6 +50,7 @@ fn made(stock: &Stock) -> (Parked, std::os::fd::OwnedFd) {
             init: Channel::new(ours),
             pidfd,
         },
+        zygote: None,
     };
     (parked, alive)
 }
@@ -58,15 +59,15 @@ fn made(stock: &Stock) -> (Parked, std::os::fd::OwnedFd) {
 async fn each_request_earns_one_and_no_more() {
     let (stock, small) = (stock(2, 64), of("64MiB"));
     assert_eq!(next(&stock), None);
-    assert!(stock.take(&small).is_none());
+    assert!(stock.take(&small, || None).is_none());
     assert_eq!(next(&stock), Some(small.shape));
     let (parked, _alive) = made(&stock);
     stock.0.shelve(small.shape, Some(parked)).await;
     assert_eq!(next(&stock), None, "one was asked for");
-    assert!(stock.take(&small).is_some());
+    assert!(stock.take(&small, || None).is_some());
     assert_eq!(next(&stock), Some(small.shape));
     for _ in 0..10 {
-        assert!(stock.take(&small).is_none());
+        assert!(stock.take(&small, || None).is_none());
     }
     let mut held = Vec::new();
     while next(&stock).is_some() {
@@ -80,7 +81,7 @@ async fn each_request_earns_one_and_no_more() {
 #[tokio::test]
 async fn what_fails_is_not_tried_again_at_once() {
     let (stock, small) = (stock(2, 64), of("64MiB"));
-    assert!(stock.take(&small).is_none());
+    assert!(stock.take(&small, || None).is_none());
     stock.0.shelve(small.shape, None).await;
     let (next, again) = stock.0.next(Instant::now());
     assert!(next.is_none());
@@ -92,12 +93,12 @@ async fn what_fails_is_not_tried_again_at_once() {
 #[tokio::test]
 async fn a_claim_that_failed_takes_the_others_away_for_a_while() {
     let (stock, small) = (stock(2, 64), of("64MiB"));
-    assert!(stock.take(&small).is_none());
+    assert!(stock.take(&small, || None).is_none());
     let (parked, _alive) = made(&stock);
     stock.0.shelve(small.shape, Some(parked)).await;
     stock.spoiled(small.shape).await;
     assert_eq!(stock.0.count(), 0);
-    assert!(stock.take(&small).is_none());
+    assert!(stock.take(&small, || None).is_none());
     assert_eq!(next(&stock), None);
     let later = Instant::now() + AFTER_FAILURE;
     assert!(stock.0.next(later).0.is_some());
@@ -106,7 +107,7 @@ async fn a_claim_that_failed_takes_the_others_away_for_a_while() {
 #[tokio::test]
 async fn the_dead_are_not_given_and_are_made_again() {
     let (stock, small) = (stock(1, 64), of("64MiB"));
-    assert!(stock.take(&small).is_none());
+    assert!(stock.take(&small, || None).is_none());
     let (parked, alive) = made(&stock);
     stock.0.shelve(small.shape, Some(parked)).await;
     drop(alive);
@@ -118,10 +119,10 @@ async fn the_dead_are_not_given_and_are_made_again() {
 #[tokio::test]
 async fn what_was_asked_for_least_lately_makes_room_and_is_forgotten_in_time() {
     let (stock, small, large) = (stock(1, 1), of("64MiB"), of("128MiB"));
-    assert!(stock.take(&small).is_none());
+    assert!(stock.take(&small, || None).is_none());
     let (parked, _alive) = made(&stock);
     stock.0.shelve(small.shape, Some(parked)).await;
-    assert!(stock.take(&large).is_none());
+    assert!(stock.take(&large, || None).is_none());
     assert_eq!(next(&stock), Some(large.shape));
     assert!(stock.0.crowd_out(large.shape).is_some());
     assert_eq!(stock.0.count(), 0);
@@ -134,7 +135,7 @@ async fn what_was_asked_for_least_lately_makes_room_and_is_forgotten_in_time() {
 #[tokio::test]
 async fn none_are_made_where_none_are_wanted() {
     let (stock, small) = (stock(0, 64), of("64MiB"));
-    assert!(stock.take(&small).is_none());
+    assert!(stock.take(&small, || None).is_none());
     assert_eq!(next(&stock), None);
     stock.fill().await;
 }

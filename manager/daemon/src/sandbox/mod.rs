@@ -32,6 +32,7 @@ use crate::launchers::Launcher;
 use crate::maker::Maker;
 use crate::meta::{Meta, VolumeQuota};
 use crate::metrics::{self, Metrics};
+use crate::parked::Zygote;
 use crate::task::{Ended, Task};
 
 use starts::Starts;
@@ -52,6 +53,8 @@ pub struct Sandbox {
     /// The plan that it was made by.
     plan: Plan,
     launcher: Arc<Launcher>,
+    /// What its tasks are forked of: it lives until this sandbox has ended.
+    zygote: Mutex<Option<Arc<Zygote>>>,
     created: Created,
     /// Until its end: an ended sandbox that is remembered holds no descriptor.
     line: Mutex<Option<Arc<Line>>>,
@@ -133,6 +136,8 @@ pub struct Parts {
     pub plan: Plan,
     pub launcher: Arc<Launcher>,
     pub held: Held,
+    /// What its tasks are forked of, where there is such.
+    pub zygote: Option<Arc<Zygote>>,
     /// Of one that an earlier manager froze: the word that its init was asked with.
     pub frozen: Option<u64>,
     pub folder: PathBuf,
@@ -162,6 +167,7 @@ impl Sandbox {
             maker: parts.maker,
             plan: parts.plan,
             launcher: parts.launcher,
+            zygote: Mutex::new(parts.zygote),
             created,
             line: Mutex::new(Some(Arc::new(Line { init, pidfd }))),
             folder: parts.folder,
@@ -314,14 +320,21 @@ impl Sandbox {
     /// # Errors
     /// When something of it cannot be removed.
     pub async fn kill(&self, verdict: Verdict) -> Result<(), Fault> {
-        if !self.ends(verdict) {
-            return Ok(());
+        match self.ends(verdict) {
+            true => self.remove().await,
+            false => Ok(()),
         }
+    }
+
+    /// Has its launcher remove all that it was; then what its tasks were forked of may go.
+    async fn remove(&self) -> Result<(), Fault> {
         let id = self.meta.id.clone();
         let destroyed = self
             .launcher
             .ask("destroy", move |service| service.destroy(&id));
-        match destroyed.await {
+        let destroyed = destroyed.await;
+        drop(lock(&self.zygote).take());
+        match destroyed {
             // Its launcher ended first, and it with it: the next one sweeps what is left.
             Ok(_) | Err(SandboxError::SandboxEnded) => Ok(()),
             Err(error) => Err(error.into()),

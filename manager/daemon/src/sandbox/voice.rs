@@ -51,11 +51,14 @@ impl Sandbox {
             Silence::Ended => tracing::debug!("sandbox {id}: its init is heard no more: {silence}"),
             _ => tracing::warn!("sandbox {id}: its init is heard no more: {silence}"),
         }
-        self.ends(Verdict::of_sandbox(
+        let lost = self.ends(Verdict::of_sandbox(
             VerdictKind::Lost,
             "the sandbox was lost: its init or its launcher ended".to_owned(),
             "start it again; `lakekeep audit query` tells what the host did",
         ));
+        if lost && self.remove().await.is_err() {
+            // Its launcher is gone too, and the next one has swept; or it will.
+        }
     }
 
     /// Hears all that is there. `Err`: there will be no more.
