@@ -19,14 +19,15 @@ if [ ! -e "$venv/ready" ]; then
     mkdir -p "$cache"
     "$python" -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --upgrade pip
-    "$venv/bin/python" -m pip install --quiet --editable '.[test,lint,generate]'
+    "$venv/bin/python" -m pip install --quiet --editable '.[test,lint,generate,udf,engines]'
     touch "$venv/ready"
 fi
 
 step() { printf '\n== python: %s\n' "$*"; }
 step "format and lints"
-"$venv/bin/ruff" format --check .
-"$venv/bin/ruff" check .
+# The worker of user functions is a room of its own, by the same rules.
+"$venv/bin/ruff" format --check --config pyproject.toml . ../udf
+"$venv/bin/ruff" check --config pyproject.toml . ../udf
 step "types"
 "$venv/bin/mypy"
 step "tests"

@@ -6,8 +6,11 @@
         print(sandbox.run(["echo", "hello"], text=True).stdout)
 
 `lakekeep.aio` has the same for asyncio. Errors are in `lakekeep.errors`, all of them
-`LakekeepError`s.
+`LakekeepError`s. `lakekeep.udf` runs user functions for engines; it needs the extra
+`lakekeep[udf]` and is imported when it is first used.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from . import aio, errors
 from ._core.run import RunOptions
@@ -36,6 +39,10 @@ from .models import (
     WhoAmI,
 )
 from .outcome import CompletedTask, Layer, Receipt, Refused, TaskResult, Usage, Verdict
+
+if TYPE_CHECKING:
+    from . import udf
+    from .udf import map_batches, safe
 
 __version__ = "0.1.0"
 
@@ -79,4 +86,22 @@ __all__ = [
     "aio",
     "connect",
     "errors",
+    "map_batches",
+    "safe",
+    "udf",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The names for user functions: without them nobody needs pyarrow or cloudpickle."""
+    if name not in ("udf", "safe", "map_batches"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    try:
+        module = importlib.import_module(".udf", __name__)
+    except ModuleNotFoundError as error:
+        if error.name not in ("pyarrow", "cloudpickle"):
+            raise
+        raise ImportError(f"{error}: user functions need it; pip install 'lakekeep[udf]'") from None
+    return module if name == "udf" else getattr(module, name)

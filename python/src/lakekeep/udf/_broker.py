@@ -1,0 +1,307 @@
+"""Who makes the sandboxes of user functions: a child process, `lakekeep udf-broker`.
+
+It is asked over a socket for one sandbox a session and is not on the way of the data. One
+for each engine process, started at the first session; it ends when the socket does.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Optional, Protocol
+
+from . import _fork
+from ._errors import BrokerUnavailable
+from ._watcher import WATCHER
+
+PACKET_LIMIT = 64 * 1024
+_REMEDY = "install the lakekeep binary, or name it in LAKEKEEP_BIN"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a session's sandbox is to be.
+
+    Attributes:
+        kind: The function's kind.
+        interpreter: The absolute path of the Python that runs the worker.
+        modules: What it has imported before the function arrives.
+        memory: Bytes the sandbox may have; None: as the profile says.
+        cpu: Cores, a fraction too; None: as the profile says.
+        wall_time: Seconds the session may last; None: as the profile says.
+        user: For whom the function runs.
+        profile: The profile whose policy holds.
+        code_owner: Who wrote the function, where it is not the user.
+        query: The engine's query, for the audit.
+    """
+
+    kind: str
+    interpreter: str
+    modules: tuple[str, ...] = ("pyarrow",)
+    memory: Optional[int] = None
+    cpu: Optional[float] = None
+    wall_time: Optional[float] = None
+    user: Optional[str] = None
+    profile: Optional[str] = None
+    code_owner: Optional[str] = None
+    query: Optional[str] = None
+
+    def packet(self, number: int) -> bytes:
+        """The request as the broker reads it."""
+        wall = None if self.wall_time is None else max(1, int(self.wall_time * 1000))
+        limits = {"memory": self.memory, "cpu": self.cpu, "wall_time_ms": wall}
+        told = {name: getattr(self, name) for name in ("user", "profile", "code_owner", "query")}
+        opened = {
+            "number": number,
+            "interpreter": self.interpreter,
+            "modules": list(self.modules),
+            "kind": self.kind,
+            "limits": limits,
+            **told,
+        }
+        return json.dumps({"open": opened}).encode()
+
+
+@dataclass(frozen=True)
+class End:
+    """How a sandbox ended, as the broker saw it from outside.
+
+    Attributes:
+        kind: `exit`, `signal`, `oom`, `timeout`, or another word of a verdict's.
+        exit_code: For `exit`.
+        signal: The signal's name, for `signal`.
+        explanation: A sentence.
+        remedy: What to do; may be empty.
+        memory_limit: Bytes.
+        memory_peak: Bytes.
+        cpu: Seconds.
+    """
+
+    kind: str
+    exit_code: Optional[int] = None
+    signal: Optional[str] = None
+    explanation: str = ""
+    remedy: str = ""
+    memory_limit: Optional[int] = None
+    memory_peak: Optional[int] = None
+    cpu: float = 0.0
+
+
+class Handle(Protocol):
+    """One sandbox."""
+
+    sandbox: str
+
+    def kill(self) -> None:
+        """Ends it; returns at once."""
+
+    def ended(self, timeout: Optional[float]) -> Optional[End]:
+        """Waits for its end; None when it is not over within `timeout` seconds."""
+
+
+class Broker(Protocol):
+    """Makes sandboxes."""
+
+    def open(self, request: Request, descriptors: Sequence[int], timeout: float) -> Handle:
+        """Makes one whose worker has `descriptors`: socket, standard output and error.
+
+        The caller keeps its own copies. Raises BrokerUnavailable.
+        """
+
+
+@dataclass
+class _Sandbox:
+    """A handle of the real broker's."""
+
+    broker: ChildBroker
+    number: int
+    sandbox: str = ""
+    failure: Optional[BrokerUnavailable] = None
+    end: Optional[End] = None
+    answered: threading.Event = field(default_factory=threading.Event)
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def kill(self) -> None:
+        if not self.over.is_set():
+            self.broker.kill(self.number)
+
+    def ended(self, timeout: Optional[float]) -> Optional[End]:
+        self.over.wait(timeout)
+        return self.end
+
+
+class ChildBroker:
+    """The real one: starts `lakekeep udf-broker` and speaks with it; for any thread."""
+
+    def __init__(self, binary: Optional[str] = None) -> None:
+        """Starts nothing yet; `binary` is LAKEKEEP_BIN's, or PATH's `lakekeep`."""
+        self._binary = binary
+        self._reset()
+        _fork.watch(self)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._control: Optional[socket.socket] = None
+        self._process: Optional[subprocess.Popen[bytes]] = None
+        self._number = 0
+        self._sandboxes: dict[int, _Sandbox] = {}
+
+    def forked(self) -> None:
+        """The parent's broker must end with the parent: its socket is not kept open here."""
+        control = self._control
+        # What was waited for in the parent is nobody's here; its process is no child.
+        if self._process is not None:
+            self._process.returncode = 0
+        self._reset()
+        if control is not None:
+            control.close()
+
+    def open(self, request: Request, descriptors: Sequence[int], timeout: float) -> Handle:
+        """See Broker."""
+        with self._lock:
+            control = self._control or self._start()
+            self._number += 1
+            sandbox = self._sandboxes[self._number] = _Sandbox(self, self._number)
+        self._send(control, request.packet(sandbox.number), descriptors)
+        if not sandbox.answered.wait(timeout):
+            self._sandboxes.pop(sandbox.number, None)
+            self.kill(sandbox.number)
+            raise BrokerUnavailable(
+                f"the broker made no sandbox within {timeout:g} s", remedy="raise open_timeout="
+            )
+        if sandbox.failure is not None:
+            raise sandbox.failure
+        return sandbox
+
+    def kill(self, number: int) -> None:
+        """Asks for the end of a sandbox."""
+        control = self._control
+        if control is not None:
+            with contextlib.suppress(BrokerUnavailable):
+                self._send(control, json.dumps({"kill": {"number": number}}).encode())
+
+    def close(self) -> None:
+        """Ends the broker and so all its sandboxes."""
+        with self._lock:
+            control, process = self._control, self._process
+            self._control = self._process = None
+        if control is not None:
+            control.close()
+        if process is not None:
+            _reap(process)
+
+    def _send(self, control: socket.socket, packet: bytes, descriptors: Sequence[int] = ()) -> None:
+        if len(packet) > PACKET_LIMIT:
+            raise BrokerUnavailable(
+                f"a request of {len(packet)} bytes; {PACKET_LIMIT} are allowed",
+                remedy="shorten user=, query= or modules=",
+            )
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+        try:
+            control.sendmsg([packet], rights if descriptors else [], socket.MSG_NOSIGNAL)
+        except OSError as error:
+            self._lost(control)
+            raise BrokerUnavailable(f"the broker has ended: {error}", remedy="try again") from None
+
+    def _start(self) -> socket.socket:
+        binary = self._binary or os.environ.get("LAKEKEEP_BIN") or shutil.which("lakekeep")
+        if not binary:
+            raise BrokerUnavailable("there is no lakekeep binary", remedy=_REMEDY)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with theirs:
+                number = theirs.fileno()
+                self._process = subprocess.Popen(  # noqa: S603  the binary is the caller's choice
+                    [binary, "udf-broker", "--control", str(number)],
+                    pass_fds=[number],
+                    stdin=subprocess.DEVNULL,
+                )
+        except OSError as error:
+            ours.close()
+            raise BrokerUnavailable(f"{binary} cannot be run: {error}", remedy=_REMEDY) from None
+        self._control = ours
+        # The watcher closes its descriptor by itself, so it gets one of its own.
+        WATCHER.watch(os.dup(ours.fileno()), lambda _: self._receive(ours))
+        return ours
+
+    # On the watcher's thread.
+
+    def _receive(self, control: socket.socket) -> bool:
+        try:
+            packet = control.recv(PACKET_LIMIT)
+        except OSError:
+            packet = b""
+        if not packet:
+            self._lost(control)
+            return False
+        for kind, told in json.loads(packet).items():
+            self._told(kind, told)
+        return True
+
+    def _told(self, kind: str, told: dict[str, Any]) -> None:
+        sandbox = self._sandboxes.get(told["number"])
+        if sandbox is None:
+            return
+        if kind == "opened":
+            sandbox.sandbox = str(told["sandbox"])
+        elif kind == "failed":
+            del self._sandboxes[sandbox.number]
+            sandbox.failure = BrokerUnavailable(
+                f"no sandbox was made: {told['message']}", remedy=told.get("remedy") or ""
+            )
+        elif kind == "ended":
+            del self._sandboxes[sandbox.number]
+            sandbox.end = _end(told)
+            sandbox.over.set()
+        sandbox.answered.set()
+
+    def _lost(self, control: socket.socket) -> None:
+        """All sandboxes end with their broker; the next session starts another."""
+        with self._lock:
+            if self._control is not control:
+                return
+            self._control = None
+            sandboxes, self._sandboxes = list(self._sandboxes.values()), {}
+            process, self._process = self._process, None
+        control.close()
+        if process is not None:
+            _reap(process)
+        for sandbox in sandboxes:
+            sandbox.failure = BrokerUnavailable("the broker has ended", remedy="try again")
+            sandbox.end = End("broker", explanation="the broker ended, and the sandbox with it")
+            sandbox.answered.set()
+            sandbox.over.set()
+
+
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    """Its socket is closed, so it ends by itself; if it does not, it is ended."""
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _end(told: dict[str, Any]) -> End:
+    verdict = told["verdict"]
+    return End(
+        kind=str(verdict["kind"]),
+        exit_code=verdict.get("exit_code"),
+        signal=verdict.get("signal"),
+        explanation=str(verdict.get("explanation") or ""),
+        remedy=str(verdict.get("remedy") or ""),
+        memory_limit=verdict.get("memory_limit"),
+        memory_peak=told.get("memory_peak"),
+        cpu=told.get("cpu_us", 0) / 1e6,
+    )
+
+
+BROKER: Broker = ChildBroker()

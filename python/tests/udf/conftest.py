@@ -1,0 +1,74 @@
+"""Brokers for the tests of user functions, and a check that no descriptor is left."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("pyarrow", reason="needs the extra `udf`")
+pytest.importorskip("cloudpickle", reason="needs the extra `udf`")
+
+from bare import Bare, Zygote
+
+from lakekeep.udf import Broker, ChildBroker
+
+REAL = os.environ.get("LAKEKEEP_UDF_BROKER") == "1"
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    zygote = Zygote()
+    yield zygote
+    zygote.close()
+
+
+@pytest.fixture(scope="session")
+def child_broker() -> Iterator[ChildBroker]:
+    child = ChildBroker()
+    yield child
+    child.close()
+
+
+@pytest.fixture
+def bare(zygote: Zygote) -> Iterator[Bare]:
+    """Workers without a sandbox, of which a test knows the pids."""
+    broker = Bare(zygote)
+    yield broker
+    broker.close()
+
+
+@pytest.fixture(params=["bare", *(["broker"] if REAL else [])])
+def broker(request: pytest.FixtureRequest) -> Broker:
+    """Whatever makes workers: what holds with it holds in a sandbox too."""
+    name = "bare" if request.param == "bare" else "child_broker"
+    found: Broker = request.getfixturevalue(name)
+    return found
+
+
+def descriptors() -> set[tuple[str, str]]:
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            found.add((entry.name, str(entry.readlink())))
+        except FileNotFoundError:
+            continue
+    return found
+
+
+@pytest.fixture
+def no_leaks(broker: Any) -> Iterator[None]:
+    """Fails where a test leaves descriptors of sockets, pipes or memfds behind."""
+    gc.collect()
+    before = descriptors()
+    yield
+    if isinstance(broker, Bare):
+        broker.close()
+    gc.collect()
+    left = descriptors() - before
+    kinds = ("socket:", "pipe:", "/memfd:")
+    assert not [entry for entry in left if entry[1].startswith(kinds)]
