@@ -329,13 +329,14 @@ class Function:
     @converting
     def _from_rows(self, rows):
         names = self.answered.names
-        if not isinstance(rows[0], dict):
-            rows = [row if isinstance(row, (tuple, list)) else (row,) for row in rows]
-            wrong = next((len(row) for row in rows if len(row) != len(names)), None)
-            if wrong is not None:
-                raise Refused(f"a row of {wrong} values for columns {names}")
-            rows = [dict(zip(names, row)) for row in rows]
-        return pa.RecordBatch.from_pylist(rows, schema=self.answered)
+        found = [row if isinstance(row, dict) else self._named(row, names) for row in rows]
+        return pa.RecordBatch.from_pylist(found, schema=self.answered)
+
+    def _named(self, row, names):
+        values = row if isinstance(row, (tuple, list)) else (row,)
+        if len(values) != len(names):
+            raise Refused(f"a row of {len(values)} values for columns {names}")
+        return dict(zip(names, values))
 
     def _divided(self, batch):
         rows = max(1, min(batch.num_rows, self.options["max_rows"]))

@@ -13,7 +13,9 @@ import socket
 import sys
 from typing import NoReturn
 
-import cloudpickle  # noqa: F401  here so that no worker imports it again
+# Here so that no worker imports them again; pyarrow takes pandas where it is installed.
+import cloudpickle  # noqa: F401
+import pandas as pd  # noqa: F401
 import pyarrow as pa  # noqa: F401
 
 

@@ -248,7 +248,7 @@ class Channel:
                 raise
             return
         except ConnectionResetError:
-            # Told once. It ended without having read everything; what it had sent is still to be had.
+            # Told once: it ended with calls unread. What it had sent is still to be had.
             return
         except OSError as error:
             raise Ended from error
