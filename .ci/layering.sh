@@ -40,9 +40,10 @@ INNER = {
     "lakekeep-serve": {
         "lakekeep-identity", "lakekeep-manager", "lakekeep-sandbox", "lakekeep-supervisor", "lakekeep-sys",
     },
+    "lakekeep-udf": {"lakekeep-plan", "lakekeep-policy", "lakekeep-sandbox", "lakekeep-sys"},
     "lakekeep": {
         "lakekeep-api", "lakekeep-attacks", "lakekeep-client", "lakekeep-plan", "lakekeep-policy",
-        "lakekeep-sandbox", "lakekeep-seccomp", "lakekeep-sys",
+        "lakekeep-sandbox", "lakekeep-seccomp", "lakekeep-sys", "lakekeep-udf",
     },
     # Not shipped.
     "lakekeep-attacks": set(),

@@ -53,6 +53,13 @@ pub enum Verb {
         )]
         arguments: Vec<OsString>,
     },
+    /// Keep the sandboxes of an engine's user functions; engines start it.
+    #[command(hide = true)]
+    UdfBroker {
+        /// The inherited descriptor on which the engine asks.
+        #[arg(long, value_name = "FD")]
+        control: i32,
+    },
     /// Print a shell completion script.
     Completions {
         /// The shell.

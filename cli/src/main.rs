@@ -12,6 +12,7 @@ mod report;
 mod request;
 mod run;
 mod terminal;
+mod udf;
 
 use std::process::ExitCode;
 
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         Verb::Remote(verb) => remote::answer(*verb),
         Verb::Serve(arguments) => beside::serve(&arguments),
         Verb::Bench { arguments } => beside::bench(&arguments),
+        Verb::UdfBroker { control } => udf::broker(control),
         Verb::Completions { shell } => manual::completions(shell),
         Verb::Man { directory } => manual::man(directory.as_deref()),
     }

@@ -22,6 +22,13 @@ const NOT_EXECUTABLE: i32 = 126;
 const NOT_FOUND: i32 = 127;
 const BY_SIGNAL: i32 = 128;
 
+/// Names of the signals from 1 on (signal(7); x86-64 and aarch64).
+const SIGNALS: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+    "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+    "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+];
+
 /// What ended a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -335,8 +342,9 @@ fn ordinary(end: &End<'_>) -> Verdict {
 }
 
 fn signal_name(signal: i32) -> String {
-    match rustix::process::Signal::from_named_raw(signal) {
-        Some(name) => format!(" ({name:?})"),
+    let index = usize::try_from(signal).ok().and_then(|n| n.checked_sub(1));
+    match index.and_then(|index| SIGNALS.get(index)) {
+        Some(name) => format!(" (SIG{name})"),
         None => String::new(),
     }
 }

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -290,18 +291,32 @@ def _reap(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
+# A verdict's words for what has an error of its own here.
+_KINDS = {"out_of_memory": "oom", "wall_time": "timeout", "cpu_time": "timeout"}
+
+
 def _end(told: dict[str, Any]) -> End:
     verdict = told["verdict"]
+    kind = str(verdict["kind"])
     return End(
-        kind=str(verdict["kind"]),
+        kind=_KINDS.get(kind, kind),
         exit_code=verdict.get("exit_code"),
-        signal=verdict.get("signal"),
+        signal=_signal_name(verdict.get("signal")),
         explanation=str(verdict.get("explanation") or ""),
         remedy=str(verdict.get("remedy") or ""),
-        memory_limit=verdict.get("memory_limit"),
+        memory_limit=verdict.get("limit") if kind == "out_of_memory" else None,
         memory_peak=told.get("memory_peak"),
         cpu=told.get("cpu_us", 0) / 1e6,
     )
+
+
+def _signal_name(number: Optional[int]) -> Optional[str]:
+    if number is None:
+        return None
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 BROKER: Broker = ChildBroker()

@@ -1,0 +1,30 @@
+//! `lakekeep udf-broker`, for engines.
+
+use std::process::ExitCode;
+
+use lakekeep_sandbox::{chain, host};
+
+use crate::report::Messages;
+use crate::run::OWN_FAILURE;
+
+/// Keeps sessions until the engine closes its end.
+pub fn broker(control: i32) -> ExitCode {
+    match attempt(control) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            Messages { json: false }.say("error", &text);
+            ExitCode::from(OWN_FAILURE)
+        }
+    }
+}
+
+fn attempt(control: i32) -> Result<(), String> {
+    let control = match control {
+        0..=2 => Err("--control: 0 to 2 are the standard streams".to_owned()),
+        other => lakekeep_sys::process::inherited(other).map_err(|errno| {
+            format!("--control: descriptor {other}: {errno}; engines start this program")
+        }),
+    }?;
+    let host = host::probe().map_err(|error| chain(&error))?;
+    lakekeep_udf::serve(control, host).map_err(|error| chain(&error))
+}

@@ -1,0 +1,170 @@
+//! Sandboxes that wait for sessions, by what they are like.
+
+use std::path::PathBuf;
+
+use lakekeep_plan::{Command, HostFacts, Plan, Preload};
+use lakekeep_policy::{Policy, PolicyErrors};
+use lakekeep_sandbox::{Claimed, PlanningError, Pool, SandboxError, plan_for, zygote_for};
+
+use crate::request::{Limits, Open, RequestError};
+
+/// Sandboxes of one kind that are kept ready.
+const READY: usize = 2;
+
+/// Kinds of sandboxes that are kept. Beyond, those that were asked for least lately go.
+const KINDS: usize = 8;
+
+/// How many sandboxes one zygote serves.
+const SERVED: u16 = 64;
+
+/// Where programs are looked for, inside.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// Why there is no sandbox for a session.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClaimError {
+    /// Of what was asked.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The limits are not to be had.
+    #[error(transparent)]
+    Policy(#[from] PolicyErrors),
+    /// Of the host, or of the interpreter.
+    #[error(transparent)]
+    Planning(#[from] PlanningError),
+    /// Of the sandbox.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+}
+
+/// Sandboxes are alike when they show the same environment and have the same limits. Whose
+/// they will be is no part of it: each serves one session.
+#[derive(Debug, Clone, PartialEq)]
+struct Like {
+    interpreter: PathBuf,
+    modules: Vec<String>,
+    limits: Limits,
+}
+
+#[derive(Debug)]
+struct Kind {
+    like: Like,
+    pool: Pool,
+    /// Why its workers are not forked from a zygote.
+    warning: Option<String>,
+    /// Its last refill failed: the next is a claim's.
+    failed: bool,
+}
+
+/// All of them; those that were asked for last come last.
+#[derive(Debug)]
+pub struct Pools {
+    host: HostFacts,
+    kinds: Vec<Kind>,
+}
+
+impl Pools {
+    /// None yet.
+    pub fn new(host: HostFacts) -> Self {
+        Self {
+            host,
+            kinds: Vec::new(),
+        }
+    }
+
+    /// A sandbox for this session alone, and what is not as it should be.
+    ///
+    /// # Errors
+    /// [`ClaimError`].
+    pub fn claim(&mut self, open: &Open) -> Result<(Claimed, Option<String>), ClaimError> {
+        let like = Like {
+            interpreter: open.interpreter.clone(),
+            modules: open.modules.clone(),
+            limits: open.limits.clone(),
+        };
+        let found = self.kinds.iter().position(|kind| kind.like == like);
+        let mut kind = match found {
+            Some(index) => self.kinds.remove(index),
+            None => Kind::start(&self.host, like)?,
+        };
+        let claimed = kind.claim(&self.host);
+        if self.kinds.len() >= KINDS {
+            self.kinds.remove(0);
+        }
+        self.kinds.push(kind);
+        claimed
+    }
+
+    /// Makes one sandbox that is lacking; `false`: none is.
+    pub fn refill(&mut self) -> bool {
+        for kind in self.kinds.iter_mut().rev().filter(|kind| !kind.failed) {
+            match kind.pool.refill() {
+                Ok(true) => return true,
+                Ok(false) => {}
+                // Who claims the next one is told.
+                Err(_) => kind.failed = true,
+            }
+        }
+        false
+    }
+}
+
+impl Kind {
+    fn start(host: &HostFacts, like: Like) -> Result<Self, ClaimError> {
+        let policy = Policy::check(like.limits.policy()?)?;
+        let plan = plan(&policy, host, &like)?;
+        let preload = Preload {
+            interpreter: like.interpreter.display().to_string(),
+            modules: like.modules.clone(),
+            sandboxes: SERVED,
+        };
+        let (pool, warning) = match zygote_for(&policy, host, &preload) {
+            Ok(zygote) => (Pool::start_with_zygote(host, plan, READY, zygote)?, None),
+            Err(error) => {
+                let warning = lakekeep_sandbox::chain(&error);
+                (Pool::start(host, plan, READY)?, Some(warning))
+            }
+        };
+        Ok(Self {
+            like,
+            pool,
+            warning,
+            failed: false,
+        })
+    }
+
+    fn claim(&mut self, host: &HostFacts) -> Result<(Claimed, Option<String>), ClaimError> {
+        self.failed = false;
+        if self.pool.ready() == 0 {
+            match self.pool.refill() {
+                Ok(_) => {}
+                Err(error @ SandboxError::Zygote { .. }) => self.go_without_zygote(host, &error)?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok((self.pool.claim()?, self.warning.clone()))
+    }
+
+    /// The worker makes its imports itself, and says what is wrong with them.
+    fn go_without_zygote(
+        &mut self,
+        host: &HostFacts,
+        why: &SandboxError,
+    ) -> Result<(), ClaimError> {
+        let policy = Policy::check(self.like.limits.policy()?)?;
+        let plan = plan(&policy, host, &self.like)?;
+        self.pool = Pool::start(host, plan, READY)?;
+        self.warning = Some(lakekeep_sandbox::chain(why));
+        Ok(())
+    }
+}
+
+fn plan(policy: &Policy, host: &HostFacts, like: &Like) -> Result<Plan, PlanningError> {
+    let command = Command {
+        arguments: vec![like.interpreter.display().to_string().into_bytes()],
+        path: PATH.to_owned(),
+        ..Command::default()
+    };
+    plan_for(policy, host, &command, Some(&like.interpreter))
+}
