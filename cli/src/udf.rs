@@ -20,7 +20,7 @@ pub fn broker(control: i32) -> ExitCode {
 
 fn attempt(control: i32) -> Result<(), String> {
     let control = match control {
-        0..=2 => Err("--control: 0 to 2 are the standard streams".to_owned()),
+        1 | 2 => Err("--control: 1 and 2 are for messages; give a socket".to_owned()),
         other => lakekeep_sys::process::inherited(other).map_err(|errno| {
             format!("--control: descriptor {other}: {errno}; engines start this program")
         }),
