@@ -58,7 +58,7 @@ def _look(view: memoryview, rows: int) -> None:
         raise ProtocolViolation("a result that is no encapsulated message")
     try:
         _look_at_header(view[_PREFIX.size : _PREFIX.size + size], body, rows)
-    except struct.error:
+    except (struct.error, IndexError):
         raise ProtocolViolation("metadata that points out of itself") from None
 
 
