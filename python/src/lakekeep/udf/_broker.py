@@ -195,6 +195,8 @@ class ChildBroker:
             control, process = self._control, self._process
             self._control = self._process = None
         if control is not None:
+            # The watcher has a descriptor of it too: closing alone would end nothing.
+            control.shutdown(socket.SHUT_RDWR)
             control.close()
         if process is not None:
             _reap(process)
