@@ -252,12 +252,14 @@ class Function:
         self.options, self.given, self.answered = options, given, answered
         self.kind = options["kind"]
         self.function = cloudpickle.loads(source)
+        # Streams have a way of their own.
+        self.run = getattr(self, "_" + self.kind, None)
         self.row = None
 
     def answer(self, batch):
         """The one batch that answers a batch."""
         self.row = None
-        value = getattr(self, "_" + self.kind)(batch)
+        value = self.run(batch)
         if isinstance(value, pa.RecordBatch):
             return value
         return pa.RecordBatch.from_arrays([value], schema=self.answered)

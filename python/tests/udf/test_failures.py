@@ -175,7 +175,7 @@ def test_a_worker_that_ends(bare: Bare, broker: Broker, way: str, phase: str) ->
 
     def ends(a: Any) -> Any:
         if phase == "first call" or a[0].as_py() == 2:
-            exec(f"import os, time; {end}")
+            exec(f"import os, time; {end}")  # noqa: S102
         return a
 
     with safe(ends, returns="int64", broker=bare) as function:

@@ -13,7 +13,6 @@ import pytest
 from bare import Bare
 
 from lakekeep.udf import (
-    Broker,
     Function,
     ProtocolViolation,
     ResultRefused,
@@ -273,7 +272,7 @@ def more_nulls_than_rows(call):
 
 @pytest.mark.usefixtures("no_leaks")
 @pytest.mark.parametrize(("lie", "expected", "words", "returns", "kind"), LIES)
-def test_lie(
+def test_lie(  # noqa: PLR0913
     bare: Bare, broker: Bare, lie: Any, expected: Any, words: str, returns: str, kind: str
 ) -> None:
     if broker is not bare:
@@ -300,9 +299,9 @@ def hostile_text(call):
 def test_text_has_no_control_characters(bare: Bare) -> None:
     bare.source = liar.source(hostile_text)
     batch = pa.RecordBatch.from_pydict({"a": [1]})
-    with Session(Function.of(len, "scalar", "int64", ()), batch.schema, Settings(broker=bare)) as s:
-        with pytest.raises(UserFunctionError) as raised:
-            s.call(batch)
+    session = Session(Function.of(len, "scalar", "int64", ()), batch.schema, Settings(broker=bare))
+    with session, pytest.raises(UserFunctionError) as raised:
+        session.call(batch)
     assert not set("\x1b\x00\u202e\x9b\ud800") & set(str(raised.value))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import os
 import sys
@@ -213,6 +214,7 @@ def plain_schema(schema: Any) -> Any:
     return pa.schema([pa.field(one.name, plain(one.type)) for one in schema])
 
 
+@functools.lru_cache(maxsize=1024)
 def plain(kind: Any) -> Any:
     """The type as it is sent: no dictionaries, views or extensions, which a worker could
     use to make one value stand for many.

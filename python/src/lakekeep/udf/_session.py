@@ -58,6 +58,7 @@ class Session:
         self.output = Output()
         self._settings = settings
         self._encoder = Encoder(given)
+        self._checker = _check.Checker(function.answers)
         self._lock = threading.Lock()
         self._number = 0
         # Whose rows are asked about, for an error that tells them.
@@ -224,7 +225,7 @@ class Session:
             raise failure
         if kind != _wire.RESULT:
             raise ProtocolViolation(f"a frame of kind {kind} instead of a result")
-        return _check.batch(content, self.function.answers, rows)
+        return self._checker.batch(content, rows)
 
     @staticmethod
     def _expect(holds: bool, otherwise: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Callable
 
@@ -59,10 +60,13 @@ def _arrow(value: Any) -> Any:
 
 def decoded(array: Any) -> Any:
     """The array with dictionaries, views and extensions turned to what they stand for."""
-    if isinstance(array.type, pa.BaseExtensionType):
-        array = array.storage
-    kind = plain(array.type)
-    return array if kind == array.type else array.cast(kind)
+    given = array.type
+    kind = plain(given)
+    if kind is given or kind == given:
+        return array
+    if isinstance(given, pa.BaseExtensionType):
+        return decoded(array.storage)
+    return array.cast(kind)
 
 
 def _repeated(value: Any, rows: int) -> Any:
@@ -98,8 +102,8 @@ def _polars(array: Any) -> Any:
 def batch(columns: Sequence[Any], schema: Any) -> Any:
     """A record batch of `schema`; values are cast where that loses nothing."""
     cast = [
-        column if column.type == one.type else column.cast(one.type)
-        for column, one in zip(columns, schema)
+        column if column.type == kind else column.cast(kind)
+        for column, kind in zip(columns, schema.types)
     ]
     return pa.RecordBatch.from_arrays(cast, schema=schema)
 
@@ -113,7 +117,12 @@ def plain_batch(given: Any, schema: Any) -> Any:
 
 def schema_of(columns: Sequence[Any]) -> Any:
     """The schema of arguments, which have positions and no names."""
-    return pa.schema([pa.field(f"_{i}", column.type) for i, column in enumerate(columns)])
+    return _schema(tuple([column.type for column in columns]))
+
+
+@functools.lru_cache(maxsize=1024)
+def _schema(types: tuple[Any, ...]) -> Any:
+    return pa.schema([pa.field(f"_{i}", kind) for i, kind in enumerate(types)])
 
 
 __all__ = ["arrays", "batch", "decoded", "plain_batch", "plain_schema", "schema_of"]

@@ -42,6 +42,7 @@ ALL_SEALS = 0xF  # SEAL, SHRINK, GROW, WRITE
 # Room for one descriptor more than a frame may have, so that a second one is seen.
 ANCILLARY = socket.CMSG_SPACE(2 * array.array("i").itemsize)
 SEND_FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+_CUT = socket.MSG_CTRUNC | socket.MSG_TRUNC
 # Asked for on both ends; the kernel grants what net.core.wmem_max allows.
 SOCKET_BUFFER = 1 << 20
 
@@ -82,6 +83,8 @@ class Channel:
         self._max_bytes = max_bytes
         # The kernel's own time-out of a blocking recvmsg, in seconds, as it was set last.
         self._patience = 0.0
+        self._readable = select.poll()
+        self._readable.register(sock, select.POLLIN)
         self._packet = bytearray(PACKET)
         self._view = memoryview(self._packet)
         self._head = self._view[: HEADER.size]
@@ -178,15 +181,7 @@ class Channel:
     @property
     def idle(self) -> bool:
         """Whether nothing has arrived that nobody asked for, and the worker is there."""
-        if self._arrived or self._partial:
-            return False
-        try:
-            self._sock.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
+        return not (self._arrived or self._partial or self._readable.poll(0))
 
     def receive(self) -> Frame:
         """Waits for the next frame.
@@ -252,6 +247,8 @@ class Channel:
             return
         except OSError as error:
             raise Ended from error
+        if not ancillary and self._take_small(size, result):
+            return
         descriptors = _descriptors(ancillary)
         try:
             self._take(size, descriptors, result)
@@ -259,10 +256,20 @@ class Channel:
             for descriptor in descriptors:
                 os.close(descriptor)
 
+    def _take_small(self, size: int, flags: int) -> bool:
+        """Takes the frame that nearly all are, one whole in its packet; False for others."""
+        if size < HEADER.size or flags & _CUT or self._partial is not None:
+            return False
+        kind, place, reserved, call, length, rows = HEADER.unpack(self._head)
+        if place or reserved or length != size - HEADER.size or kind not in FROM_WORKER:
+            return False
+        self._arrived.append((kind, call, rows, bytes(self._target[:length])))
+        return True
+
     def _take(self, size: int, descriptors: list[int], flags: int) -> None:
         if size == 0:
             raise Ended
-        if flags & (socket.MSG_CTRUNC | socket.MSG_TRUNC):
+        if flags & _CUT:
             raise ProtocolViolation("a packet or its descriptors are larger than any frame's")
         if size < HEADER.size:
             raise ProtocolViolation(f"a packet of {size} bytes, less than a header")
