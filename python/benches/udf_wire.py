@@ -17,8 +17,8 @@ from typing import Any, Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "udf"))
-from bare import Bare, Zygote
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from udf.bare import Bare, Zygote
 
 from lakekeep.udf import Function, Session, Settings, safe
 

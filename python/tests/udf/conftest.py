@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("pyarrow", reason="needs the extra `udf`")
 pytest.importorskip("cloudpickle", reason="needs the extra `udf`")
 
-from bare import Bare, Zygote
+from udf.bare import Bare, Zygote
 
 from lakekeep.udf import Broker, ChildBroker
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import runpy
 from pathlib import Path
 
-import flights
 import pytest
+from udf import flights
 
 from lakekeep.udf import Broker, _function
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from bare import Bare
+from udf.bare import Bare
 
 from lakekeep.udf import (
     BadFunction,
@@ -37,7 +37,7 @@ BIG = pa.RecordBatch.from_pydict({"a": pa.nulls(500_000, pa.int64()).fill_null(7
 
 def opened(broker: Broker, function: Any, **options: Any) -> Session:
     declared = Function.of(function, options.pop("kind", "scalar"), "int64", ())
-    return Session(declared, ONE.schema, Settings.of({"broker": broker, **options}))
+    return Session(declared, ONE.schema, Settings(broker=broker, **options))
 
 
 def same(a: Any) -> Any:
@@ -119,7 +119,7 @@ def test_no_more_is_read_than_is_sent_ahead(broker: Broker) -> None:
         answers = session.map(batches())
         next(answers)
         assert len(taken) == 3
-        answers.close()
+        answers.close()  # type: ignore[attr-defined]
         assert not session.open, "the answers that were not taken are no other call's"
 
 
@@ -312,7 +312,7 @@ def test_the_poison_row_is_found(broker: Broker, way: str) -> None:
     with safe(poisoned, returns="int64", broker=broker, find_row=True) as function:
         with pytest.raises((UserFunctionError, WorkerCrashed), match="row 77") as raised:
             function(pa.array(range(100)))
-        assert raised.value.row == 77  # type: ignore[union-attr]
+        assert raised.value.row == 77  # type: ignore[attr-defined]
 
 
 def test_a_stream_that_fails_in_the_middle(broker: Broker) -> None:

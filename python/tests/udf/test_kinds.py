@@ -261,7 +261,7 @@ def test_the_decorator(broker: Broker) -> None:
 
     with triple:
         assert triple(pa.array([1, 2])).to_pylist() == [3, 6]
-        assert (triple.__name__, triple.__doc__) == ("triple", "Three times.")
+        assert (getattr(triple, "__name__", ""), triple.__doc__) == ("triple", "Three times.")
         assert repr(triple) == "<safe triple(…) -> int64, rows>"
         assert "triple" in triple._repr_html_()
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-import liar
 import pyarrow as pa
 import pytest
-from bare import Bare
+from udf import liar
+from udf.bare import Bare
 
 from lakekeep.udf import (
     Function,
