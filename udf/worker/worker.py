@@ -7,6 +7,7 @@ nobody: the engine checks all of it.
 
 from __future__ import annotations
 
+import faulthandler
 import fcntl
 import functools
 import inspect
@@ -581,8 +582,11 @@ def main():
     sys.stdout.reconfigure(line_buffering=True)
     try:
         kept = watch_crashes(sock)
-    except (OSError, MemoryError, ImportError):  # no ctypes, or no memory for its callbacks
+    except (OSError, MemoryError, ImportError):
+        # A profile without writable and executable memory has no callbacks for ctypes,
+        # where libffi was built without static ones: the stack goes to standard error.
         kept = None
+        faulthandler.enable()
     worker = Worker(sock)
     try:
         if worker.open():

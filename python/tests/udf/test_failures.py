@@ -150,6 +150,22 @@ def test_a_crash_names_signal_and_library(broker: Broker, name: str, words: str)
             assert any(word in raised.value.library for word in words.split("|"))
 
 
+def test_a_crash_where_no_callback_can_be_had(bare: Bare, broker: Broker) -> None:
+    """As under the profile `udf` with some builds of Python."""
+
+    def crash(a: Any) -> Any:
+        import ctypes
+
+        return ctypes.string_at(0)
+
+    bare.source = bare.source.replace("    import ctypes\n", "    raise MemoryError\n", 1)
+    with safe(crash, returns="int64", broker=bare) as function:
+        with pytest.raises(WorkerCrashed) as raised:
+            function(pa.array([1]))
+        assert raised.value.signal == "SIGSEGV"
+        assert "in crash" in raised.value.output
+
+
 @pytest.mark.parametrize("way", ["kill", "exit", "close"])
 @pytest.mark.parametrize("phase", ["opening", "first call", "between"])
 def test_a_worker_that_ends(bare: Bare, broker: Broker, way: str, phase: str) -> None:
