@@ -86,6 +86,8 @@ pub fn serve(control: OwnedFd, host: HostFacts) -> Result<(), BrokerError> {
                 match socket::receive(&broker.control, &mut packet) {
                     // Cut, or with more descriptors than there may be: nobody can be answered.
                     Err(Errno::MSGSIZE) => continue,
+                    // It ended without having heard all.
+                    Err(Errno::CONNRESET) => return Ok(()),
                     Err(errno) => return Err(failed(errno)),
                     Ok(heard) if heard.length == 0 => return Ok(()),
                     Ok(heard) => {
