@@ -24,7 +24,7 @@ from lakekeep.udf import Function, Session, Settings, safe
 
 GIVEN = pa.schema([("_0", pa.int64()), ("_1", pa.int64())])
 ANSWER = pa.schema([("answer", pa.int64())])
-ROWS = (1, 2_048, 8_192, 65_536)
+ROWS = (1, 2_048, 8_192, 65_536, 262_144)
 
 
 def add(a: Any, b: Any) -> Any:

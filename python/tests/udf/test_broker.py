@@ -70,7 +70,9 @@ def test_what_is_asked_and_answered(child: ChildBroker, log: Path) -> None:
         assert session.sandbox == "fake-1"
     end = session.ended(10)
     assert end is not None
-    assert (end.kind, end.memory_peak, end.cpu) == ("signal", 999, 1.5)
+    # Its socket is closed before it is killed: either can be first.
+    assert end.kind in ("exit", "signal")
+    assert (end.memory_peak, end.cpu) == (999, 1.5)
     opened, killed = requests(log)
     assert opened == {
         "open": {

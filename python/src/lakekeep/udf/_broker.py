@@ -191,15 +191,11 @@ class ChildBroker:
 
     def close(self) -> None:
         """Ends the broker and so all its sandboxes."""
-        with self._lock:
-            control, process = self._control, self._process
-            self._control = self._process = None
+        control = self._control
         if control is not None:
             # The watcher has a descriptor of it too: closing alone would end nothing.
             control.shutdown(socket.SHUT_RDWR)
-            control.close()
-        if process is not None:
-            _reap(process)
+            self._lost(control)
 
     def _send(self, control: socket.socket, packet: bytes, descriptors: Sequence[int] = ()) -> None:
         if len(packet) > PACKET_LIMIT:
