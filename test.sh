@@ -54,8 +54,8 @@ step "build"
 cargo build --release --workspace --all-targets --locked
 step "tests"
 tests "$@"
-step "the Python client"
-python/test.sh -q
+step "the Python client, and user functions in sandboxes"
+LAKEKEEP_BIN=$PWD/target/release/lakekeep LAKEKEEP_UDF_BROKER=1 python/test.sh -q
 step "lints"
 cargo clippy --release --workspace --all-targets --locked -- -D warnings
 if [ "${LAKEKEEP_TESTS_VM:-0}" = 1 ]; then

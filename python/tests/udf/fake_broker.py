@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import selectors
-import signal
 import socket
 import subprocess
 import sys
@@ -21,10 +20,10 @@ WORKER = Path(__file__).resolve().parents[3] / "udf" / "worker" / "worker.py"
 
 def verdict(code: int, profile: str) -> dict[str, Any]:
     if profile == "oom":
-        return {"kind": "oom", "memory_limit": 1000, "explanation": "too much", "remedy": None}
+        return {"kind": "out_of_memory", "limit": 1000, "explanation": "too much"}
     if code >= 0:
-        return {"kind": "exit", "exit_code": code, "signal": None, "explanation": ""}
-    return {"kind": "signal", "exit_code": None, "signal": signal.Signals(-code).name}
+        return {"kind": "exit", "exit_code": code, "explanation": ""}
+    return {"kind": "signal", "exit_code": 128 - code, "signal": -code}
 
 
 class FakeBroker:

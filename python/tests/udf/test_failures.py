@@ -144,9 +144,10 @@ def test_a_crash_names_signal_and_library(broker: Broker, name: str, words: str)
             with pytest.raises(WorkerCrashed) as raised:
                 function(pa.array([1]))
             assert raised.value.signal == name
-            assert raised.value.library.startswith("/")
             assert "in crash" in raised.value.details["stack"]
-        if words:
+            # Under the profile `udf` there is no executable memory for the handler.
+            assert raised.value.library.startswith("/") or not isinstance(broker, Bare)
+        if words and isinstance(broker, Bare):
             assert any(word in raised.value.library for word in words.split("|"))
 
 

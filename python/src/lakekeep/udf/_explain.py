@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Optional
 
 from ._broker import End
@@ -37,3 +38,19 @@ def _crashed(name: str, end: End) -> WorkerCrashed:
     if end.explanation:
         what = f"{what}: {end.explanation}"
     return WorkerCrashed(what, signal=end.signal or "", remedy=end.remedy)
+
+
+# How faulthandler begins, and how it names a frame, the innermost first.
+_FATAL = "Fatal Python error: "
+_FRAME = re.compile(r'  File "([^"]{1,512})", line (\d{1,9}) in (.{1,256})')
+
+
+def fatal_stack(printed: str) -> str:
+    """The Python frames of a crash, outermost first, from what the process has printed of it.
+
+    The words of a process that may print what it likes: for people to read.
+    """
+    _, found, words = printed.rpartition(_FATAL)
+    frames = _FRAME.findall(words.partition("\n\n")[2].partition("\n\n")[0]) if found else []
+    users = [frame for frame in frames if frame[0] != "<string>"]
+    return "".join(f'  File "{file}", line {line}, in {name}\n' for file, line, name in users[::-1])

@@ -22,8 +22,9 @@ from ._errors import (
     SessionClosed,
     TimedOut,
     UdfError,
+    WorkerCrashed,
 )
-from ._explain import explained
+from ._explain import explained, fatal_stack
 from ._function import Function, Settings
 from ._stream import Stream
 from ._watcher import Output
@@ -274,6 +275,8 @@ class Session:
         if isinstance(error, UdfError):
             self.output.settle()
             error.output = self.output.text
+            if isinstance(error, WorkerCrashed) and "stack" not in error.details:
+                error.details["stack"] = fatal_stack(error.output)
         return error
 
     def _timed_out(self) -> UdfError:
