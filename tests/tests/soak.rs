@@ -100,3 +100,22 @@ fn repeat(place: &Place, privilege: Privilege, state: &std::path::Path, runs: us
         };
     }
 }
+
+/// Each start sweeps what dead launchers left, and must not take one for dead that has just
+/// begun.
+#[test]
+fn many_that_start_together_do_not_sweep_one_another() {
+    const AT_ONCE: usize = 32;
+    let runs = number_from_env("LAKEKEEP_TESTS_RUNS", 100).max(300);
+    for_each_privilege("soak_together", |privilege| {
+        let place = Place::new();
+        let before = HostSnapshot::take(place.path());
+        let state = place.dir("state-shared", privilege);
+        std::thread::scope(|scope| {
+            for _ in 0..AT_ONCE {
+                scope.spawn(|| repeat(&place, privilege, &state, runs / AT_ONCE));
+            }
+        });
+        before.assert_unchanged();
+    });
+}

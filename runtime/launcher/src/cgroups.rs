@@ -206,14 +206,20 @@ impl Groups {
             let Ok(Some(path)) = self.reference(&name) else {
                 continue;
             };
-            let dead = match File::open(&path) {
-                Ok(lock) => lock::try_lock(&lock).context("flock", path.display().to_string())?,
+            // Held while it is swept: who has just made the group, and has not locked it yet,
+            // must not get the lock meanwhile.
+            let _held = match File::open(&path) {
+                Ok(file) => {
+                    if !lock::try_lock(&file).context("flock", path.display().to_string())? {
+                        continue;
+                    }
+                    Some(file)
+                }
                 // The hierarchy that is made first and removed last.
-                Err(error) => error.kind() == ErrorKind::NotFound,
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                Err(_) => continue,
             };
-            if dead {
-                self.sweep(&name)?;
-            }
+            self.sweep(&name)?;
         }
         Ok(())
     }
