@@ -41,10 +41,21 @@ pub fn keep(
     about: &Circumstances,
 ) -> Result<(), BenchError> {
     let folder = folder(top, &about.machine)?;
+    let name = &unused(&folder, name);
     write(&folder, name, samples, about)?;
     report.write_json(&folder.join(format!("{name}.json")))?;
-    eprintln!("raw samples: {}", folder.display());
+    eprintln!("raw samples: {}/{name}.csv", folder.display());
     Ok(())
+}
+
+/// The name, with a number where an earlier run of the day has it.
+fn unused(folder: &Path, name: &str) -> String {
+    let is_free = |name: &String| !folder.join(format!("{name}.csv")).exists();
+    let numbered = (2u32..).map(|number| format!("{name}-{number}"));
+    std::iter::once(name.to_owned())
+        .chain(numbered)
+        .find(is_free)
+        .unwrap_or_else(|| name.to_owned())
 }
 
 /// Makes the run's folder below `top`: `<date>-<machine class>`.
