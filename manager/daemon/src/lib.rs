@@ -48,6 +48,7 @@ mod past;
 mod places;
 mod quotas;
 mod ready;
+mod record;
 mod refusals;
 mod registry;
 mod sandbox;

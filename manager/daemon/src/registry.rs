@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use lakekeep_api::Reason;
 use lakekeep_plan::{HostFacts, Plan};
-use lakekeep_policy::{Policy, PolicyDoc};
+use lakekeep_policy::Policy;
 use lakekeep_protocol::launch::{HeldSandbox, RootfsStep};
 use lakekeep_sandbox::service::{self, Held};
 use lakekeep_sandbox::{Kind as VerdictKind, Verdict};
@@ -16,22 +16,19 @@ use crate::events::{Events, What};
 use crate::fault::Fault;
 use crate::history::{History, Orphan};
 use crate::launchers::{Launcher, Launchers};
-use crate::maker::{Ingredients, Maker, Request, without_environment};
+use crate::maker::{Ingredients, Maker, Request};
 use crate::meta::{Kind, Meta};
 use crate::metrics::{Metrics, Snapshot, Stage, kind};
 use crate::parked::{Divided, Parked, ParkedDoc, Planned, Stock, ZygoteDoc, divide};
+use crate::record::{policy_of, read_record, records, remove_folder, write_record};
 use crate::sandbox::frozen::{self, is_frozen};
 use crate::sandbox::{Parts, Phase, Sandbox, lock};
-use crate::task::{Files, Record};
 
 /// How long an ended sandbox and its output can still be asked for.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
 /// Most ended sandboxes that are remembered: each takes some tens of KiB of memory.
 const MOST_REMEMBERED: usize = 1_000;
-
-/// The record of a sandbox in its folder.
-const RECORD: &str = "sandbox";
 
 /// The sandboxes.
 #[derive(Debug)]
@@ -544,15 +541,6 @@ fn not_found(id: &str) -> Fault {
     )
 }
 
-/// The policy that a sandbox was made by.
-fn policy_of(meta: &Meta) -> Result<Policy, Fault> {
-    let bad = |error: &(dyn std::error::Error + 'static)| {
-        Fault::internal("read a sandbox's own policy", error)
-    };
-    let doc = PolicyDoc::from_toml(&meta.id, &meta.policy).map_err(|error| bad(&error))?;
-    Policy::check(doc).map_err(|error| bad(&error))
-}
-
 /// Ends a sandbox that nobody was told of.
 async fn give_up(sandbox: &Sandbox) {
     let verdict = Verdict::of_sandbox(
@@ -562,35 +550,6 @@ async fn give_up(sandbox: &Sandbox) {
     );
     if sandbox.kill(verdict).await.is_err() {
         // Its launcher is gone, and it with it.
-    }
-}
-
-fn write_record(folder: &Path, meta: &Meta, plan: &Plan) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().mode(0o700).create(folder)?;
-    let record = serde_json::to_vec(&(meta, without_environment(plan)))?;
-    crate::files::replace(&folder.join(RECORD), &record)
-}
-
-fn read_record(folder: &Path) -> std::io::Result<(Meta, Plan)> {
-    Ok(serde_json::from_slice(&std::fs::read(
-        folder.join(RECORD),
-    )?)?)
-}
-
-/// The tasks that are written down in a sandbox's folder.
-fn records(folder: &Path) -> Vec<(u32, Record)> {
-    let numbers = Files::numbers(folder).into_iter();
-    let read = numbers.filter_map(|number| {
-        let record = Files::new(folder, number).read_record();
-        Some((number, record.ok()?))
-    });
-    read.collect()
-}
-
-fn remove_folder(folder: &Path) {
-    if std::fs::remove_dir_all(folder).is_err() {
-        // Gone already; or tried again by the next manager.
     }
 }
 
