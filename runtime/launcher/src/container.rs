@@ -254,11 +254,8 @@ impl InitProcess {
         }
         process::kill(&self.pidfd)?;
         self.reaped = true;
-        match process::wait(self.pidfd.as_fd()) {
-            // libcontainer reaped it in one of its own error paths.
-            Ok(_) | Err(Errno::CHILD) => Ok(()),
-            Err(errno) => Err(errno),
-        }
+        // libcontainer may have reaped it in one of its own error paths.
+        strays::wait_for(&self.pidfd)
     }
 }
 

@@ -26,7 +26,7 @@ use crate::ids::Leases;
 use crate::provisions::Provisions;
 use crate::sandbox::{Given, Sandbox, Workshop};
 use crate::state::State;
-use crate::{check, quota};
+use crate::{check, quota, strays};
 
 /// Above stdin, stdout and stderr.
 const FIRST_OWN_FD: i32 = 3;
@@ -173,6 +173,7 @@ impl Server {
     fn answer_all(&mut self, manager: &Manager) -> Result<(), StartError> {
         loop {
             self.wait(manager.as_fd())?;
+            strays::reap();
             let Some((request, descriptors)) = manager.receive()? else {
                 return Ok(());
             };

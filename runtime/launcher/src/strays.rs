@@ -47,6 +47,43 @@ fn end_one(pidfd: &OwnedFd) -> Result<Option<i32>, Error> {
     }
 }
 
+/// How long one that is being ended is waited for before strays are looked for.
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 10_000_000,
+};
+
+/// Reaps every child that has ended, whosever it was.
+pub fn reap() {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    // Another sandbox's init among them is missed by nobody: its end is told by its pidfd.
+    while let Ok(Some(_)) = waitid(WaitId::All, options) {}
+}
+
+/// Waits for the end of an init, and reaps others meanwhile. What a zygote forks into a
+/// task's pid namespace becomes a child of this process when the zygote is killed in the middle
+/// of it, and no process that is the first of its pid namespace ends before all in it were
+/// reaped (pid_namespaces(7)): to wait for the one alone could be to wait for ever.
+///
+/// # Errors
+/// Of poll(2) and waitid(2). That it was reaped already is none.
+pub fn wait_for(pidfd: &OwnedFd) -> Result<(), Errno> {
+    let mut ended = [PollFd::new(pidfd, PollFlags::IN)];
+    loop {
+        match rustix::event::poll(&mut ended, Some(&PATIENCE)) {
+            Ok(0) => reap(),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+            Ok(_) => break,
+        }
+    }
+    match process::wait(pidfd.as_fd()) {
+        Ok(_) | Err(Errno::CHILD) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// The numbers of this process's children (proc_pid_task(5)).
 fn children() -> Result<Vec<Pid>, Error> {
     let own = rustix::process::getpid().as_raw_nonzero();
