@@ -29,10 +29,18 @@ impl<S: AsyncRead + Unpin> Connection<S> {
     /// Waits for the client's first words.
     ///
     /// # Errors
-    /// Of the stream; `InvalidData` for what is not HTTP/2.
+    /// Of the stream; `InvalidData` for what is not HTTP/2; `NotConnected` when it leaves
+    /// without a word.
     pub async fn begin(mut stream: S, place: Place) -> io::Result<Self> {
         let mut words = [0; PREFACE.len()];
-        stream.read_exact(&mut words).await?;
+        let first = stream.read(&mut words).await?;
+        if first == 0 {
+            let why = "it left without a word";
+            return Err(io::Error::new(io::ErrorKind::NotConnected, why));
+        }
+        if let Some(rest) = words.get_mut(first..) {
+            stream.read_exact(rest).await?;
+        }
         if words != PREFACE {
             let why = "its first words are not those of HTTP/2";
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));

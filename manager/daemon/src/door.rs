@@ -56,6 +56,10 @@ pub trait Entrance: Send + Sync + 'static {
     /// One that HTTP/2 can be spoken on.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send;
 
+    /// Who leaves without a word has only looked whether somebody is there: that is
+    /// refused nothing, and not noted.
+    const MAY_LOOK: bool;
+
     /// The next one, and whose it is.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Raw, Source)>> + Send;
 
@@ -66,6 +70,8 @@ pub trait Entrance: Send + Sync + 'static {
 impl Entrance for UnixListener {
     type Raw = UnixStream;
     type Stream = UnixStream;
+
+    const MAY_LOOK: bool = true;
 
     async fn accept(&self) -> io::Result<(UnixStream, Source)> {
         let (stream, _) = Self::accept(self).await?;
@@ -89,6 +95,8 @@ pub struct OverTls {
 impl Entrance for OverTls {
     type Raw = TcpStream;
     type Stream = TlsStream<TcpStream>;
+
+    const MAY_LOOK: bool = false;
 
     async fn accept(&self) -> io::Result<(TcpStream, Source)> {
         let (stream, address) = self.listener.accept().await?;
@@ -163,6 +171,11 @@ impl<E: Entrance> Door<E> {
     async fn admit(&self, raw: E::Raw, peer: Source) -> Option<Connection<E::Stream>> {
         let why = match self.begin(raw, &peer).await {
             Ok(connection) => return Some(connection),
+            Err(Unheard::Http(error))
+                if E::MAY_LOOK && error.kind() == io::ErrorKind::NotConnected =>
+            {
+                return None;
+            }
             Err(why) => why.to_string(),
         };
         if self.refusals.connection(peer, &why).await.is_err() {
