@@ -9,10 +9,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Command;
 
 use lakekeep_tests::manager::parked::{claimed, learn, start_with};
 use lakekeep_tests::manager::{Manager, Talk, User, command, create, kill, of};
-use lakekeep_tests::{children, eventually};
+use lakekeep_tests::{Place, children, eventually, lakekeep};
 
 const PYTHON: &str = "/usr/bin/python3";
 
@@ -143,4 +144,39 @@ fn nothing_is_left_of_a_zygote_whose_manager_was_killed() {
     assert_eq!(python(&alice, &sandbox.id, "print(6 * 7)"), "42");
     alice.kill(of(&sandbox.id)).unwrap();
     manager.end();
+}
+
+#[test]
+fn a_zygote_that_there_cannot_be_is_refused_with_its_field() {
+    let place = Place::new();
+    let file = place.path().join("lakekeep.toml");
+    let check = |zygote: &str| {
+        let text = format!("[[zygotes]]\npreset = \"udf\"\n{zygote}");
+        fs::write(&file, text).unwrap();
+        let mut command = Command::new(lakekeep());
+        let checked = command.args(["serve", "--check", "--config"]).arg(&file);
+        let said = checked.output().unwrap();
+        assert!(!said.status.success(), "{said:?}");
+        String::from_utf8(said.stderr).unwrap()
+    };
+    let good = "interpreter = \"/usr/bin/python3\"\nmodules = []\n";
+    for (more, words) in [
+        (
+            "sandboxes = 0\n",
+            "zygotes[0]: no zygote: it serves 1 to 128",
+        ),
+        (
+            "sandboxes = 129\n",
+            "zygotes[0]: no zygote: it serves 1 to 128",
+        ),
+        ("minutes = 0\n", "lakekeep.toml:5:11: zygotes[0].minutes"),
+        ("seconds = 1\n", "seconds"),
+    ] {
+        let said = check(&format!("{good}{more}"));
+        assert!(said.contains(words), "{more}: {said}");
+    }
+    let said = check("interpreter = \"python3\"\nmodules = []\n");
+    assert!(said.contains("not an absolute path"), "{said}");
+    let said = check("interpreter = \"/usr/bin/python3\"\nmodules = [\"os; x\"]\n");
+    assert!(said.contains("is not the name of a module"), "{said}");
 }

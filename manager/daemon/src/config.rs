@@ -166,6 +166,10 @@ impl Config {
         let auth = auth.map_err(|errors| refused(document.errors(&errors)))?;
         let identity = doc.identity.check();
         let identity = identity.map_err(|errors| refused(document.errors(&errors)))?;
+        for (index, zygote) in doc.zygotes.iter().enumerate() {
+            let checked = zygote.preload().check();
+            checked.map_err(|error| refused(format!("{name}: zygotes[{index}]: {error}")))?;
+        }
         let ceilings = match &doc.profiles.ceilings {
             Some(path) => {
                 let doc = CeilingsDoc::from_toml(&path.display().to_string(), &read(path)?);

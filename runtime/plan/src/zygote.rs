@@ -27,6 +27,37 @@ pub struct Preload {
     pub sandboxes: u16,
 }
 
+impl Preload {
+    /// Whether there can be such a zygote, whatever the host.
+    ///
+    /// # Errors
+    /// `Zygote` for no or too many sandboxes, an interpreter or a module that is not named
+    /// as such.
+    pub fn check(&self) -> Result<(), PlanError> {
+        if !(1..=MAX_NURSERY).contains(&self.sandboxes) {
+            return Err(refuse("it serves 1 to 128 sandboxes"));
+        }
+        if !self.interpreter.starts_with('/') || self.interpreter.contains('\0') {
+            return Err(refuse("its interpreter is not an absolute path"));
+        }
+        let is_name = |name: &str| {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            name.split('.')
+                .all(|part| !part.is_empty() && part.bytes().all(plain))
+        };
+        match self.modules.iter().find(|name| !is_name(name)) {
+            Some(name) => Err(refuse(&format!("{name:?} is not the name of a module"))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn refuse(reason: &str) -> PlanError {
+    PlanError::Zygote {
+        reason: reason.to_owned(),
+    }
+}
+
 /// A zygote and its sandbox, as they will be made.
 #[derive(Debug, Clone)]
 pub struct ZygotePlan {
@@ -43,28 +74,12 @@ impl ZygotePlan {
     /// As of a plan; `Zygote` for what cannot be one: without root on the host, for no or
     /// too many sandboxes, an interpreter or a module that is not named as such.
     pub fn new(inputs: &Inputs<'_>, preload: &Preload) -> Result<Self, PlanError> {
-        let refuse = |reason: &str| PlanError::Zygote {
-            reason: reason.to_owned(),
-        };
         if !inputs.host.is_host_root() {
             return Err(refuse(
                 "it needs lakekeep to be the host's root: without, there are no ids to give to each of its sandboxes",
             ));
         }
-        if !(1..=MAX_NURSERY).contains(&preload.sandboxes) {
-            return Err(refuse("it serves 1 to 128 sandboxes"));
-        }
-        if !preload.interpreter.starts_with('/') || preload.interpreter.contains('\0') {
-            return Err(refuse("its interpreter is not an absolute path"));
-        }
-        let is_name = |name: &str| {
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-            name.split('.')
-                .all(|part| !part.is_empty() && part.bytes().all(plain))
-        };
-        if let Some(name) = preload.modules.iter().find(|name| !is_name(name)) {
-            return Err(refuse(&format!("{name:?} is not the name of a module")));
-        }
+        preload.check()?;
         let mut plan = Plan::new(inputs)?;
         plan.sandbox.nursery = preload.sandboxes;
         let group = plan.sandbox.limits.as_mut();

@@ -54,3 +54,4 @@ pub use relay::{Console, Interaction};
 pub use sandbox::Sandbox;
 pub use task::{Interference, Outcome, Stdio, Task};
 pub use verdict::{Kind, Verdict};
+pub use zygote::HeldZygote;

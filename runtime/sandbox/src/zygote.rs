@@ -9,7 +9,7 @@ use rustix::pipe::PipeFlags;
 use crate::error::SandboxError;
 use crate::planning::identifier;
 use crate::pool::Keeper;
-use crate::service::Held;
+use crate::service::{Held, Service};
 
 /// Most of a zygote's words that are kept, bytes.
 const WORDS: usize = 4096;
@@ -26,6 +26,12 @@ pub(crate) struct Zygotes {
 #[derive(Debug)]
 pub(crate) struct Zygote {
     keeper: Arc<Keeper>,
+    held: HeldZygote,
+}
+
+/// A zygote as it came from a launcher. Whoever drops it must have destroyed its sandbox.
+#[derive(Debug)]
+pub struct HeldZygote {
     id: String,
     /// The init of its sandbox, which ends when nobody has this.
     _held: Held,
@@ -53,7 +59,7 @@ impl Zygotes {
                 (Arc::new(zygote), self.plan.plan.sandbox.nursery)
             }
         };
-        plan.fork_from(&zygote.id);
+        plan.fork_from(zygote.held.id());
         self.now = Some((Arc::clone(&zygote), left - 1));
         Ok(zygote)
     }
@@ -66,26 +72,49 @@ impl Zygotes {
 
 impl Zygote {
     fn start(keeper: Arc<Keeper>, planned: &ZygotePlan) -> Result<Self, SandboxError> {
+        let held = keeper.ask(|service| HeldZygote::start(service, planned))?;
+        Ok(Self { keeper, held })
+    }
+
+    /// What it said, if it did.
+    pub fn words(&self) -> Option<String> {
+        self.held.words()
+    }
+}
+
+impl HeldZygote {
+    /// Makes the sandbox, and starts the zygote in it. Whether its imports succeed is not
+    /// waited for.
+    ///
+    /// # Errors
+    /// Of the step that failed: nothing is left of it then.
+    pub fn start(service: &Service, planned: &ZygotePlan) -> Result<Self, SandboxError> {
         let failed = SandboxError::kernel("pipe2");
         let (output, written) =
             rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(failed)?;
         let mut plan = planned.plan.clone();
-        plan.rename(&identifier().map_err(SandboxError::kernel("getrandom"))?);
-        let held = keeper.ask(|service| service.create(&plan))?;
-        let zygote = Self {
-            keeper,
-            id: plan.sandbox.id,
+        let id = identifier().map_err(SandboxError::kernel("getrandom"))?;
+        plan.rename(&id);
+        let held = service.create(&plan)?;
+        if let Err(error) = service.start_zygote(&id, &planned.spec, written.as_fd()) {
+            service.destroy(&id)?;
+            return Err(error);
+        }
+        Ok(Self {
+            id,
             _held: held,
             output,
-        };
-        let start = |service: &crate::service::Service| {
-            service.start_zygote(&zygote.id, &planned.spec, written.as_fd())
-        };
-        zygote.keeper.ask(start)?;
-        Ok(zygote)
+        })
     }
 
-    /// What it said, if it did.
+    /// Its sandbox's identifier.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What it said since it was asked last, if it did: of imports that fail.
+    #[must_use]
     pub fn words(&self) -> Option<String> {
         let mut words = [0; WORDS];
         let length = rustix::io::read(&self.output, &mut words).unwrap_or(0);
@@ -98,7 +127,7 @@ impl Drop for Zygote {
     fn drop(&mut self) {
         if self
             .keeper
-            .ask(|service| service.destroy(&self.id))
+            .ask(|service| service.destroy(self.held.id()))
             .is_err()
         {
             // Its launcher has ended, and it with it.

@@ -5,25 +5,18 @@
 //! ended. It has imported what the operator named, and nothing of a user's ever reaches it.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use lakekeep_plan::{Plan, Preload, ZygotePlan};
 use lakekeep_policy::{ImageRef, Policy, Preset};
-use lakekeep_sandbox::SandboxError;
-use lakekeep_sandbox::service::Held;
-use rustix::pipe::PipeFlags;
+use lakekeep_sandbox::{HeldZygote, SandboxError};
 use serde::Deserialize;
 
 use super::Shape;
-use crate::fault::Fault;
 use crate::launchers::Launcher;
-use crate::registry::identifier;
 use crate::sandbox::lock;
-
-/// Most of a zygote's words that are logged, bytes.
-const WORDS: usize = 4096;
 
 /// `[[zygotes]]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -40,15 +33,15 @@ pub struct ZygoteDoc {
     pub sandboxes: u16,
     /// And for how many minutes: what is alike in its tasks is alike for no longer.
     #[serde(default = "minutes")]
-    pub minutes: u32,
+    pub minutes: NonZeroU32,
 }
 
 fn sandboxes() -> u16 {
     32
 }
 
-fn minutes() -> u32 {
-    60
+fn minutes() -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(59)
 }
 
 impl ZygoteDoc {
@@ -68,7 +61,7 @@ impl ZygoteDoc {
 
     /// How long one takes new sandboxes.
     pub fn age(&self) -> Duration {
-        Duration::from_secs(60 * u64::from(self.minutes))
+        Duration::from_secs(60 * u64::from(self.minutes.get()))
     }
 }
 
@@ -96,10 +89,7 @@ struct Serving {
 #[derive(Debug)]
 pub struct Zygote {
     launcher: Arc<Launcher>,
-    id: String,
-    /// The init of its sandbox, which ends when nobody has this.
-    _held: Held,
-    output: OwnedFd,
+    held: HeldZygote,
 }
 
 impl Zygotes {
@@ -112,15 +102,14 @@ impl Zygotes {
         shape: Shape,
         planned: &Planned,
         (launcher, plan): (&Arc<Launcher>, &mut Plan),
-    ) -> Result<Arc<Zygote>, Fault> {
+    ) -> Result<Arc<Zygote>, SandboxError> {
         let key = (shape, launcher.index());
         let present = self.present(&key);
         let zygote = match present {
             Some(zygote) => zygote,
             None => {
-                let (launcher, id) = (Arc::clone(launcher), identifier()?);
-                let zygote = Zygote::start(launcher, id, &planned.plan).await?;
-                let zygote = Arc::new(zygote);
+                let launcher = Arc::clone(launcher);
+                let zygote = Arc::new(Zygote::start(launcher, planned.plan.clone()).await?);
                 let serving = Serving {
                     zygote: Arc::clone(&zygote),
                     left: planned.plan.plan.sandbox.nursery.saturating_sub(1),
@@ -130,7 +119,7 @@ impl Zygotes {
                 zygote
             }
         };
-        plan.fork_from(&zygote.id);
+        plan.fork_from(zygote.held.id());
         Ok(zygote)
     }
 
@@ -155,7 +144,7 @@ impl Zygotes {
     pub fn complaints(&self, now: Instant) -> Vec<(Shape, String)> {
         let mut said = Vec::new();
         lock(&self.serving).retain(|(shape, _), serving| {
-            let words = serving.zygote.words();
+            let words = serving.zygote.held.words();
             let silent = words.is_none();
             said.extend(words.map(|words| (*shape, words)));
             silent && serving.until > now
@@ -165,51 +154,18 @@ impl Zygotes {
 }
 
 impl Zygote {
-    async fn start(
-        launcher: Arc<Launcher>,
-        id: String,
-        planned: &ZygotePlan,
-    ) -> Result<Self, SandboxError> {
-        let (output, written) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
-            .map_err(|errno| SandboxError::Kernel {
-            operation: "pipe2",
-            errno,
-        })?;
-        let mut plan = planned.plan.clone();
-        plan.rename(&id);
-        let spec = planned.spec.clone();
-        let named = id.clone();
+    async fn start(launcher: Arc<Launcher>, planned: ZygotePlan) -> Result<Self, SandboxError> {
         let held = launcher.ask("zygote", move |service| {
-            let held = service.create(&plan)?;
-            match service.start_zygote(&named, &spec, written.as_fd()) {
-                Ok(()) => Ok(held),
-                Err(error) => {
-                    service.destroy(&named)?;
-                    Err(error)
-                }
-            }
+            HeldZygote::start(service, &planned)
         });
         let held = held.await?;
-        Ok(Self {
-            launcher,
-            id,
-            _held: held,
-            output,
-        })
-    }
-
-    /// What it said, if it did.
-    fn words(&self) -> Option<String> {
-        let mut words = [0; WORDS];
-        let length = rustix::io::read(&self.output, &mut words).unwrap_or(0);
-        let words = words.get(..length).filter(|words| !words.is_empty());
-        words.map(|words| String::from_utf8_lossy(words).into_owned())
+        Ok(Self { launcher, held })
     }
 }
 
 impl Drop for Zygote {
     fn drop(&mut self) {
-        let (launcher, id) = (Arc::clone(&self.launcher), std::mem::take(&mut self.id));
+        let (launcher, id) = (Arc::clone(&self.launcher), self.held.id().to_owned());
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             // The manager ends, and its launchers end what nobody has told them to keep.
             return;
