@@ -190,12 +190,18 @@ class ChildBroker:
                 self._send(control, json.dumps({"kill": {"number": number}}).encode())
 
     def close(self) -> None:
-        """Ends the broker and so all its sandboxes."""
-        control = self._control
+        """Ends the broker and so all its sandboxes; returns when it has ended."""
+        with self._lock:
+            control, process = self._control, self._process
         if control is not None:
             # The watcher has a descriptor of it too: closing alone would end nothing.
-            control.shutdown(socket.SHUT_RDWR)
+            # It may have found the broker gone, and closed it, meanwhile.
+            with contextlib.suppress(OSError):
+                control.shutdown(socket.SHUT_RDWR)
             self._lost(control)
+        if process is not None:
+            # The watcher may have been first to hear of the end, and wait for it still.
+            _reap(process)
 
     def _send(self, control: socket.socket, packet: bytes, descriptors: Sequence[int] = ()) -> None:
         if len(packet) > PACKET_LIMIT:
