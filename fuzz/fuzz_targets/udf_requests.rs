@@ -2,7 +2,7 @@
 #![no_main]
 
 use lakekeep_policy::Policy;
-use lakekeep_udf::request::Request;
+use lakekeep_udf_packets::Request;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|packet: &[u8]| packet_of(packet));
@@ -14,7 +14,7 @@ fn packet_of(packet: &[u8]) {
         Ok(_) => return,
         Err(error) => return assert!(!error.to_string().is_empty()),
     };
-    let Ok(doc) = open.limits.policy() else {
+    let Ok(doc) = lakekeep_udf::policy(&open.limits) else {
         return;
     };
     match Policy::check(doc) {

@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 use lakekeep_plan::HostFacts;
 use lakekeep_sandbox::{Claimed, Job, Outcome, SandboxError, Stdio};
 use lakekeep_sys::socket;
+use lakekeep_udf_packets::{Answer, MAX_PACKET, Open, Request, bounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::WORKER;
-use crate::answer::{Answer, bounded};
 use crate::pools::{ClaimError, Pools};
-use crate::request::{MAX_PACKET, Open, Request};
+use crate::{WORKER, answer};
 
 /// signal(7)
 const SIGKILL: i32 = 9;
@@ -148,15 +147,15 @@ impl Broker {
                     let sandbox = self.sessions.last().map_or("", |it| it.sandbox.id());
                     self.say(&Answer::Opened {
                         number: open.number,
-                        sandbox,
+                        sandbox: sandbox.to_owned(),
                         warning: warning.map(bounded),
                     })
                 }
-                Err(error) => self.say(&Answer::failed(open.number, &error)),
+                Err(error) => self.say(&answer::failed(open.number, &error)),
             },
             Ok(Request::Kill { number }) => self.kill(number),
             // Number 0 is nobody's: the engine's fault is told, and no session suffers.
-            Err(error) => self.say(&Answer::failed(0, &error)),
+            Err(error) => self.say(&answer::failed(0, &error)),
         }
     }
 
@@ -223,15 +222,15 @@ impl Broker {
         let number = session.number;
         self.lacking = true;
         let told = match &end {
-            Ok(outcome) => self.say(&Answer::ended(number, outcome)),
-            Err(error) => self.say(&Answer::failed(number, error)),
+            Ok(outcome) => self.say(&answer::ended(number, outcome)),
+            Err(error) => self.say(&answer::failed(number, error)),
         };
         // Who waits is told before it is taken down.
         drop(session);
         told
     }
 
-    fn say(&self, answer: &Answer<'_>) -> Result<(), BrokerError> {
+    fn say(&self, answer: &Answer) -> Result<(), BrokerError> {
         match socket::send(self.control.as_fd(), &answer.to_packet(), &[]) {
             // The engine is gone: the next word heard of it is its end.
             Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),

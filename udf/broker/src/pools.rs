@@ -6,7 +6,9 @@ use lakekeep_plan::{Command, HostFacts, Plan, Preload};
 use lakekeep_policy::{Policy, PolicyErrors};
 use lakekeep_sandbox::{Claimed, PlanningError, Pool, SandboxError, plan_for, zygote_for};
 
-use crate::request::{Limits, Open, RequestError};
+use lakekeep_udf_packets::{Limits, Open};
+
+use crate::limits::{self, LimitsError};
 
 /// Sandboxes of one kind that are kept ready.
 const READY: usize = 2;
@@ -26,7 +28,7 @@ const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 pub enum ClaimError {
     /// Of what was asked.
     #[error(transparent)]
-    Request(#[from] RequestError),
+    Limits(#[from] LimitsError),
     /// The limits are not to be had.
     #[error(transparent)]
     Policy(#[from] PolicyErrors),
@@ -112,7 +114,7 @@ impl Pools {
 
 impl Kind {
     fn start(host: &HostFacts, like: Like) -> Result<Self, ClaimError> {
-        let policy = Policy::check(like.limits.policy()?)?;
+        let policy = Policy::check(limits::policy(&like.limits)?)?;
         let plan = plan(&policy, host, &like)?;
         let preload = Preload {
             interpreter: like.interpreter.display().to_string(),
@@ -152,7 +154,7 @@ impl Kind {
         host: &HostFacts,
         why: &SandboxError,
     ) -> Result<(), ClaimError> {
-        let policy = Policy::check(self.like.limits.policy()?)?;
+        let policy = Policy::check(limits::policy(&self.like.limits)?)?;
         let plan = plan(&policy, host, &self.like)?;
         self.pool = Pool::start(host, plan, READY)?;
         self.warning = Some(lakekeep_sandbox::chain(why));

@@ -1,0 +1,136 @@
+//! What an engine asks of its broker.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// One packet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum Request {
+    /// Starts a session.
+    Open(Box<Open>),
+    /// Ends one at once.
+    Kill {
+        /// Its number.
+        number: u32,
+    },
+}
+
+/// A session that shall be.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Open {
+    /// By which it is called from now on; no other live session has it.
+    pub number: u32,
+    /// The Python of the function's environment: absolute.
+    pub interpreter: PathBuf,
+    /// What every worker of this environment imports, before any user's code is there.
+    #[serde(default)]
+    pub modules: Vec<String>,
+    /// What it may use.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How the function is called (`scalar`, `batches`...): for people who read the log.
+    #[serde(default)]
+    pub kind: Option<String>,
+    /// For whom it is called.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// The tenant.
+    #[serde(default)]
+    pub profile: Option<String>,
+    /// Who wrote the function.
+    #[serde(default)]
+    pub code_owner: Option<String>,
+    /// The engine's name of its query.
+    #[serde(default)]
+    pub query: Option<String>,
+}
+
+/// Limits of one session. What is left out comes from the preset `udf`.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// Processors.
+    pub cpu: Option<f64>,
+    /// Milliseconds, from start to end.
+    pub wall_time_ms: Option<u64>,
+}
+
+/// Why a packet is no request.
+#[derive(Debug, thiserror::Error)]
+#[error("the packet is no request")]
+pub struct RequestError(#[from] serde_json::Error);
+
+impl Request {
+    /// As one packet.
+    #[must_use]
+    pub fn to_packet(&self) -> Vec<u8> {
+        // Of strings and numbers: it cannot fail, and an empty packet would say so.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Reads a packet.
+    ///
+    /// # Errors
+    /// With line and column.
+    pub fn parse(packet: &[u8]) -> Result<Self, RequestError> {
+        Ok(serde_json::from_slice(packet)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(text: &str) -> Result<Request, RequestError> {
+        Request::parse(text.as_bytes())
+    }
+
+    #[test]
+    fn a_request_reads_as_it_was_written() {
+        let asked = Request::Open(Box::new(Open {
+            number: 7,
+            interpreter: "/usr/bin/python3".into(),
+            limits: Limits {
+                memory: Some(1 << 30),
+                ..Limits::default()
+            },
+            query: Some("q-1".to_owned()),
+            ..Open::default()
+        }));
+        assert_eq!(Request::parse(&asked.to_packet()).unwrap(), asked);
+    }
+
+    #[test]
+    fn what_is_left_out_is_nothing() {
+        let asked = open(r#"{"open": {"number": 7, "interpreter": "/usr/bin/python3"}}"#).unwrap();
+        let least = Open {
+            number: 7,
+            interpreter: "/usr/bin/python3".into(),
+            ..Open::default()
+        };
+        assert_eq!(asked, Request::Open(Box::new(least)));
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused_with_its_place() {
+        for text in [
+            "",
+            "{}",
+            "[]",
+            r#"{"open": {"number": 7}}"#,
+            r#"{"open": {"number": -7, "interpreter": "/p"}}"#,
+            r#"{"open": {"number": 7, "interpreter": "/p", "root": true}}"#,
+            r#"{"kill": {"number": 7, "signal": 9}}"#,
+            r#"{"kill": {"number": 7}, "open": {"number": 7, "interpreter": "/p"}}"#,
+        ] {
+            let error = open(text).unwrap_err();
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            assert!(cause.is_some_and(|it| it.contains("line 1")), "{text}");
+        }
+    }
+}
