@@ -36,11 +36,13 @@ INNER = {
     "lakekeep-manager": {
         "lakekeep-api", "lakekeep-identity", "lakekeep-plan", "lakekeep-policy", "lakekeep-profiles",
         "lakekeep-protocol", "lakekeep-sandbox", "lakekeep-seccomp", "lakekeep-store", "lakekeep-sys",
+        "lakekeep-udf", "lakekeep-udf-packets",
     },
     "lakekeep-serve": {
         "lakekeep-identity", "lakekeep-manager", "lakekeep-sandbox", "lakekeep-supervisor", "lakekeep-sys",
     },
-    "lakekeep-udf": {"lakekeep-plan", "lakekeep-policy", "lakekeep-sandbox", "lakekeep-sys"},
+    "lakekeep-udf-packets": set(),
+    "lakekeep-udf": {"lakekeep-udf-packets", "lakekeep-plan", "lakekeep-policy", "lakekeep-sandbox", "lakekeep-sys"},
     "lakekeep": {
         "lakekeep-api", "lakekeep-attacks", "lakekeep-client", "lakekeep-plan", "lakekeep-policy",
         "lakekeep-sandbox", "lakekeep-seccomp", "lakekeep-sys", "lakekeep-udf",
@@ -91,7 +93,7 @@ LICENCE_FILES = {"rust-criu": "Permission is hereby granted, free of charge"}  #
 REGISTRY = "registry+"
 
 MAX_FUNCTION, MAX_FILE = 80, 600
-SHIPPED = ["cli", "manager", "runtime", "seccomp"]
+SHIPPED = ["cli", "manager", "runtime", "seccomp", "udf"]
 NO_IO = ["runtime/plan/src", "runtime/policy/src", "seccomp/src"]
 IO = r"\bstd::(fs|net|env|process)\b|\b(SystemTime|Instant)::now\b|\brustix::|\blibc::|\blakekeep_sys\b|\bprintln!|\beprintln!"
 # Who may start a program, and who may make a process or a namespace.

@@ -11,6 +11,7 @@
 
 mod attack;
 mod bin;
+pub mod functions;
 mod host;
 pub mod manager;
 mod place;

@@ -117,6 +117,13 @@ impl ConfigDoc {
         self.socket.clone().unwrap_or_else(own)
     }
 
+    /// The socket of user functions: beside the API's, so that who knows one knows both.
+    pub fn functions(&self) -> PathBuf {
+        let mut name = self.socket().into_os_string();
+        name.push(".udf");
+        name.into()
+    }
+
     /// For what ends with the boot.
     pub fn runtime(&self) -> PathBuf {
         let session = || {

@@ -58,6 +58,11 @@ impl Fault {
         Self::new(Reason::Internal, format!("{operation}: {}", chain(error)))
     }
 
+    /// When trying again may help, where it may.
+    pub fn retry(&self) -> Option<Duration> {
+        self.retry
+    }
+
     /// The word for it.
     pub fn reason(&self) -> Reason {
         self.reason

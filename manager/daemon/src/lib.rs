@@ -19,6 +19,8 @@
 //! | `evidence` | the audit log, verified without a manager |
 //! | `history`, `past` | what became of sandboxes, written down and found again |
 //! | `metrics`, `calls`, `trace` | numbers, logs and spans for whoever runs it |
+//! | `functions` | sessions of user functions, over a socket of their own |
+//! | `exec` | a task for a caller |
 //! | `sandboxes`, `told`, `accounts`, `streams`, `transfer`, `stats`, `events` | the interface `lakekeep.v1` |
 //!
 //! Nothing here is believed that a sandbox says: frames are bounded, output is bytes,
@@ -33,8 +35,10 @@ mod connection;
 mod door;
 mod events;
 pub mod evidence;
+mod exec;
 mod fault;
 mod files;
+mod functions;
 mod gate;
 mod given;
 mod history;

@@ -30,6 +30,7 @@ use crate::calls::Counting;
 use crate::config::{Config, ConfigError, TcpDoc};
 use crate::door::{self, OverTls};
 use crate::events::Events;
+use crate::functions::Functions;
 use crate::gate::{Gate, now};
 use crate::history::History;
 use crate::launchers::Launchers;
@@ -58,6 +59,8 @@ const QUIET: Duration = Duration::from_millis(200);
 pub struct Inherited {
     /// The API's listening socket.
     pub api: OwnedFd,
+    /// That of user functions.
+    pub functions: OwnedFd,
     /// The host, as the launchers see it: JSON in a sealed file.
     pub facts: OwnedFd,
     /// Ends when the supervisor does.
@@ -175,7 +178,15 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
     };
     let refusals = services.refusals.clone();
     let (stop, stopping) = watch::channel(false);
-    let mut servers = vec![unix(services.clone(), inherited.api, stopping.clone())?];
+    let functions = Functions {
+        sandboxes: services.sandboxes.clone(),
+        refusals: services.refusals.clone(),
+    };
+    let functions = functions
+        .serve(inherited.functions, stopping.clone())
+        .map_err(|error| ManagerError::start("listen on the socket of functions")(&error))?;
+    let api = unix(services.clone(), inherited.api, stopping.clone())?;
+    let mut servers = vec![functions, api];
     if let Some(place) = numbers {
         servers.push(tell_numbers(&place, &gate, &registry).await?);
     }

@@ -244,6 +244,7 @@ async fn serve(
         no_input,
         asked: None,
         last: false,
+        given: None,
     };
     let task = sandbox.exec(&request, &manner).await?;
     if let Some(permit) = permit {

@@ -23,6 +23,15 @@ pub const DELEGATION: &str = "lakekeep-delegation";
 /// Metadata with the user for whom an engine acts by its configured right.
 pub const ON_BEHALF_OF: &str = "lakekeep-on-behalf-of";
 
+/// For whom a caller says that it acts.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Claims<'a> {
+    /// By a token that the manager signed.
+    pub delegation: Option<&'a str>,
+    /// By a configured right.
+    pub on_behalf_of: Option<&'a str>,
+}
+
 /// An authenticated caller.
 #[derive(Debug, Clone)]
 pub struct Caller {
@@ -93,9 +102,39 @@ impl Authentication {
         let seen = extensions.get::<Seen>().cloned().unwrap_or_default();
         let presenter = self.presenter(metadata, extensions, &seen).await?;
         seen.is(&presenter);
-        let (principal, bound_to) = self.delegated(metadata, presenter)?;
-        seen.is(&principal);
+        let claims = Claims {
+            delegation: text(metadata, DELEGATION)?,
+            on_behalf_of: text(metadata, ON_BEHALF_OF)?,
+        };
+        let caller = self.acting(presenter, claims, &seen)?;
         crate::trace::join(metadata);
+        Ok(caller)
+    }
+
+    /// Who made a connection to a Unix socket that is not the interface's, and for whom.
+    ///
+    /// # Errors
+    /// As [`Authentication::caller`].
+    pub fn peer(&self, uid: u32, claims: Claims<'_>, seen: &Seen) -> Result<Caller, Fault> {
+        let presenter = self.account(uid)?;
+        seen.is(&presenter);
+        // To act for oneself takes no right.
+        let own = presenter.user().as_str();
+        let claims = Claims {
+            on_behalf_of: claims.on_behalf_of.filter(|user| *user != own),
+            ..claims
+        };
+        self.acting(presenter, claims, seen)
+    }
+
+    fn acting(
+        &self,
+        presenter: Principal,
+        claims: Claims<'_>,
+        seen: &Seen,
+    ) -> Result<Caller, Fault> {
+        let (principal, bound_to) = self.delegated(claims, presenter)?;
+        seen.is(&principal);
         let subject = Subject {
             user: principal.user().to_string(),
             groups: principal.groups().iter().map(ToString::to_string).collect(),
@@ -164,7 +203,12 @@ impl Authentication {
                 "nobody is known on this connection",
             )
         })?;
-        let peer = PeerCredentials { uid: peer.uid() };
+        self.account(peer.uid())
+    }
+
+    /// A peer, by the kernel's word.
+    fn account(&self, uid: u32) -> Result<Principal, Fault> {
+        let peer = PeerCredentials { uid };
         let found = self.config.peer().principal(peer, &self.accounts);
         found.map_err(|error| unauthenticated(&error))
     }
@@ -172,19 +216,19 @@ impl Authentication {
     /// For whom the presenter acts.
     fn delegated(
         &self,
-        metadata: &MetadataMap,
+        claims: Claims<'_>,
         presenter: Principal,
     ) -> Result<(Principal, Option<String>), Fault> {
         let denied =
             |error: &(dyn std::error::Error + 'static)| Fault::new(Reason::Denied, chain(error));
-        if let Some(token) = text(metadata, DELEGATION)? {
+        if let Some(token) = claims.delegation {
             let now = Now::read().unix;
             let verified = self.key.verify(token, &presenter, &self.revoked, now);
             let verified = verified.map_err(|error| denied(&error))?;
             let profile = verified.claims().profile().map(str::to_owned);
             return Ok((verified.principal().clone(), profile));
         }
-        if let Some(user) = text(metadata, ON_BEHALF_OF)? {
+        if let Some(user) = claims.on_behalf_of {
             let user = UserName::new(user).map_err(|error| {
                 Fault::new(Reason::BadRequest, format!("{ON_BEHALF_OF}: {error}"))
             })?;

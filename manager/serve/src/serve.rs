@@ -47,7 +47,7 @@ pub enum ServeError {
     Supervisor(#[from] SupervisorError),
     #[error("the signals that were blocked cannot be unblocked")]
     Signals(#[source] rustix::io::Errno),
-    #[error("--descriptors is not three numbers; the manager is started by `lakekeep serve`")]
+    #[error("--descriptors is not four numbers; the manager is started by `lakekeep serve`")]
     Descriptors,
     #[error(transparent)]
     Manager(#[from] lakekeep_manager::ManagerError),
@@ -78,6 +78,7 @@ fn settings(doc: &ConfigDoc, config: &Path) -> Result<Settings, ServeError> {
     let text = |path: &Path| path.display().to_string();
     Ok(Settings {
         socket: doc.socket(),
+        functions: doc.functions(),
         given: passed()?,
         runtime: doc.runtime(),
         state: doc.state(),
@@ -137,11 +138,12 @@ pub fn manager(arguments: &ManagerArgs) -> Result<(), ServeError> {
     // The supervisor waits for its signals with all of them blocked, and a block is
     // inherited.
     lakekeep_sys::signal::unblock_all().map_err(ServeError::Signals)?;
-    let [api, facts, lifeline] = arguments.descriptors.as_slice() else {
+    let [api, functions, facts, lifeline] = arguments.descriptors.as_slice() else {
         return Err(ServeError::Descriptors);
     };
     let inherited = Inherited {
         api: inherit(*api)?,
+        functions: inherit(*functions)?,
         facts: inherit(*facts)?,
         lifeline: inherit(*lifeline)?,
     };

@@ -9,8 +9,13 @@ use std::path::{Path, PathBuf};
 use lakekeep_plan::HostFacts;
 use lakekeep_sandbox::service;
 use rustix::fs::{CWD, Gid, Uid};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::error::SupervisorError;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 128;
 
 /// A host account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +31,8 @@ pub struct Account {
 pub struct Settings {
     /// The API's socket.
     pub socket: PathBuf,
+    /// The socket of user functions.
+    pub functions: PathBuf,
     /// An API socket that is open already (systemd's socket activation).
     pub given: Option<OwnedFd>,
     /// For what ends with the boot.
@@ -38,9 +45,10 @@ pub struct Settings {
     pub account: Option<Account>,
     /// The facts about the host.
     pub host: HostFacts,
-    /// The manager's program and arguments. It is told, besides, the numbers of three
-    /// descriptors, as `--descriptors API,FACTS,LIFELINE`: the API's listening socket, the
-    /// host's facts as JSON in a sealed file, and a pipe that ends with its supervisor.
+    /// The manager's program and arguments. It is told, besides, the numbers of four
+    /// descriptors, as `--descriptors API,FUNCTIONS,FACTS,LIFELINE`: the API's listening
+    /// socket, that of user functions, the host's facts as JSON in a sealed file, and a pipe
+    /// that ends with its supervisor.
     pub manager: Vec<String>,
     /// Where systemd wants to hear that all is ready, in its environment's words.
     pub notify: Option<String>,
@@ -51,6 +59,8 @@ pub struct Settings {
 pub struct Places {
     /// The API's.
     pub api: OwnedFd,
+    /// That of user functions.
+    pub functions: OwnedFd,
     /// Each launcher's.
     pub launchers: Vec<OwnedFd>,
     /// Where launchers keep their state.
@@ -64,7 +74,8 @@ impl Places {
     /// 2. in it the launchers' sockets, in a folder that the manager alone may enter:
     ///    whoever can connect to a launcher can make sandboxes for anybody;
     /// 3. the manager's own folders;
-    /// 4. the API's socket, last: whoever connects finds everything in place.
+    /// 4. the API's socket and that of user functions, last: whoever connects finds
+    ///    everything in place.
     ///
     /// # Errors
     /// For a place that cannot be made, or is somebody else's.
@@ -88,6 +99,7 @@ impl Places {
         }
         Ok(Self {
             api: api(settings)?,
+            functions: functions(&settings.functions)?,
             launchers,
             launcher_state,
         })
@@ -105,11 +117,34 @@ fn api(settings: &Settings) -> Result<OwnedFd, SupervisorError> {
         });
     }
     remove_old(path)?;
-    let failed = SupervisorError::place("listen on", path, "; does its folder exist?");
-    let listener = UnixListener::bind(path).map_err(&failed)?;
-    // Who connects is told by the kernel; what they may do is the manager's to decide.
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).map_err(failed)?;
+    let listener = UnixListener::bind(path).map_err(listening(path))?;
+    open_to_all(path)?;
     Ok(listener.into())
+}
+
+/// After the API's, which nobody else has: this is an old one, if there is one.
+fn functions(path: &Path) -> Result<OwnedFd, SupervisorError> {
+    remove_old(path)?;
+    let bound = || {
+        let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+        let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+        rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+        rustix::net::listen(&socket, BACKLOG)?;
+        Ok(socket)
+    };
+    let socket = bound().map_err(|errno: Errno| listening(path)(errno.into()))?;
+    open_to_all(path)?;
+    Ok(socket)
+}
+
+fn listening(path: &Path) -> impl Fn(std::io::Error) -> SupervisorError {
+    SupervisorError::place("listen on", path, "; does its folder exist?")
+}
+
+/// Who connects is told by the kernel; what they may do is the manager's to decide.
+fn open_to_all(path: &Path) -> Result<(), SupervisorError> {
+    let mode = std::fs::Permissions::from_mode(0o666);
+    std::fs::set_permissions(path, mode).map_err(listening(path))
 }
 
 /// Makes a folder, or makes sure that it is the right one's and nobody else can write.

@@ -199,7 +199,7 @@ impl Processes {
             .map_err(|error| start_error(&command, error))
     }
 
-    /// Starts the manager with three descriptors, whose numbers it is told. They are
+    /// Starts the manager with four descriptors, whose numbers it is told. They are
     /// open across exec only while this process, which has one thread, starts it.
     fn start_manager(&mut self) -> Result<Child, SupervisorError> {
         let facts = serde_json::to_vec(&self.settings.host)?;
@@ -211,6 +211,7 @@ impl Processes {
         let inherited = |fd: &OwnedFd| rustix::io::dup(fd).map_err(SupervisorError::kernel("dup"));
         let given = [
             inherited(&self.places.api)?,
+            inherited(&self.places.functions)?,
             inherited(&facts)?,
             inherited(&lifeline)?,
         ];

@@ -66,20 +66,33 @@ pub fn connect(socket: &Path, account: &Account) -> UnixStream {
     if account.uid == 0 {
         return UnixStream::connect(socket).unwrap_or_else(|e| failed(e));
     }
-    let (ours, theirs) = UnixStream::pair().unwrap_or_else(|e| failed(e));
+    connect_by_helper(socket, account, "stream")
+        .unwrap_or_else(|e| failed(e))
+        .into()
+}
+
+/// A packet socket's connection that `account` made.
+///
+/// # Errors
+/// When nobody listens there.
+pub fn connect_packets(socket: &Path, account: &Account) -> io::Result<OwnedFd> {
+    connect_by_helper(socket, account, "packets")
+}
+
+fn connect_by_helper(socket: &Path, account: &Account, kind: &str) -> io::Result<OwnedFd> {
+    let (ours, theirs) = UnixStream::pair()?;
     let mut command = Command::new(helper());
     command
         .arg(socket)
+        .arg(kind)
         .uid(account.uid)
         .gid(account.gid)
         .stdin(Stdio::from(OwnedFd::from(theirs)));
     let mut child = Tracked::spawn(&mut command);
     // Ours alone keeps the other end from here on: its end is told by the end of file.
     drop(command);
-    let given = receive(&ours).unwrap_or_else(|e| failed(e));
-    if let Err(error) = child.wait() {
-        failed(error);
-    }
+    let given = receive(&ours);
+    child.wait()?;
     given
 }
 
@@ -98,7 +111,7 @@ fn helper() -> PathBuf {
     path
 }
 
-fn receive(from: &UnixStream) -> io::Result<UnixStream> {
+fn receive(from: &UnixStream) -> io::Result<OwnedFd> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut word = [0; 1];
@@ -108,7 +121,7 @@ fn receive(from: &UnixStream) -> io::Result<UnixStream> {
         if let RecvAncillaryMessage::ScmRights(mut given) = message
             && let Some(first) = given.next()
         {
-            return Ok(UnixStream::from(first));
+            return Ok(first);
         }
     }
     Err(io::ErrorKind::ConnectionRefused.into())

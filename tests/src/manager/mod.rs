@@ -35,12 +35,13 @@ use std::path::{Path, PathBuf};
 use lakekeep_api::v1;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::functions::Engine;
 use crate::{HostSnapshot, Place, Tracked, descendants, eventually, fail};
 
 pub use accounts::{ALICE, Account, BOB, CAROL, ENGINE, POOL, SERVICE, account, available};
 pub use audit::Refusals;
 pub use collector::Collector;
-pub use connect::{channel, connect, try_channel, wait};
+pub use connect::{channel, connect, connect_packets, try_channel, wait};
 pub use disk::with_volumes;
 pub use issuer::Issuer;
 pub use keeper::{Heard, Kept};
@@ -100,6 +101,18 @@ impl Manager {
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.folder.join("run/lakekeep.sock")
+    }
+
+    /// An engine of this account's, on the socket of user functions.
+    ///
+    /// # Panics
+    /// When it cannot connect.
+    #[must_use]
+    #[track_caller]
+    pub fn engine(&self, name: &str) -> Engine {
+        let path = self.folder.join("run/lakekeep.sock.udf");
+        let connected = connect_packets(&path, &account(name));
+        Engine::new(connected.unwrap_or_else(|e| fail(format_args!("{}: {e}", path.display()))))
     }
 
     /// For what ends with the boot.

@@ -8,6 +8,8 @@ pub fn failed(number: u32, error: &(dyn std::error::Error + 'static)) -> Answer 
     Answer::Failed {
         number,
         message: bounded(lakekeep_sandbox::chain(error)),
+        code: None,
+        retry_after_ms: None,
     }
 }
 

@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::pools::{ClaimError, Pools};
+use crate::streams::{self, StreamsError};
 use crate::{WORKER, answer};
 
 /// signal(7)
@@ -38,8 +39,8 @@ enum OpenError {
     Number(u32),
     #[error("{MOST} sessions live, and no more may; close some")]
     Many,
-    #[error("{0} descriptors came with it; send the worker's end, its stdout and its stderr")]
-    Descriptors(usize),
+    #[error(transparent)]
+    Streams(#[from] StreamsError),
     #[error(transparent)]
     Claim(#[from] ClaimError),
     #[error(transparent)]
@@ -154,6 +155,8 @@ impl Broker {
                 Err(error) => self.say(&answer::failed(open.number, &error)),
             },
             Ok(Request::Kill { number }) => self.kill(number),
+            // For a manager's log: a broker has none.
+            Ok(Request::Used { .. }) => Ok(()),
             // Number 0 is nobody's: the engine's fault is told, and no session suffers.
             Err(error) => self.say(&answer::failed(0, &error)),
         }
@@ -167,10 +170,7 @@ impl Broker {
         if self.sessions.len() >= MOST {
             return Err(OpenError::Many);
         }
-        let count = given.len();
-        let streams = given
-            .try_into()
-            .map_err(|_| OpenError::Descriptors(count))?;
+        let streams = streams::check(given)?;
         self.lacking = true;
         let (mut sandbox, warning) = self.pools.claim(open)?;
         let mut job = Job::new([

@@ -6,6 +6,9 @@
 //! the worker in it with that end as its standard input. From then on engine and worker talk
 //! to each other alone (docs/udf-wire.md); the broker hears how the worker ends, and says it.
 //!
+//! A manager makes sessions of the same [`WORKER`], with the same care for their
+//! [`streams`], in sandboxes of its own.
+//!
 //! `lakekeep_udf_packets` tells what the two say to each other. The broker and all its
 //! sandboxes end when their socket does.
 
@@ -13,6 +16,7 @@ mod answer;
 mod broker;
 mod limits;
 mod pools;
+pub mod streams;
 
 pub use broker::{BrokerError, serve};
 pub use limits::{LimitsError, policy};

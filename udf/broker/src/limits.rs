@@ -5,9 +5,6 @@ use std::time::Duration;
 use lakekeep_policy::{Bytes, Cpus, CpusError, PolicyDoc, Preset};
 use lakekeep_udf_packets::Limits;
 
-/// A session without a limit of its own ends after so long.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// What a function that sets no limit has for its files, or half of its memory.
 const SCRATCH: u64 = 64 << 20;
 
@@ -16,7 +13,7 @@ const SCRATCH: u64 = 64 << 20;
 #[error("limits.cpu: {0}")]
 pub struct LimitsError(#[from] CpusError);
 
-/// The preset `udf` with these limits.
+/// The preset `udf` with these limits; what is left out is the preset's, or a profile's.
 ///
 /// # Errors
 /// [`LimitsError`]; what is out of bounds is found when the policy is checked.
@@ -30,7 +27,7 @@ pub fn policy(of: &Limits) -> Result<PolicyDoc, LimitsError> {
     limits.memory = of.memory.map(Bytes);
     limits.scratch_size = of.memory.map(|memory| Bytes(SCRATCH.min(memory / 2)));
     limits.cpus = of.cpu.map(Cpus::new).transpose()?;
-    limits.wall_time = Some(of.wall_time_ms.map_or(LONGEST, Duration::from_millis));
+    limits.wall_time = of.wall_time_ms.map(Duration::from_millis);
     Ok(doc)
 }
 
@@ -42,10 +39,11 @@ mod tests {
 
     #[test]
     fn a_session_without_limits_has_the_presets() {
-        let policy = Policy::check(policy(&Limits::default()).unwrap()).unwrap();
+        let doc = policy(&Limits::default()).unwrap();
+        assert_eq!(doc.limits.wall_time, None);
+        let policy = Policy::check(doc).unwrap();
         assert_eq!(policy.preset(), Preset::Udf);
         assert_eq!(policy.limits().memory(), Bytes(1 << 30));
-        assert_eq!(policy.limits().wall_time(), Some(LONGEST));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Sandboxes that wait for sessions, by what they are like.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lakekeep_plan::{Command, HostFacts, Plan, Preload};
 use lakekeep_policy::{Policy, PolicyErrors};
@@ -15,6 +16,9 @@ const READY: usize = 2;
 
 /// Kinds of sandboxes that are kept. Beyond, those that were asked for least lately go.
 const KINDS: usize = 8;
+
+/// A session without a limit of its own ends after so long.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How many sandboxes one zygote serves.
 const SERVED: u16 = 64;
@@ -114,7 +118,7 @@ impl Pools {
 
 impl Kind {
     fn start(host: &HostFacts, like: Like) -> Result<Self, ClaimError> {
-        let policy = Policy::check(limits::policy(&like.limits)?)?;
+        let policy = checked(&like.limits)?;
         let plan = plan(&policy, host, &like)?;
         let preload = Preload {
             interpreter: like.interpreter.display().to_string(),
@@ -154,12 +158,19 @@ impl Kind {
         host: &HostFacts,
         why: &SandboxError,
     ) -> Result<(), ClaimError> {
-        let policy = Policy::check(limits::policy(&self.like.limits)?)?;
+        let policy = checked(&self.like.limits)?;
         let plan = plan(&policy, host, &self.like)?;
         self.pool = Pool::start(host, plan, READY)?;
         self.warning = Some(lakekeep_sandbox::chain(why));
         Ok(())
     }
+}
+
+/// What a session with these limits may do.
+fn checked(limits: &Limits) -> Result<Policy, ClaimError> {
+    let mut doc = limits::policy(limits)?;
+    doc.limits.wall_time.get_or_insert(LONGEST);
+    Ok(Policy::check(doc)?)
 }
 
 fn plan(policy: &Policy, host: &HostFacts, like: &Like) -> Result<Plan, PlanningError> {

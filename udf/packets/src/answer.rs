@@ -25,6 +25,12 @@ pub enum Answer {
         number: u32,
         /// Why, and what to do.
         message: String,
+        /// The word for it, of those that a manager's interface has.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<String>,
+        /// Milliseconds after which to ask again may help.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_after_ms: Option<u64>,
     },
     /// The worker has ended.
     Ended {

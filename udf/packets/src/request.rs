@@ -15,6 +15,34 @@ pub enum Request {
         /// Its number.
         number: u32,
     },
+    /// Tells what one was used for, before it ends: for the log.
+    Used {
+        /// Its number.
+        number: u32,
+        /// The engine's own counts.
+        counts: Counts,
+    },
+}
+
+/// What an engine counted of a session. Data passes nobody else, so nobody else can.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Counts {
+    /// Batches that it sent.
+    pub calls: u64,
+    /// Their rows.
+    pub rows_in: u64,
+    /// Rows of the answers.
+    pub rows_out: u64,
+    /// Bytes that it sent.
+    pub bytes_in: u64,
+    /// Bytes of the answers.
+    pub bytes_out: u64,
+    /// Calls that failed.
+    pub failed: u64,
+    /// Microseconds that it waited for answers: the function's time and the way there and
+    /// back.
+    pub waited_us: u64,
 }
 
 /// A session that shall be.
@@ -23,7 +51,8 @@ pub enum Request {
 pub struct Open {
     /// By which it is called from now on; no other live session has it.
     pub number: u32,
-    /// The Python of the function's environment: absolute.
+    /// The Python of the function's environment: absolute. A broker shows its prefix; a
+    /// manager starts what is there in the profile's image and volumes.
     pub interpreter: PathBuf,
     /// What every worker of this environment imports, before any user's code is there.
     #[serde(default)]
@@ -34,9 +63,12 @@ pub struct Open {
     /// How the function is called (`scalar`, `batches`...): for people who read the log.
     #[serde(default)]
     pub kind: Option<String>,
-    /// For whom it is called.
+    /// For whom it is called. A manager asks for the right to act for somebody else.
     #[serde(default)]
     pub user: Option<String>,
+    /// A manager's token that says that its bearer may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegation: Option<String>,
     /// The tenant.
     #[serde(default)]
     pub profile: Option<String>,

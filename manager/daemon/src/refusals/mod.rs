@@ -102,6 +102,22 @@ impl Refusals {
         self.spend(source, code, event).await
     }
 
+    /// Notes what refused something that was not asked for over the interface.
+    ///
+    /// # Errors
+    /// `Internal`: the log cannot be written.
+    pub async fn fault(
+        &self,
+        action: &str,
+        from: Source,
+        seen: &Seen,
+        fault: &Fault,
+    ) -> Result<(), Fault> {
+        let action = action.to_owned();
+        let call = Call { action, from };
+        self.note(&call, seen, &Status::from(fault.clone())).await
+    }
+
     /// Notes a connection that came to no request.
     ///
     /// # Errors

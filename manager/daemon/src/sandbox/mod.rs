@@ -126,6 +126,8 @@ pub struct Manner {
     pub asked: Option<Asked>,
     /// No other follows in its sandbox.
     pub last: bool,
+    /// Its streams, where they are somebody else's: this manager hears none of them.
+    pub given: Option<Arc<[OwnedFd; 3]>>,
 }
 
 /// What of a sandbox a manager holds when it has made it, or taken it over.

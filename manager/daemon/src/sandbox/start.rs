@@ -367,14 +367,7 @@ impl Sandbox {
             query: String::new(),
             asked: None,
         };
-        let null =
-            || -> std::io::Result<OwnedFd> { Ok(rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?.0) };
-        let failed = |error: std::io::Error| Fault::internal("make a pipe", &error);
-        let streams = Streams::Pipes {
-            input: None,
-            output: null().map_err(failed)?,
-            errors: null().map_err(failed)?,
-        };
+        let streams = unheard()?;
         let made = Task::new(number, record, streams, &Files::new(&self.folder, number));
         let (task, _) = made.map_err(|error| Fault::internal("open a spool", &error))?;
         task.stdout.close();
@@ -404,6 +397,12 @@ fn pipes(plan: &Plan, manner: &Manner) -> Result<(Vec<OwnedFd>, Option<Streams>)
     if plan.task.terminal.is_some() {
         return Ok((Vec::new(), None));
     }
+    if let Some(given) = &manner.given {
+        let copy = |fd| rustix::io::fcntl_dupfd_cloexec(fd, 3);
+        let copies: Result<Vec<OwnedFd>, _> = given.iter().map(copy).collect();
+        let copies = copies.map_err(|errno| Fault::internal("dup", &errno))?;
+        return Ok((copies, Some(unheard()?)));
+    }
     let pipe = || {
         let made = rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
         made.map_err(|errno| Fault::internal("make a pipe", &errno))
@@ -417,6 +416,20 @@ fn pipes(plan: &Plan, manner: &Manner) -> Result<(Vec<OwnedFd>, Option<Streams>)
         errors,
     };
     Ok((vec![task_input, task_output, task_errors], Some(ours)))
+}
+
+/// Streams that have ended.
+fn unheard() -> Result<Streams, Fault> {
+    let ended = || {
+        let made = rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
+        made.map(|(read, _)| read)
+            .map_err(|errno| Fault::internal("make a pipe", &errno))
+    };
+    Ok(Streams::Pipes {
+        input: None,
+        output: ended()?,
+        errors: ended()?,
+    })
 }
 
 /// The reverse of what was kept.

@@ -10,7 +10,7 @@ Polars' `map_batches`, pandas and pyarrow; `map_batches` streams a data set thro
 function; `udf` is the same as a decorator. Needs the extra `lakekeep[udf]`.
 """
 
-from ._broker import Broker, ChildBroker, End, Handle, Request
+from ._broker import Broker, ChildBroker, End, Handle, ManagerBroker, Request
 from ._call import find_row
 from ._errors import (
     BadFunction,
@@ -20,6 +20,7 @@ from ._errors import (
     ProtocolViolation,
     ResultRefused,
     SessionClosed,
+    SessionRefused,
     TimedOut,
     UdfError,
     UserFunctionError,
@@ -40,6 +41,7 @@ __all__ = [
     "End",
     "Function",
     "Handle",
+    "ManagerBroker",
     "Options",
     "OutOfMemory",
     "ProtocolViolation",
@@ -48,6 +50,7 @@ __all__ = [
     "Safe",
     "Session",
     "SessionClosed",
+    "SessionRefused",
     "Settings",
     "TimedOut",
     "UdfError",

@@ -1,7 +1,8 @@
-"""Who makes the sandboxes of user functions: a child process, `lakekeep udf-broker`.
+"""Who makes the sandboxes of user functions: a manager, or a child process of one's own.
 
-It is asked over a socket for one sandbox a session and is not on the way of the data. One
-for each engine process, started at the first session; it ends when the socket does.
+Either is asked over a socket for one sandbox a session and is not on the way of the data.
+A manager is there for all users of a machine, with their profiles, quotas and its audit log;
+`lakekeep udf-broker` is for this engine alone. All sessions end when the socket does.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from dataclasses import dataclass, field
 from typing import Any, Optional, Protocol
 
 from . import _fork
-from ._errors import BrokerUnavailable
+from ._errors import BrokerUnavailable, SessionRefused
 from ._watcher import WATCHER
 
 PACKET_LIMIT = 64 * 1024
 _REMEDY = "install the lakekeep binary, or name it in LAKEKEEP_BIN"
+_NO_MANAGER = "start it (lakekeep serve), or unset LAKEKEEP_SOCKET to do without one"
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Request:
         memory: Bytes the sandbox may have; None: as the profile says.
         cpu: Cores, a fraction too; None: as the profile says.
         wall_time: Seconds the session may last; None: as the profile says.
-        user: For whom the function runs.
+        user: For whom the function runs; a manager asks for the right to act for others.
+        delegation: A manager's token that says that one may.
         profile: The profile whose policy holds.
         code_owner: Who wrote the function, where it is not the user.
         query: The engine's query, for the audit.
@@ -54,6 +57,7 @@ class Request:
     profile: Optional[str] = None
     code_owner: Optional[str] = None
     query: Optional[str] = None
+    delegation: Optional[str] = field(default=None, repr=False)
 
     def packet(self, number: int) -> bytes:
         """The request as the broker reads it."""
@@ -68,6 +72,8 @@ class Request:
             "limits": limits,
             **told,
         }
+        if self.delegation is not None:
+            opened["delegation"] = self.delegation
         return json.dumps({"open": opened}).encode()
 
 
@@ -122,7 +128,7 @@ class Broker(Protocol):
 class _Sandbox:
     """A handle of the real broker's."""
 
-    broker: ChildBroker
+    broker: SocketBroker
     number: int
     sandbox: str = ""
     failure: Optional[BrokerUnavailable] = None
@@ -139,14 +145,17 @@ class _Sandbox:
         return self.end
 
 
-class ChildBroker:
-    """The real one: starts `lakekeep udf-broker` and speaks with it; for any thread."""
+class SocketBroker:
+    """One that is asked over a control socket; for any thread."""
 
-    def __init__(self, binary: Optional[str] = None) -> None:
-        """Starts nothing yet; `binary` is LAKEKEEP_BIN's, or PATH's `lakekeep`."""
-        self._binary = binary
+    def __init__(self) -> None:
+        """Asks nobody yet."""
         self._reset()
         _fork.watch(self)
+
+    def _connect(self) -> socket.socket:
+        """A control socket with somebody who answers at its other end."""
+        raise NotImplementedError
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
@@ -168,7 +177,7 @@ class ChildBroker:
     def open(self, request: Request, descriptors: Sequence[int], timeout: float) -> Handle:
         """See Broker."""
         with self._lock:
-            control = self._control or self._start()
+            control = self._control or self._begin()
             self._number += 1
             sandbox = self._sandboxes[self._number] = _Sandbox(self, self._number)
         self._send(control, request.packet(sandbox.number), descriptors)
@@ -216,23 +225,8 @@ class ChildBroker:
             self._lost(control)
             raise BrokerUnavailable(f"the broker has ended: {error}", remedy="try again") from None
 
-    def _start(self) -> socket.socket:
-        binary = self._binary or os.environ.get("LAKEKEEP_BIN") or shutil.which("lakekeep")
-        if not binary:
-            raise BrokerUnavailable("there is no lakekeep binary", remedy=_REMEDY)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            with theirs:
-                number = theirs.fileno()
-                self._process = subprocess.Popen(  # noqa: S603  the binary is the caller's choice
-                    [binary, "udf-broker", "--control", str(number)],
-                    pass_fds=[number],
-                    stdin=subprocess.DEVNULL,
-                )
-        except OSError as error:
-            ours.close()
-            raise BrokerUnavailable(f"{binary} cannot be run: {error}", remedy=_REMEDY) from None
-        self._control = ours
+    def _begin(self) -> socket.socket:
+        ours = self._control = self._connect()
         # The watcher closes its descriptor by itself, so it gets one of its own.
         WATCHER.watch(os.dup(ours.fileno()), lambda _: self._receive(ours))
         return ours
@@ -259,9 +253,7 @@ class ChildBroker:
             sandbox.sandbox = str(told["sandbox"])
         elif kind == "failed":
             del self._sandboxes[sandbox.number]
-            sandbox.failure = BrokerUnavailable(
-                f"no sandbox was made: {told['message']}", remedy=told.get("remedy") or ""
-            )
+            sandbox.failure = _refusal(told)
         elif kind == "ended":
             del self._sandboxes[sandbox.number]
             sandbox.end = _end(told)
@@ -284,6 +276,69 @@ class ChildBroker:
             sandbox.end = End("broker", explanation="the broker ended, and the sandbox with it")
             sandbox.answered.set()
             sandbox.over.set()
+
+
+class ChildBroker(SocketBroker):
+    """The one that is started for this process: `lakekeep udf-broker`."""
+
+    def __init__(self, binary: Optional[str] = None) -> None:
+        """Starts nothing yet; `binary` is LAKEKEEP_BIN's, or PATH's `lakekeep`."""
+        super().__init__()
+        self._binary = binary
+
+    def _connect(self) -> socket.socket:
+        binary = self._binary or os.environ.get("LAKEKEEP_BIN") or shutil.which("lakekeep")
+        if not binary:
+            raise BrokerUnavailable("there is no lakekeep binary", remedy=_REMEDY)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with theirs:
+                number = theirs.fileno()
+                self._process = subprocess.Popen(  # noqa: S603  the binary is the caller's choice
+                    [binary, "udf-broker", "--control", str(number)],
+                    pass_fds=[number],
+                    stdin=subprocess.DEVNULL,
+                )
+        except OSError as error:
+            ours.close()
+            raise BrokerUnavailable(f"{binary} cannot be run: {error}", remedy=_REMEDY) from None
+        return ours
+
+
+class ManagerBroker(SocketBroker):
+    """A manager: sessions count against a profile, and are in its audit log.
+
+    `interpreter=` is then a path in the profile's image or in one of its volumes: a manager
+    shows nothing of its host but these.
+    """
+
+    def __init__(self, path: Optional[str] = None) -> None:
+        """Connects to nothing yet; `path` is that of the manager's API, or LAKEKEEP_SOCKET's."""
+        super().__init__()
+        self._path = path
+
+    def _connect(self) -> socket.socket:
+        path = self._path or os.environ.get("LAKEKEEP_SOCKET")
+        if not path:
+            raise BrokerUnavailable("no manager is named", remedy="name it in LAKEKEEP_SOCKET")
+        # Beside the API's; of packets, for gRPC cannot carry descriptors.
+        path = path.removeprefix("unix:").removeprefix("//") + ".udf"
+        control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            control.connect(path)
+        except OSError as error:
+            control.close()
+            raise BrokerUnavailable(
+                f"the manager cannot be reached at {path}: {error}", remedy=_NO_MANAGER
+            ) from None
+        return control
+
+
+def _refusal(told: dict[str, Any]) -> BrokerUnavailable:
+    message, code, after = str(told["message"]), told.get("code"), told.get("retry_after_ms")
+    if code is None:
+        return BrokerUnavailable(f"no sandbox was made: {message}", remedy=told.get("remedy") or "")
+    return SessionRefused(message, code=code, retry_after=None if after is None else after / 1000)
 
 
 def _reap(process: subprocess.Popen[bytes]) -> None:
@@ -323,4 +378,10 @@ def _signal_name(number: Optional[int]) -> Optional[str]:
         return f"signal {number}"
 
 
-BROKER: Broker = ChildBroker()
+_CHILD = ChildBroker()
+_MANAGER = ManagerBroker()
+
+
+def default_broker() -> Broker:
+    """The manager that LAKEKEEP_SOCKET names, or a child of this process."""
+    return _MANAGER if os.environ.get("LAKEKEEP_SOCKET") else _CHILD

@@ -150,6 +150,24 @@ class BrokerUnavailable(UdfError):
     retryable = True
 
 
+class SessionRefused(BrokerUnavailable):
+    """A manager made no sandbox: for want of a right, of a place in a quota, of a profile.
+
+    Attributes:
+        code: The word for it, such as `DENIED` or `QUOTA_EXCEEDED`.
+        retry_after: Seconds after which to ask again may help; None: it will not.
+    """
+
+    REASON = "UDF_SESSION_REFUSED"
+    retryable = False
+
+    def __init__(self, message: str, *, code: str, retry_after: Optional[float] = None) -> None:
+        """Takes the manager's words."""
+        super().__init__(f"no sandbox was made: {message}")
+        self.code = code
+        self.retry_after = retry_after
+
+
 class BadFunction(UdfError, ValueError):
     """The function, or how it was declared, cannot be used."""
 

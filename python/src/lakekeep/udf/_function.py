@@ -16,7 +16,7 @@ from typing import Any, Callable, Optional, TypedDict, Union
 import cloudpickle
 import pyarrow as pa
 
-from ._broker import BROKER, Broker, Request
+from ._broker import Broker, Request, default_broker
 from ._errors import BadFunction
 
 # Whose answer is one column, as long as the input or one value.
@@ -40,7 +40,9 @@ class Options(TypedDict, total=False):
         open_timeout: Seconds until the sandbox has the function ready; 60.
         memory: Bytes its sandbox may have.
         cpu: Cores its sandbox may have.
-        user: For whom it runs; None: the engine's own user.
+        user: For whom it runs; None: the engine's own user. A manager asks for the right to
+            act for others.
+        delegation: A manager's token that says that one may.
         profile: The profile whose policy holds.
         code_owner: Who wrote it, where that is not the user.
         query: The engine's query, for the audit.
@@ -58,7 +60,7 @@ class Options(TypedDict, total=False):
         find_row: An error tells the row that causes it, at the price of further calls.
         skip_nulls: For kind `rows`: no call where an argument is None; the answer is None.
         pandas: For kind `grouped`: the group is a DataFrame.
-        broker: Who makes the sandboxes.
+        broker: Who makes the sandboxes; the manager that LAKEKEEP_SOCKET names, or a child.
     """
 
     timeout: Optional[float]
@@ -67,6 +69,7 @@ class Options(TypedDict, total=False):
     memory: Optional[int]
     cpu: Optional[float]
     user: Optional[str]
+    delegation: Optional[str]
     profile: Optional[str]
     code_owner: Optional[str]
     query: Optional[str]
@@ -96,6 +99,7 @@ class Settings:
     memory: Optional[int] = None
     cpu: Optional[float] = None
     user: Optional[str] = None
+    delegation: Optional[str] = field(default=None, repr=False)
     profile: Optional[str] = None
     code_owner: Optional[str] = None
     query: Optional[str] = None
@@ -112,7 +116,7 @@ class Settings:
     find_row: bool = False
     skip_nulls: bool = False
     pandas: bool = False
-    broker: Broker = field(default_factory=lambda: BROKER)
+    broker: Broker = field(default_factory=default_broker)
 
     @classmethod
     def of(cls, options: Options) -> Settings:
@@ -144,6 +148,7 @@ class Settings:
             profile=self.profile,
             code_owner=self.code_owner,
             query=self.query,
+            delegation=self.delegation,
         )
 
 
