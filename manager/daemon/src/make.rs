@@ -271,11 +271,13 @@ impl Making {
     }
 
     fn made_before(&self, caller: &Caller, request: &str) -> Option<Arc<Sandbox>> {
+        if request.is_empty() {
+            return None;
+        }
         let mine = |sandbox: &Arc<Sandbox>| {
             sandbox.meta.owner == caller.user() && sandbox.meta.request == request
         };
-        let all = self.registry.all().into_iter();
-        all.filter(|_| !request.is_empty()).find(mine)
+        self.registry.all().into_iter().find(mine)
     }
 
     fn equal(&self, wanted: &Meta) -> Option<Arc<Sandbox>> {

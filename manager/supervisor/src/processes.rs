@@ -231,6 +231,9 @@ impl Processes {
         command
             .args(words)
             .env_clear()
+            // mallopt(3): eight arenas for each processor, the default, keep what each of them
+            // had at its worst; of a manager whose live memory stood still, 4 KiB a second grew.
+            .env("MALLOC_ARENA_MAX", processors().to_string())
             .stdin(Stdio::null())
             .process_group(0);
         if let Some(notify) = &self.settings.notify {
@@ -306,6 +309,10 @@ fn wait_for_orphans() -> Result<(), SupervisorError> {
             Err(errno) => return Err(SupervisorError::kernel("wait")(errno)),
         }
     }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn start_error(command: &Command, error: std::io::Error) -> SupervisorError {
