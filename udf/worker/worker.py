@@ -10,6 +10,7 @@ from __future__ import annotations
 import faulthandler
 import fcntl
 import functools
+import gc
 import inspect
 import json
 import linecache
@@ -19,6 +20,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 import traceback
 import types
 
@@ -33,6 +35,10 @@ OPENED, RESULT, DONE, ERROR, CRASHED, PART = 16, 17, 18, 19, 20, 21
 INLINE, PARTS, MEMFD = 0, 1, 2
 F_ADD_SEALS, ALL_SEALS = 1033, 0xF
 MESSAGE_LIMIT, TRACEBACK_LIMIT = 4096, 16 * 1024
+ROOM = socket.CMSG_SPACE(4)
+AT_ONCE = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
+# To a sleeper, soon is within so many times the time of looking.
+SOON, DEAREST = 3, 255
 # Below this many rows, one copy of a batch costs less than many small writes.
 GATHER_ROWS = 4096
 TABLE_ROWS = 8192
@@ -109,15 +115,16 @@ class Channel:
     def __init__(self, sock):
         self.sock = sock
         self.memfd_from = 0
+        # Seconds of looking, packets that must come soon before it is done (-1: it never
+        # is), and how many of them there were last.
+        self.look, self.rest, self.price = 0.0, -1, 0
         self.packet = bytearray(HEADER.size + PIECE)
         self.view = memoryview(self.packet)
         self.head = self.view[: HEADER.size]
 
     def receive(self):
         """The next frame: kind, call, rows, content."""
-        size, ancillary, _, _ = self.sock.recvmsg_into(
-            [self.packet], socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC
-        )
+        size, ancillary, _, _ = self._take([self.packet], ROOM)
         if size < HEADER.size:
             raise EngineGone
         kind, place, _, call, length, rows = HEADER.unpack_from(self.packet)
@@ -129,11 +136,32 @@ class Channel:
             content = _mapped(struct.unpack("i", ancillary[0][2])[0], length)
         return kind, call, rows, content
 
+    def _take(self, buffers, room):
+        """The next packet, as recvmsg_into has it; looks for it a while before it sleeps.
+
+        To wake a sleeper takes longer than a small call does, but who looks uses a processor:
+        each time in vain, twice as many packets must come soon before it is tried again.
+        """
+        since = time.monotonic()
+        while not self.rest:
+            try:
+                found = self.sock.recvmsg_into(buffers, room, AT_ONCE)
+            except BlockingIOError:
+                if time.monotonic() - since > self.look:
+                    self.rest = self.price = min(2 * self.price + 1, DEAREST)
+            else:
+                self.price >>= 1
+                return found
+        found = self.sock.recvmsg_into(buffers, room, socket.MSG_CMSG_CLOEXEC)
+        if self.rest > 0 and time.monotonic() - since <= SOON * self.look:
+            self.rest -= 1
+        return found
+
     def _parts(self, length):
         content = pa.allocate_buffer(length)
         view, at = memoryview(content).cast("B"), 0
         while at < length:
-            size = self.sock.recvmsg_into([self.head, view[at : at + PIECE]])[0]
+            size = self._take([self.head, view[at : at + PIECE]], 0)[0]
             if size <= HEADER.size:
                 raise EngineGone
             at += size - HEADER.size
@@ -478,6 +506,8 @@ class Worker:
             if options["version"] != VERSION:
                 raise Refused(f"the engine speaks version {options['version']}, not {VERSION}")
             self.channel.memfd_from = options["memfd_from"]
+            if options.get("look_us"):
+                self.channel.look, self.channel.rest = options["look_us"] / 1e6, 0
             schemas = (pa.ipc.read_schema(pa.BufferReader(s)) for s in (given, answered))
             self.function = Function(options, source, *schemas)
             remember(options.get("source"), self.function.function)
@@ -485,6 +515,8 @@ class Worker:
         except BaseException as error:
             self.channel.send_json(ERROR, 0, explained(error))
             return False
+        # What was imported stays: collections need not go through it each time.
+        gc.freeze()
         versions = {"python": sys.version.split()[0], "pyarrow": pa.__version__}
         self.channel.send_json(OPENED, 0, {"version": VERSION, **versions})
         return True
@@ -520,7 +552,7 @@ class Worker:
         inputs.drain()
 
     def _batch(self, content):
-        return pa.ipc.read_record_batch(pa.ipc.read_message(content), self.function.given)
+        return pa.ipc.read_record_batch(content, self.function.given)
 
 
 class Inputs:

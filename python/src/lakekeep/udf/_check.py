@@ -53,7 +53,7 @@ class Checker:
             end = _look(view, rows)
             self._seen = (bytes(view[:end]), len(view), rows)
         try:
-            found = pa.ipc.read_record_batch(pa.ipc.read_message(content), self._schema)
+            found = pa.ipc.read_record_batch(content, self._schema)
             found.validate(full=True)
         except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
             message = f"the answer is no valid batch: {text(str(error), 500)}"

@@ -46,6 +46,8 @@ _CUT = socket.MSG_CTRUNC | socket.MSG_TRUNC
 # Asked for on both ends; the kernel grants what net.core.wmem_max allows.
 SOCKET_BUFFER = 1 << 20
 
+# To a sleeper, soon is within so many times the time of looking.
+_SOON, _DEAREST = 3, 255
 # Seconds; a wait shorter than this is not divided.
 _TICK = 0.01
 
@@ -77,10 +79,18 @@ class Channel:
     frames that arrive are taken in.
     """
 
-    def __init__(self, sock: socket.socket, max_bytes: int, ahead: int) -> None:
-        """Takes the socket, the bytes that a frame's content may have, and the calls at once."""
+    def __init__(
+        self, sock: socket.socket, max_bytes: int, ahead: int, look: float = 0.0
+    ) -> None:
+        """Takes the socket, the bytes that a frame's content may have, the calls at once, and
+        how long to look for a packet before sleeping, seconds.
+        """
         self._sock = sock
         self._max_bytes = max_bytes
+        self._look = look
+        # Packets that must come soon before it looks again; -1: it never does.
+        self._rest = 0 if look else -1
+        self._price = 0
         # The kernel's own time-out of a blocking recvmsg, in seconds, as it was set last.
         self._patience = 0.0
         self._readable = select.poll()
@@ -192,9 +202,37 @@ class Channel:
             ProtocolViolation: The worker breaks the protocol.
         """
         while not self._arrived:
-            self._set_patience()
-            self._read(0)
+            if self._rest or not self._found():
+                self._sleep()
         return self._arrived.popleft()
+
+    def _found(self) -> bool:
+        """Looks for a packet; whether one came soon enough.
+
+        To wake a sleeper takes longer than a small call does. But who looks uses a processor:
+        each time in vain, twice as many packets must come soon before it is tried again.
+        """
+        until = time.monotonic() + self._look
+        found = False
+        while not found:
+            try:
+                self._read(socket.MSG_DONTWAIT)
+                found = True
+            except BlockingIOError:
+                pass
+            if time.monotonic() > until:
+                # That it came may have been hidden by another thread of this process.
+                self._rest = self._price = min(2 * self._price + 1, _DEAREST)
+                return found
+        self._price >>= 1
+        return True
+
+    def _sleep(self) -> None:
+        since = time.monotonic()
+        self._set_patience()
+        self._read(0)
+        if self._rest > 0 and time.monotonic() - since <= _SOON * self._look:
+            self._rest -= 1
 
     def ready(self) -> bool:
         """Takes in what has arrived, without waiting; whether there is a frame."""
