@@ -38,7 +38,7 @@ def main() -> None:
                 run(scenario, setting, wanted, events, options.rounds, order)
 
 
-def run(  # noqa: PLR0913
+def run(
     scenario: Scenario,
     setting: Setting,
     wanted: list[str] | None,
@@ -59,10 +59,10 @@ def run(  # noqa: PLR0913
             except Absent as absent:
                 events.absent(scenario.name, name, str(absent))
                 continue
-            events.looked_at(scenario.name, name, peer.pids())
+            events.present(scenario.name, name, scenario.measure, peer.pids())
             for _ in range(WARM_UP):
                 peer.call()
-        for number in range(rounds):
+        for number in range(-(-rounds // scenario.share)):
             order.shuffle(peers)
             for position, peer in enumerate(peers):
                 burst = measure(peer, scenario.calls(peer.name))

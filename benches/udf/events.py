@@ -19,7 +19,7 @@ class Events:
     |---|---|
     | `versions` | an object: program and version |
     | `absent` | `scenario`, `peer`, `reason`: it is not measured |
-    | `present` | `scenario`, `peer`, `pid` (null: it runs in this process); a line is awaited |
+    | `present` | `scenario`, `peer`, `measure` (a peer), `pid` or null; a line is awaited |
     | `samples` | `scenario`, `peer`, `round`, `position`, `walls` and `cpu` in nanoseconds |
     """
 
@@ -40,15 +40,14 @@ class Events:
         """Who is left out."""
         self._tell("absent", {"scenario": scenario, "peer": peer, "reason": reason})
 
-    def looked_at(self, scenario: str, peer: str, pids: list[int]) -> None:
+    def present(self, scenario: str, peer: str, measure: str, pids: list[int]) -> None:
         """Waits until somebody has looked at the process in which the peer's function runs."""
         pid = pids[0] if pids else None
-        self._tell("present", {"scenario": scenario, "peer": peer, "pid": pid})
+        told = {"scenario": scenario, "peer": peer, "measure": measure, "pid": pid}
+        self._tell("present", told)
         sys.stdin.readline()
 
-    def samples(
-        self, scenario: str, peer: str, number: int, position: int, burst: Burst
-    ) -> None:
+    def samples(self, scenario: str, peer: str, number: int, position: int, burst: Burst) -> None:
         """What a peer's turn in a round took."""
         told = {"scenario": scenario, "peer": peer, "round": number, "position": position}
         self._tell("samples", {**told, "walls": burst.walls, "cpu": burst.cpu})

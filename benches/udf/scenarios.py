@@ -28,6 +28,7 @@ class Scenario:
         check: Raises where an answer is wrong.
         turn: Calls of a peer in a round; more where one is short.
         turns: The same for those who take much longer.
+        share: It has a round in so many.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Scenario:
     check: Callable[[Any], None]
     turn: int = 1
     turns: Mapping[str, int] = field(default_factory=dict)
+    share: int = 1
 
     def calls(self, peer: str) -> int:
         """How often a peer is called in a round."""
@@ -52,7 +54,7 @@ def _add(name: str, rows: int, turn: int, others: Mapping[str, Make]) -> Scenari
 
 def _engine(name: str, make: Callable[[str], Make]) -> Scenario:
     peers = {peer: make(peer) for peer in (name, "lakekeep", "lakekeep-bare")}
-    return Scenario(name, name, peers, engines.check)
+    return Scenario(name, name, peers, engines.check, share=5)
 
 
 SCENARIOS = (

@@ -65,4 +65,4 @@ def _end(process: subprocess.Popen[bytes]) -> Callable[[], None]:
     return end
 
 
-SERVERS = {name: _flight for name in ("arrow-udf", "databend-udf")}
+SERVERS = dict.fromkeys(("arrow-udf", "databend-udf"), _flight)

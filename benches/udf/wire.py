@@ -17,8 +17,6 @@ GIVEN = pa.schema([("_0", pa.int64()), ("_1", pa.int64())])
 
 def add(low: Any, high: Any) -> Any:
     """What all of them do."""
-    import pyarrow.compute as pc
-
     return pc.add(low, high)
 
 

@@ -76,17 +76,6 @@ class Gather:
 
     close = flush
 
-    def tell(self):
-        return 0
-
-    def writable(self):
-        return True
-
-    def readable(self):
-        return False
-
-    seekable = readable
-
 
 class Encoder:
     """Batches of one schema as encapsulated messages, in pieces."""

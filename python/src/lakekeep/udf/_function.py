@@ -119,6 +119,13 @@ class Settings:
     pandas: bool = False
     broker: Broker = field(default_factory=lambda: BROKER)
 
+    @property
+    def looking(self) -> float:
+        """Seconds of `look`; 0 where whoever looks would be in the way of whoever answers."""
+        alone = len(os.sched_getaffinity(0)) < 2
+        scarce = self.cpu is not None and self.cpu < 1
+        return 0.0 if alone or scarce or self.look is None else self.look
+
     @classmethod
     def of(cls, options: Options) -> Settings:
         """Checks the options.
@@ -134,6 +141,8 @@ class Settings:
             value = getattr(settings, name)
             if value is not None and value < 1:
                 raise BadFunction(f"{name}={value}: at least 1")
+        if settings.look is not None and not 0 <= settings.look <= 1:
+            raise BadFunction(f"look={settings.look}: seconds, at most 1")
         return settings
 
     def request(self, kind: str) -> Request:

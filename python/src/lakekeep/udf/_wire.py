@@ -79,9 +79,7 @@ class Channel:
     frames that arrive are taken in.
     """
 
-    def __init__(
-        self, sock: socket.socket, max_bytes: int, ahead: int, look: float = 0.0
-    ) -> None:
+    def __init__(self, sock: socket.socket, max_bytes: int, ahead: int, look: float = 0.0) -> None:
         """Takes the socket, the bytes that a frame's content may have, the calls at once, and
         how long to look for a packet before sleeping, seconds.
         """
@@ -128,10 +126,26 @@ class Channel:
     def send(
         self, kind: int, call: int, rows: int, pieces: Buffers, memfd_from: Optional[int] = None
     ) -> None:
-        """Queues a frame and waits until all of it is sent."""
+        """Sends a frame, and what was queued before; waits until all of it is sent."""
+        if not self._outgoing and self._sent_whole(kind, call, rows, pieces):
+            return
         self.queue(kind, call, rows, pieces, memfd_from)
         while not self.flush():
             self.wait()
+
+    def _sent_whole(self, kind: int, call: int, rows: int, pieces: Buffers) -> bool:
+        """Sends the frame that nearly all are; False where it is larger, or there is no room."""
+        length = sum(map(len, pieces))
+        if length > PIECE:
+            return False
+        packet = [HEADER.pack(kind, INLINE, 0, call, length, rows), *pieces]
+        try:
+            self._sock.sendmsg(packet, (), SEND_FLAGS)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise Ended from error
+        return True
 
     def queue(
         self, kind: int, call: int, rows: int, pieces: Buffers, memfd_from: Optional[int] = None
