@@ -55,21 +55,14 @@ class Refused(Exception):
 # Frames.
 
 
-class Gather:
+class Gather(list):
     """A file that keeps what is written to it, so that no batch is copied before sendmsg."""
 
     closed = False
 
-    def __init__(self):
-        self.pieces = []
-
     def write(self, piece):
-        self.pieces.append(piece)
+        self.append(piece)
         return len(piece)
-
-    def take(self):
-        pieces, self.pieces = self.pieces, []
-        return pieces
 
     def flush(self):
         pass
@@ -85,13 +78,15 @@ class Encoder:
         self.writer = pa.ipc.new_stream(pa.PythonFile(self.gather, "w"), schema)
         # The first batch brings the schema with it, which is not sent.
         self.writer.write_batch(empty(schema))
-        self.gather.take()
+        self.gather.clear()
 
     def pieces(self, batch):
         if batch.num_rows < GATHER_ROWS:
             return [batch.serialize()]
         self.writer.write_batch(batch)
-        return self.gather.take()
+        pieces = self.gather[:]
+        self.gather.clear()
+        return pieces
 
 
 def empty(schema):
@@ -104,8 +99,7 @@ class Channel:
     def __init__(self, sock):
         self.sock = sock
         self.memfd_from = 0
-        # Seconds of looking, packets that must come soon before it is done (-1: it never
-        # is), and how many of them there were last.
+        # Seconds of looking, packets that must come soon before (-1: never), and their price.
         self.look, self.rest, self.price = 0.0, -1, 0
         self.packet = bytearray(HEADER.size + PIECE)
         self.view = memoryview(self.packet)
@@ -234,11 +228,13 @@ def converting(convert):
 @converting
 def as_array(value, kind, rows):
     """One array of `kind` with `rows` values."""
-    if isinstance(value, pa.ChunkedArray):
+    if isinstance(value, pa.Array):
+        pass
+    elif isinstance(value, pa.ChunkedArray):
         value = value.combine_chunks()
     elif isinstance(value, pa.Scalar):
         raise Refused(f"the function returned one value, not an array of {rows}")
-    elif not isinstance(value, pa.Array):
+    else:
         value = pa.array(value, type=kind, from_pandas=not isinstance(value, list))
     if value.type != kind:
         value = value.cast(kind)
@@ -270,6 +266,8 @@ class Function:
         self.options, self.given, self.answered = options, given, answered
         self.kind = options["kind"]
         self.function = cloudpickle.loads(source)
+        # Of the one column, where there is one.
+        self.type = answered.types[0] if answered.types else None
         # Streams have a way of their own.
         self.run = getattr(self, "_" + self.kind, None)
         self.row = None
@@ -284,11 +282,11 @@ class Function:
 
     def _scalar(self, batch):
         value = self.function(*batch.columns)
-        return as_array(value, self.answered.types[0], batch.num_rows)
+        return as_array(value, self.type, batch.num_rows)
 
     def _pandas(self, batch):
         value = self.function(*(column.to_pandas() for column in batch.columns))
-        return as_array(value, self.answered.types[0], batch.num_rows)
+        return as_array(value, self.type, batch.num_rows)
 
     def _rows(self, batch):
         function, values, skip = self.function, [], self.options.get("skip_nulls")
@@ -302,13 +300,13 @@ class Function:
         except BaseException:
             self.row = len(values)
             raise
-        return as_array(values, self.answered.types[0], batch.num_rows)
+        return as_array(values, self.type, batch.num_rows)
 
     def _aggregate(self, batch):
         value = self.function(*batch.columns)
         if isinstance(value, pa.Scalar):
             value = value.as_py()
-        return as_array([value], self.answered.types[0], 1)
+        return as_array([value], self.type, 1)
 
     def _grouped(self, batch):
         group = pa.Table.from_batches([batch])

@@ -244,8 +244,7 @@ class Channel:
     def _sleep(self) -> None:
         since = time.monotonic()
         self._set_patience()
-        self._read(0)
-        if self._rest > 0 and time.monotonic() - since <= _SOON * self._look:
+        if self._read(0) and self._rest > 0 and time.monotonic() - since <= _SOON * self._look:
             self._rest -= 1
 
     def ready(self) -> bool:
@@ -284,8 +283,8 @@ class Channel:
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
         self._patience = seconds
 
-    def _read(self, flags: int) -> None:
-        """Takes in one packet."""
+    def _read(self, flags: int) -> bool:
+        """Takes in one packet; False when the kernel's time-out was first."""
         try:
             size, ancillary, result, _ = self._sock.recvmsg_into(
                 [self._head, self._target], ANCILLARY, flags | socket.MSG_CMSG_CLOEXEC
@@ -293,20 +292,21 @@ class Channel:
         except BlockingIOError:
             if flags:
                 raise
-            return
+            return False
         except ConnectionResetError:
             # Told once: it ended with calls unread. What it had sent is still to be had.
-            return
+            return False
         except OSError as error:
             raise Ended from error
         if not ancillary and self._take_small(size, result):
-            return
+            return True
         descriptors = _descriptors(ancillary)
         try:
             self._take(size, descriptors, result)
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
+        return True
 
     def _take_small(self, size: int, flags: int) -> bool:
         """Takes the frame that nearly all are, one whole in its packet; False for others."""
