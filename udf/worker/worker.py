@@ -107,7 +107,7 @@ class Channel:
 
     def receive(self):
         """The next frame: kind, call, rows, content."""
-        size, ancillary, _, _ = self._take([self.packet], ROOM)
+        size, ancillary = self._first()
         if size < HEADER.size:
             raise EngineGone
         kind, place, _, call, length, rows = HEADER.unpack_from(self.packet)
@@ -119,32 +119,30 @@ class Channel:
             content = _mapped(struct.unpack("i", ancillary[0][2])[0], length)
         return kind, call, rows, content
 
-    def _take(self, buffers, room):
-        """The next packet, as recvmsg_into has it; looks for it a while before it sleeps.
-
-        To wake a sleeper takes longer than a small call does, but who looks uses a processor:
-        each time in vain, twice as many packets must come soon before it is tried again.
+    def _first(self):
+        """A frame's first packet, its size and ancillary; looks for it a while before it
+        sleeps, and the less the more often that was in vain (docs/udf-wire.md).
         """
         since = time.monotonic()
         while not self.rest:
             try:
-                found = self.sock.recvmsg_into(buffers, room, AT_ONCE)
+                found = self.sock.recvmsg_into([self.packet], ROOM, AT_ONCE)
             except BlockingIOError:
                 if time.monotonic() - since > self.look:
                     self.rest = self.price = min(2 * self.price + 1, DEAREST)
             else:
                 self.price >>= 1
-                return found
-        found = self.sock.recvmsg_into(buffers, room, socket.MSG_CMSG_CLOEXEC)
+                return found[:2]
+        found = self.sock.recvmsg_into([self.packet], ROOM, socket.MSG_CMSG_CLOEXEC)
         if self.rest > 0 and time.monotonic() - since <= SOON * self.look:
             self.rest -= 1
-        return found
+        return found[:2]
 
     def _parts(self, length):
         content = pa.allocate_buffer(length)
         view, at = memoryview(content).cast("B"), 0
         while at < length:
-            size = self._take([self.head, view[at : at + PIECE]], 0)[0]
+            size = self.sock.recvmsg_into([self.head, view[at : at + PIECE]])[0]
             if size <= HEADER.size:
                 raise EngineGone
             at += size - HEADER.size

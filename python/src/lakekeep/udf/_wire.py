@@ -216,7 +216,8 @@ class Channel:
             ProtocolViolation: The worker breaks the protocol.
         """
         while not self._arrived:
-            if self._rest or not self._found():
+            # Parts follow as fast as they are copied: whoever looked would only be in the way.
+            if self._rest or self._partial or not self._found():
                 self._sleep()
         return self._arrived.popleft()
 
