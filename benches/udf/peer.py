@@ -41,11 +41,8 @@ class _Process:
     """A worker without a sandbox; as `Handle`."""
 
     process: subprocess.Popen[bytes]
+    sandbox: str
     over: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def sandbox(self) -> str:
-        return f"pid-{self.process.pid}"
 
     def kill(self) -> None:
         self.process.kill()
@@ -70,9 +67,10 @@ class BareBroker:
         """See lakekeep.udf.Broker."""
         stdin, stdout, stderr = descriptors
         command = [request.interpreter, "-c", self._source]
-        return _Process(
-            subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr)  # noqa: S603
+        process = subprocess.Popen(  # noqa: S603
+            command, stdin=stdin, stdout=stdout, stderr=stderr
         )
+        return _Process(process, f"pid-{process.pid}")
 
 
 class Watched:

@@ -7,6 +7,7 @@ nobody: the engine checks all of it.
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import fcntl
 import functools
@@ -30,6 +31,8 @@ import pyarrow as pa
 VERSION = 1
 HEADER = struct.Struct("<BBHIQQ")
 PIECE = 128 * 1024
+# What engines send in a part at most; no part but the last is smaller than the least.
+PART_LIMIT, PART_LEAST = 256 * 1024, 64 * 1024
 OPEN, INPUT, OUTPUT, FUNCTION, CALL, END = 1, 2, 3, 4, 5, 6
 OPENED, RESULT, DONE, ERROR, CRASHED, PART = 16, 17, 18, 19, 20, 21
 INLINE, PARTS, MEMFD = 0, 1, 2
@@ -98,7 +101,7 @@ class Channel:
 
     def __init__(self, sock):
         self.sock = sock
-        self.memfd_from = 0
+        self.memfd_from, self.part = 0, PIECE
         # Seconds of looking, packets that must come soon before (-1: never), and their price.
         self.look, self.rest, self.price = 0.0, -1, 0
         self.packet = bytearray(HEADER.size + PIECE)
@@ -142,7 +145,7 @@ class Channel:
         content = pa.allocate_buffer(length)
         view, at = memoryview(content).cast("B"), 0
         while at < length:
-            size = self.sock.recvmsg_into([self.head, view[at : at + PIECE]])[0]
+            size = self.sock.recvmsg_into([self.head, view[at : at + PART_LIMIT]])[0]
             if size <= HEADER.size:
                 raise EngineGone
             at += size - HEADER.size
@@ -154,9 +157,18 @@ class Channel:
             self.sock.sendmsg([HEADER.pack(kind, INLINE, 0, call, length, rows), *pieces])
         elif not (0 < self.memfd_from <= length and self._memfd(kind, call, rows, pieces, length)):
             self.sock.send(HEADER.pack(kind, PARTS, 0, call, length, rows))
-            for part in parts(pieces):
-                size = sum(map(len, part))
+            self._send_parts(call, pieces, self.part)
+
+    def _send_parts(self, call, pieces, most):
+        for part in parts(pieces, most):
+            size = sum(map(len, part))
+            try:
                 self.sock.sendmsg([HEADER.pack(PART, INLINE, 0, call, size, 0), *part])
+            except OSError as error:
+                # The kernel has not so much memory in one piece.
+                if error.errno != errno.ENOBUFS or size <= PART_LEAST:
+                    raise
+                self._send_parts(call, part, -(-size // (2 * PART_LEAST)) * PART_LEAST)
 
     def _memfd(self, kind, call, rows, pieces, length):
         """Whether it went so: a narrow seccomp profile refuses memfd_create."""
@@ -191,9 +203,9 @@ def _mapped(memfd, length):
         os.close(memfd)
 
 
-def parts(pieces):
-    """Divides the pieces anew, into lists of PIECE bytes in all."""
-    part, room = [], PIECE
+def parts(pieces, size):
+    """Divides the pieces anew, into lists of `size` bytes in all."""
+    part, room = [], size
     for piece in pieces:
         view = memoryview(piece).cast("B")
         while len(view):
@@ -202,7 +214,7 @@ def parts(pieces):
             room -= len(part[-1])
             if room == 0:
                 yield part
-                part, room = [], PIECE
+                part, room = [], size
     if part:
         yield part
 
@@ -491,6 +503,7 @@ class Worker:
             if options["version"] != VERSION:
                 raise Refused(f"the engine speaks version {options['version']}, not {VERSION}")
             self.channel.memfd_from = options["memfd_from"]
+            self.channel.part = options.get("part", PIECE)
             if options.get("look_us"):
                 self.channel.look, self.channel.rest = options["look_us"] / 1e6, 0
             schemas = (pa.ipc.read_schema(pa.BufferReader(s)) for s in (given, answered))

@@ -110,6 +110,7 @@ class Session:
             "max_bytes": settings.max_bytes,
             "max_rows": settings.max_rows,
             "memfd_from": settings.memfd_from or 0,
+            "part": _wire.PART_LIMIT,
             "look_us": int(settings.looking * 1e6),
             "skip_nulls": settings.skip_nulls,
             "pandas": settings.pandas,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
@@ -25,8 +26,11 @@ from ._errors import ProtocolViolation
 
 VERSION = 1
 HEADER = struct.Struct("<BBHIQQ")
-# Content of one packet. Above it a frame is followed by PART frames of this size.
+# Content of one packet. Above it a frame is followed by PART frames.
 PIECE = 128 * 1024
+# Their content: each packet has a price, but the kernel may lack so much memory in one piece
+# for it, and then less is sent. All but the last have at least the least.
+PART_LIMIT, PART_LEAST = 256 * 1024, 64 * 1024
 PACKET = HEADER.size + PIECE
 # Messages that are JSON or a schema fit in one packet.
 JSON_LIMIT = 64 * 1024
@@ -160,9 +164,7 @@ class Channel:
             queue.append(([header], sealed_memfd(pieces)))
         else:
             queue.append(([HEADER.pack(kind, PARTS, 0, call, length, rows)], None))
-            for part in _divided(pieces):
-                size = sum(map(len, part))
-                queue.append(([HEADER.pack(PART, INLINE, 0, call, size, 0), *part], None))
+            queue.extend(_parts(call, pieces, PART_LIMIT))
 
     def flush(self) -> bool:
         """Sends what there is room for, without waiting; whether that was all."""
@@ -174,11 +176,22 @@ class Channel:
             except BlockingIOError:
                 return False
             except OSError as error:
-                raise Ended from error
+                self._divide(error)
+                continue
             queue.popleft()
             if memfd is not None:
                 os.close(memfd)
         return True
+
+    def _divide(self, error: OSError) -> None:
+        """Has the first packet sent as two, if the kernel lacked memory in one piece for it."""
+        packet = self._outgoing[0][0]
+        kind, _, _, call, length, _ = HEADER.unpack(packet[0])
+        if error.errno != errno.ENOBUFS or kind != PART or length <= PART_LEAST:
+            raise Ended from error
+        self._outgoing.popleft()
+        half = -(-length // (2 * PART_LEAST)) * PART_LEAST
+        self._outgoing.extendleft(reversed(list(_parts(call, packet[1:], half))))
 
     def wait(self) -> None:
         """Waits for room to send in, or for a packet, which is taken in.
@@ -362,18 +375,18 @@ class Channel:
         elif place == PARTS:
             self._partial = (kind, call, rows, pa.allocate_buffer(length))
             self._whole = memoryview(self._partial[3]).cast("B")
-            self._target, self._filled = self._whole[:PIECE], 0
+            self._target, self._filled = self._whole[:PART_LIMIT], 0
         else:
             raise ProtocolViolation(f"content in place {place}, which there is not")
 
     def _take_part(self, place: int, call: int, length: int, size: int) -> None:
-        # The target is as large as this part has to be.
+        # The target is as large as this part may be, and as it has to be where it is the last.
         if self._partial is None or place != INLINE or call != self._partial[1]:
             raise ProtocolViolation("a part of no frame")
-        if size != len(self._target) or length != size:
+        if length != size or (size < PART_LEAST and size != len(self._target)):
             raise ProtocolViolation(f"a part of {size} bytes instead of {len(self._target)}")
         self._filled += size
-        self._target = self._whole[self._filled : self._filled + PIECE]
+        self._target = self._whole[self._filled : self._filled + PART_LIMIT]
         if not self._target:
             self._arrived.append(self._partial)
             self._partial = None
@@ -396,10 +409,17 @@ def _descriptors(ancillary: Sequence[tuple[int, int, bytes]]) -> list[int]:
     return found.tolist()
 
 
-def _divided(pieces: Buffers) -> Iterator[list[memoryview]]:
-    """The pieces anew, PIECE bytes at a time."""
+def _parts(call: int, pieces: Buffers, size: int) -> Iterator[tuple[Buffers, None]]:
+    """PART packets of a frame's content, of `size` bytes each."""
+    for part in _divided(pieces, size):
+        length = sum(map(len, part))
+        yield [HEADER.pack(PART, INLINE, 0, call, length, 0), *part], None
+
+
+def _divided(pieces: Buffers, size: int) -> Iterator[list[memoryview]]:
+    """The pieces anew, `size` bytes at a time."""
     part: list[memoryview] = []
-    room = PIECE
+    room = size
     for piece in pieces:
         view = memoryview(piece).cast("B")
         while len(view):
@@ -408,7 +428,7 @@ def _divided(pieces: Buffers) -> Iterator[list[memoryview]]:
             room -= len(part[-1])
             if not room:
                 yield part
-                part, room = [], PIECE
+                part, room = [], size
     if part:
         yield part
 
