@@ -202,11 +202,21 @@ pub struct UdfArgs {
     pub setup: bool,
 
     /// The peers, separated by commas, or `all`; the measure of each scenario is always one.
-    #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "all")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        default_value = "all"
+    )]
     pub peers: Vec<String>,
 
     /// call-1-row, batch-8k, batch-64k, duckdb, polars, separated by commas, or `all`.
-    #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "all")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        default_value = "all"
+    )]
     pub scenarios: Vec<String>,
 
     #[command(flatten)]

@@ -75,7 +75,10 @@ pub fn of_call(called: &Called, ground: &Ground) -> Result<String, BenchError> {
 
 /// The layers of a process, as far as /proc shows them.
 pub fn of_process(pid: u32) -> String {
-    line(layers(&Path::new("/proc").join(pid.to_string())), &Value::Null)
+    line(
+        layers(&Path::new("/proc").join(pid.to_string())),
+        &Value::Null,
+    )
 }
 
 fn says_something(mut stdout: ChildStdout) -> bool {

@@ -135,8 +135,7 @@ fn listen(arguments: &UdfArgs) -> Result<Heard, BenchError> {
         .map_err(BenchError::file("execute", &arguments.python))?;
     let heard = Heard::of(&mut child);
     if heard.is_err() {
-        // Its input ends, which it would wait for; who speaks otherwise is not listened to.
-        drop(child.stdin.take());
+        // Nobody listens to it any more.
         child.kill().map_err(BenchError::io("end the program"))?;
     }
     let status = child
@@ -337,7 +336,15 @@ mod tests {
         let found: Vec<_> = report
             .figures
             .iter()
-            .map(|one| (one.peer.as_str(), one.n, one.median_us, one.cpu_us, one.ratio))
+            .map(|one| {
+                (
+                    one.peer.as_str(),
+                    one.n,
+                    one.median_us,
+                    one.cpu_us,
+                    one.ratio,
+                )
+            })
             .collect();
         assert_eq!(
             found,

@@ -39,7 +39,9 @@ impl Row {
 
     /// The peer's name without its group.
     fn name(&self) -> &str {
-        self.peer.split_once(OF).map_or(&self.peer, |(_, name)| name)
+        self.peer
+            .split_once(OF)
+            .map_or(self.peer.as_str(), |(_, name)| name)
     }
 
     fn is_measure(&self) -> bool {
@@ -124,10 +126,13 @@ fn rows(samples: Vec<Wall>) -> Vec<Row> {
             groups.push(row.group().to_owned());
         }
     }
-    let measures: Vec<Row> = rows.iter().filter(|row| row.is_measure()).cloned().collect();
+    let measures: Vec<Row> = rows
+        .iter()
+        .filter(|row| row.is_measure())
+        .cloned()
+        .collect();
     for row in &mut rows {
-        let alike =
-            |one: &&Row| one.concurrency == row.concurrency && one.group() == row.group();
+        let alike = |one: &&Row| one.concurrency == row.concurrency && one.group() == row.group();
         let measure = measures.iter().find(alike);
         row.ratio = measure.map(|one| report::ratio(row.percentile(50), one.percentile(50)));
     }
@@ -180,7 +185,10 @@ mod tests {
             wall("call-1-row/lakekeep", 1, 9),
             wall("call-1-row/raw-socketpair", 1, 10),
         ]);
-        let found: Vec<_> = rows.iter().map(|row| (row.peer.as_str(), row.ratio)).collect();
+        let found: Vec<_> = rows
+            .iter()
+            .map(|row| (row.peer.as_str(), row.ratio))
+            .collect();
         let wanted = [
             ("duckdb/duckdb", Some(1.0)),
             ("duckdb/lakekeep", Some(1.5)),

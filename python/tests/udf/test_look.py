@@ -120,7 +120,7 @@ def test_looking_ends_at_the_deadline(broker: Broker) -> None:
         while True:
             pass
 
-    with opened(broker, forever, look=0.05) as session, pytest.raises(TimedOut):
+    with opened(broker, forever, look=1.0) as session, pytest.raises(TimedOut):
         session.call(ONE, timeout=0.1)
 
 

@@ -241,6 +241,8 @@ class Channel:
         each time in vain, twice as many packets must come soon before it is tried again.
         """
         until = time.monotonic() + self._look
+        if self.deadline is not None:
+            until = min(until, self.deadline)
         found = False
         while not found:
             try:
