@@ -6,7 +6,9 @@ port is told on standard output.
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from typing import Any
 
 TYPES = ["BIGINT", "BIGINT"]
@@ -33,7 +35,14 @@ def server(name: str) -> Any:
     return served
 
 
+def end_with_parent() -> None:
+    """Whoever started this holds the other end of standard input, however it ends."""
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=end_with_parent, daemon=True).start()
     serving = server(sys.argv[1])
     print("port", serving.port, flush=True)
     serving.serve()

@@ -17,7 +17,8 @@ def _flight(name: str, rows: int) -> Callable[[Setting], Peer]:
     def make(_: Setting) -> Peer:
         if importlib.util.find_spec(name.replace("-", "_")) is None:
             raise Absent(f"{name} is not installed; pip install {name}")
-        process = child("flight_server.py", name, stdout=subprocess.PIPE)
+        pipe = subprocess.PIPE
+        process = child("flight_server.py", name, stdin=pipe, stdout=pipe)
         try:
             return Peer(name, _call(_port(process), rows), lambda: [process.pid], _end(process))
         except BaseException:
@@ -59,8 +60,9 @@ def _end(process: subprocess.Popen[bytes]) -> Callable[[], None]:
     def end() -> None:
         process.kill()
         process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                stream.close()
 
     return end
 
