@@ -104,6 +104,8 @@ class Channel:
         self.memfd_from, self.part = 0, PIECE
         # Seconds of looking, packets that must come soon before (-1: never), and their price.
         self.look, self.rest, self.price = 0.0, -1, 0
+        # Whether the last frame that was sent takes its reader longer than one looks.
+        self.large = False
         self.packet = bytearray(HEADER.size + PIECE)
         self.view = memoryview(self.packet)
         self.head = self.view[: HEADER.size]
@@ -127,7 +129,7 @@ class Channel:
         sleeps, and the less the more often that was in vain (docs/udf-wire.md).
         """
         since = time.monotonic()
-        while not self.rest:
+        while not (self.rest or self.large):
             try:
                 found = self.sock.recvmsg_into([self.packet], ROOM, AT_ONCE)
             except BlockingIOError:
@@ -153,7 +155,8 @@ class Channel:
 
     def send(self, kind, call=0, rows=0, pieces=()):
         length = sum(map(len, pieces))
-        if length <= PIECE:
+        self.large = length > PIECE
+        if not self.large:
             self.sock.sendmsg([HEADER.pack(kind, INLINE, 0, call, length, rows), *pieces])
         elif not (0 < self.memfd_from <= length and self._memfd(kind, call, rows, pieces, length)):
             self.sock.send(HEADER.pack(kind, PARTS, 0, call, length, rows))

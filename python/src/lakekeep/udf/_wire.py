@@ -93,6 +93,8 @@ class Channel:
         # Packets that must come soon before it looks again; -1: it never does.
         self._rest = 0 if look else -1
         self._price = 0
+        # Whether what was sent last takes its reader longer than one looks.
+        self._large = False
         # The kernel's own time-out of a blocking recvmsg, in seconds, as it was set last.
         self._patience = 0.0
         self._readable = select.poll()
@@ -140,7 +142,8 @@ class Channel:
     def _sent_whole(self, kind: int, call: int, rows: int, pieces: Buffers) -> bool:
         """Sends the frame that nearly all are; False where it is larger, or there is no room."""
         length = sum(map(len, pieces))
-        if length > PIECE:
+        self._large = length > PIECE
+        if self._large:
             return False
         packet = [HEADER.pack(kind, INLINE, 0, call, length, rows), *pieces]
         try:
@@ -156,6 +159,7 @@ class Channel:
     ) -> None:
         """Has a frame sent: in one packet, in parts, or in a sealed memfd from `memfd_from`."""
         length = sum(map(len, pieces))
+        self._large = length > PIECE
         queue = self._outgoing
         if length <= PIECE:
             queue.append(([HEADER.pack(kind, INLINE, 0, call, length, rows), *pieces], None))
@@ -230,7 +234,7 @@ class Channel:
         """
         while not self._arrived:
             # Parts follow as fast as they are copied: whoever looked would only be in the way.
-            if self._rest or self._partial or not self._found():
+            if self._rest or self._large or self._partial or not self._found():
                 self._sleep()
         return self._arrived.popleft()
 
