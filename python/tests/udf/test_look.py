@@ -64,6 +64,15 @@ def test_who_does_not_look_waits(ends: tuple[Counted, socket.socket]) -> None:
     assert ours.taken() == [True]
 
 
+def test_nobody_looks_after_a_large_frame(ends: tuple[Counted, socket.socket]) -> None:
+    ours, theirs = ends
+    channel = _wire.Channel(ours, 1 << 20, 4, look=0.001)
+    theirs.send(DONE)
+    channel.send(_wire.CALL, 1, 1, [bytes(_wire.PIECE + 1)])
+    channel.receive()
+    assert ours.taken() == [True]
+
+
 def test_each_look_in_vain_makes_the_next_dearer(ends: tuple[Counted, socket.socket]) -> None:
     ours, theirs = ends
     channel = _wire.Channel(ours, 1 << 20, 4, look=0.03)
