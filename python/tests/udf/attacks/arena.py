@@ -84,10 +84,11 @@ class Arena:
         """What it tells in a sandbox."""
         return self.run(self.real, attack, *words, **options)
 
-    def pair(self, broker: Broker, attack: Attack) -> tuple[Session, Session]:
-        """Two sessions at once, as of two users, whose functions are the same."""
-        one, two = (self.opened(broker, reporting(attack), user=user) for user in ("eve", "ada"))
-        return one, two
+    def close(self) -> None:
+        """Ends all its sessions."""
+        for session in self.sessions:
+            session.close()
+        self.bare.close()
 
 
 def engine_state() -> dict[str, Any]:

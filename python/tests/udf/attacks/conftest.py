@@ -72,13 +72,11 @@ def arena(zygote: Zygote, real: host.Recording) -> Iterator[Arena]:
     bare = Bare(zygote)
     arena = Arena(bare, real)
     yield arena
-    for session in arena.sessions:
-        session.close()
-    bare.close()
+    arena.close()
 
 
 @pytest.fixture(autouse=True)
-def unharmed(neighbour: Safe, real: host.Recording, zygote: Zygote, place: Path) -> Iterator[None]:
+def unharmed(neighbour: Safe, arena: Arena, place: Path) -> Iterator[None]:
     """Fails a test after which the host, the engine or another session is not as before."""
     canary = bytearray(os.urandom(1 << 20))
     digest = hashlib.sha256(canary).digest()
@@ -88,14 +86,15 @@ def unharmed(neighbour: Safe, real: host.Recording, zygote: Zygote, place: Path)
     gc.collect()
     before, open_before, memory = engine_state(), host.open_files(), host.resident()
     yield
+    arena.close()
     gc.collect()
     assert hashlib.sha256(canary).digest() == digest, "the engine's memory was written to"
     assert hashlib.sha256((place / "canary").read_bytes()).digest() == digest
     assert neighbour(pa.array([0])).to_pylist() == [calls + 1], "another session was touched"
     assert neighbour._pool._sessions[0].sandbox == process
-    for handle in real.handles:
+    for handle in arena.real.handles:
         assert handle.ended(host.PATIENCE) is not None, "a sandbox lives on"
-    assert host.gone(real.left) == []
+    assert host.gone(arena.real.left) == []
     host.gone(lambda: host.children(os.getpid()) - before["children"])
     after = engine_state()
     assert {k: v for k, v in before.items() if after[k] != v} == {}

@@ -132,7 +132,7 @@ def test_a_pickle_that_overflows_the_stack(arena: Arena) -> None:
     assert unpickles(bomb, 120).returncode < 0, "outside, the process dies of it"
     with pytest.raises((WorkerCrashed, OutOfMemory)) as raised:
         arena.opened(arena.real, bomb)
-    assert "next call" in str(raised.value) or "memory=" in str(raised.value)
+    assert raised.value.remedy
 
 
 def raises_a_bomb(marker: str) -> str:
