@@ -62,7 +62,7 @@ CASES: list[Any] = [
 @pytest.mark.parametrize(
     ("make", "kind", "end", "says", "expected"), CASES, ids=[case[0].__name__ for case in CASES]
 )
-def test_an_answer(  # noqa: PLR0913  a row of the table
+def test_an_answer(
     arena: Arena,
     make: Callable[[], bytes],
     kind: str,

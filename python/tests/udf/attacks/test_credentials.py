@@ -131,8 +131,7 @@ def test_the_control_socket(arena: Arena, armed: ChildBroker) -> None:
     assert armed._control is not None
     control = os.dup(armed._control.fileno())
     script = (
-        "import os, socket, sys;"
-        "socket.socket(fileno=int(sys.argv[1])).send(sys.argv[2].encode())"
+        "import os, socket, sys;socket.socket(fileno=int(sys.argv[1])).send(sys.argv[2].encode())"
     )
     subprocess.run(
         [sys.executable, "-c", script, str(control), word], pass_fds=[control], check=True

@@ -153,7 +153,9 @@ def test_descriptors_of_the_engine(arena: Arena, place: Path) -> None:
     held = os.open(place / "secret", os.O_RDONLY)
     # As if the engine had forgotten to close it on exec.
     os.set_inheritable(held, True)
-    script = "import sys; from test_descriptors import looks_for_descriptors as l; print(l(sys.argv[1]))"
+    script = (
+        "import sys; from test_descriptors import looks_for_descriptors as l; print(l(sys.argv[1]))"
+    )
     try:
         outside = subprocess.run(
             [sys.executable, "-c", script, "of the engine"],

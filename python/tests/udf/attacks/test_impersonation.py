@@ -50,7 +50,9 @@ def forging(kind: int, told: Any, then: str = "hold") -> Callable[[Any], Any]:
 CRASH = {"signal": "SIGBUS", "library": "/usr/lib/libinnocent.so", "stack": "in innocent"}
 
 
-@pytest.mark.parametrize(("then", "seen"), [("hold", "SIGKILL"), ("exit", "code 3"), ("abort", "SIGABRT")])
+@pytest.mark.parametrize(
+    ("then", "seen"), [("hold", "SIGKILL"), ("exit", "code 3"), ("abort", "SIGABRT")]
+)
 def test_a_crash_that_was_none(arena: Arena, then: str, seen: str) -> None:
     """It blames a library. What the broker saw from outside is what is told."""
     assert document(json.dumps(CRASH).encode())["library"] == "/usr/lib/libinnocent.so"
@@ -163,7 +165,8 @@ def test_an_exception_of_megabytes(arena: Arena) -> None:
 FATAL = (
     "Fatal Python error: Segmentation fault\n\n"
     "Current thread 0x1 (most recent call first):\n"
-    + '  File "/engine/\x1b]0;owned\x07.py", line 1 in \x1b[2J\u202e\n' * 900
+    + '  File "/engine/\x1b]0;owned\x07.py", line 1 in \x1b[2J\u202e\n'
+    * 900
 )
 
 
@@ -225,7 +228,7 @@ def test_a_lie_in_the_opening(arena: Arena) -> None:
                 "found = [n for n in found if os.path.exists(f'/proc/self/fd/{n}')"
                 " and stat.S_ISSOCK(os.stat(f'/proc/self/fd/{n}').st_mode)] or [64]\n"
                 "sock = socket.socket(fileno=os.dup(found[0]))\n"
-                "told = b'{\"version\": \"1; rm -rf /\"}'\n"
+                'told = b\'{"version": "1; rm -rf /"}\'\n'
                 "sock.send(struct.pack('<BBHIQQ', 16, 0, 0, 0, len(told), 0) + told)\n"
                 "time.sleep(600)"
             )

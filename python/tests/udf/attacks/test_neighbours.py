@@ -15,6 +15,9 @@ from udf import host
 from udf.attacks.arena import Arena
 
 SECRET = "of ada alone"
+# What outlives a call, in the process where it is made.
+kept: Any = None
+buffer: Any = None
 
 
 def leaves_files(secret: str) -> str:
@@ -68,7 +71,7 @@ def reporting(attack: Any) -> Any:
 def waits_on_an_abstract_socket(name: str) -> str:
     import socket
 
-    global kept  # noqa: PLW0603  it must outlive the call
+    global kept
     kept = socket.socket(socket.AF_UNIX)
     kept.bind(f"\0{name}")
     kept.listen()
@@ -132,7 +135,7 @@ def keeps_a_secret(secret: str) -> str:
     import ctypes
     import os
 
-    global buffer  # noqa: PLW0603  it must outlive the call
+    global buffer
     buffer = ctypes.create_string_buffer(secret.encode())
     os.environ["OF_ADA"] = secret
     return f"{os.getpid()} {ctypes.addressof(buffer)} {len(secret)}"
