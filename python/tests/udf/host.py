@@ -106,9 +106,20 @@ def worker_of(sandbox: str) -> int:
     return 0
 
 
+def _names(folder: Path) -> list[str]:
+    """What is in a folder that may go meanwhile."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
 def groups_of(sandbox: str) -> list[Path]:
-    """A sandbox's control groups."""
-    return list(GROUPS.glob(f"**/lakekeep/*/{sandbox}"))
+    """A sandbox's control groups, in every hierarchy there is."""
+    roots = [GROUPS, *(GROUPS / name for name in _names(GROUPS))]
+    launchers = [root / "lakekeep" for root in roots]
+    places = (place / name / sandbox for place in launchers for name in _names(place))
+    return [place for place in places if place.exists()]
 
 
 def memory_of(sandbox: str) -> int:
@@ -127,7 +138,7 @@ def left_of(sandbox: str) -> list[str]:
         *(f"process {pid}" for pid in processes_of(sandbox)),
         *(f"group {group}" for group in groups_of(sandbox)),
         *(f"mount {line}" for line in mounts if sandbox in line),
-        *(f"state {path}" for path in STATE.glob(f"**/*{sandbox}*")),
+        *(f"state {name}" for name in _below(STATE) if sandbox in name),
     ]
 
 
@@ -137,6 +148,10 @@ def descriptors(pid: int | str = "self") -> int:
         return len(os.listdir(PROC / str(pid) / "fd"))
     except OSError:
         return 0
+
+
+def _below(folder: Path) -> list[str]:
+    return [os.path.join(at, name) for at, *names in os.walk(folder) for name in sum(names, [])]
 
 
 @dataclass

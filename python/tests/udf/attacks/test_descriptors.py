@@ -44,28 +44,28 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
         end.close()
 
 
-def smuggling(count: int, place: int = 0) -> Any:
+def smuggling(count: int, where: int = 0) -> Any:
     """Answers with descriptors beside the frame."""
 
     def run(column: Any) -> Any:
         import os
 
-        content = b"" if place else b"x"
-        length = 1 << 20 if place else -1
+        content = b"" if where else b"x"
+        length = 1 << 20 if where else -1
         fds = [os.open("/dev/null", os.O_RDONLY)] * count
-        hijack.frame(hijack.RESULT, content, 1, place=place, length=length, fds=fds)
+        hijack.frame(hijack.RESULT, content, 1, place=where, length=length, fds=fds)
         hijack.hold()
 
     return run
 
 
 @pytest.mark.parametrize(
-    ("count", "place", "words"),
+    ("count", "where", "words"),
     [(1, 0, "no frame has"), (2, 2, "no frame has"), (200, 0, "larger than"), (1, 2, "no memfd")],
     ids=["one beside a frame", "two for a memfd", "two hundred", "a device for a memfd"],
 )
 def test_descriptors_with_a_frame(
-    arena: Arena, ends: tuple[Any, Any], count: int, place: int, words: str
+    arena: Arena, ends: tuple[Any, Any], count: int, where: int, words: str
 ) -> None:
     given = [os.open("/dev/null", os.O_RDONLY)] * count
     socket.send_fds(ends[1], [b"x"], given)
@@ -76,7 +76,7 @@ def test_descriptors_with_a_frame(
     for one in taken:
         os.close(one)
     before = host.descriptors()
-    session = arena.opened(arena.real, smuggling(count, place))
+    session = arena.opened(arena.real, smuggling(count, where))
     with pytest.raises(ProtocolViolation, match=words):
         session.call(ONE)
     session.ended(host.PATIENCE)
@@ -210,6 +210,7 @@ def test_a_descriptor_of_another_process(arena: Arena, place: Path, attack: Any)
 
 def shared(content: bytes) -> str:
     """Answers with memory that it can still change: a memfd, or else a file of a tmpfs."""
+    import contextlib
     import fcntl
     import os
 
@@ -218,10 +219,9 @@ def shared(content: bytes) -> str:
     except OSError:
         number = os.open("/dev/shm/shared", os.O_RDWR | os.O_CREAT, 0o600)
     os.write(number, content)
-    try:
-        fcntl.fcntl(number, 1033, 0x5)  # no sealing, no growing: as if all were done
-    except OSError:
-        pass
+    with contextlib.suppress(OSError):
+        # No sealing, no growing: as if all were done.
+        fcntl.fcntl(number, 1033, 0x5)
     return str(number)
 
 
@@ -264,7 +264,7 @@ def test_memory_that_changes_under_the_reader(arena: Arena, attack: Any) -> None
         assert outside.returncode == -7, "SIGBUS in the reader"
     for broker in (arena.bare, arena.real):
         session = arena.opened(broker, attack)
-        with pytest.raises(ProtocolViolation, match="not all four|no memfd"):
+        with pytest.raises(ProtocolViolation, match=r"not all four|no memfd"):
             session.call(ONE)
 
 
@@ -311,16 +311,23 @@ def floods_descriptors(column: Any) -> Any:
         hijack.frame(hijack.RESULT, b"", 1, fds=[null] * 100)
 
 
+def fits(end: socket.socket, number: int) -> bool:
+    """Sends a hundred copies of a descriptor; whether there was room."""
+    try:
+        socket.send_fds(end, [b"x"], [number] * 100)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def test_descriptors_in_flight_end_with_the_session(arena: Arena) -> None:
     """Frames that the engine never reads: their descriptors are nobody's, and must be freed."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs, open(os.devnull) as null:
         theirs.setblocking(False)
         sent = 0
-        with pytest.raises(BlockingIOError):
-            while True:
-                socket.send_fds(theirs, [b"x"], [null.fileno()] * 100)
-                sent += 100
+        while fits(theirs, null.fileno()):
+            sent += 100
     assert sent > 1000, "outside, thousands are in flight"
     session = arena.opened(arena.real, floods_descriptors)
     with pytest.raises((ProtocolViolation, TimedOut)):

@@ -66,7 +66,7 @@ def test_a_crash_that_was_none(arena: Arena, then: str, seen: str) -> None:
 
 def test_a_last_word_that_is_no_word(arena: Arena) -> None:
     """Heard when the engine finds nobody to send to: its session must end all the same."""
-    with pytest.raises(ValueError, match="JSON|property name"):
+    with pytest.raises(ValueError, match=r"JSON|property name"):
         json.loads(b"{")
 
     def run(column: Any) -> Any:
