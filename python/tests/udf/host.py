@@ -151,7 +151,8 @@ def descriptors(pid: int | str = "self") -> int:
 
 
 def _below(folder: Path) -> list[str]:
-    return [os.path.join(at, name) for at, *names in os.walk(folder) for name in sum(names, [])]
+    """All names below a folder."""
+    return [f"{at}/{name}" for at, inner, files in os.walk(folder) for name in (*inner, *files)]
 
 
 @dataclass
