@@ -134,6 +134,14 @@ class _Sandbox:
         if not self.over.is_set():
             self.broker.kill(self.number)
 
+    def fail(self, message: str, remedy: str) -> None:
+        """It was not made; or it was, and nobody can tell what became of it."""
+        if self.answered.is_set():
+            self.end = End("broker", explanation=f"the sandbox was lost: {message}", remedy=remedy)
+        else:
+            self.failure = BrokerUnavailable(f"no sandbox was made: {message}", remedy=remedy)
+        self.over.set()
+
     def ended(self, timeout: Optional[float]) -> Optional[End]:
         self.over.wait(timeout)
         return self.end
@@ -259,9 +267,7 @@ class ChildBroker:
             sandbox.sandbox = str(told["sandbox"])
         elif kind == "failed":
             del self._sandboxes[sandbox.number]
-            sandbox.failure = BrokerUnavailable(
-                f"no sandbox was made: {told['message']}", remedy=told.get("remedy") or ""
-            )
+            sandbox.fail(str(told["message"]), told.get("remedy") or "")
         elif kind == "ended":
             del self._sandboxes[sandbox.number]
             sandbox.end = _end(told)
