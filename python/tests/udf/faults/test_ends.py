@@ -118,11 +118,12 @@ def test_who_is_killed_under_a_session(own: ChildBroker, whom: str) -> None:
         held = launchers(broker)
         assert held
         victim = {"broker": broker, "launcher": held[0], "its child": held[-1]}[whom]
+        workers = host.processes_of(session.sandbox)
+        assert workers
         os.kill(victim, signal.SIGKILL)
         end = session.ended(host.PATIENCE)
         assert end is not None, "who waits is told"
-        sandbox = session.sandbox
-        assert not host.gone(lambda: host.left_of(sandbox))
+        assert not host.gone(lambda: host.living(workers))
         if whom == "broker":
             assert end.kind == "broker"
             assert not host.gone(lambda: host.living(family))
@@ -137,6 +138,8 @@ def test_who_is_killed_under_a_session(own: ChildBroker, whom: str) -> None:
         assert all(failure.remedy for failure in failures)
         assert answer is not None, [str(error) for error in failures]
         assert answer.equals(VALUES)
+        # What a launcher that was killed could not clear away, the next one does.
+        assert not host.gone(lambda: host.left_of(session.sandbox))
 
 
 def test_a_broker_that_is_killed_in_a_call(own: ChildBroker) -> None:
