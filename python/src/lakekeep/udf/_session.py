@@ -107,7 +107,8 @@ class Session:
             )
         self._expect(kind == _wire.OPENED and call == 0, "no answer to its opening")
         version = _check.document(content).get("version")
-        self._expect(version == _wire.VERSION, f"version {version!r} of the protocol")
+        told = _check.text(version, 32) or type(version).__name__
+        self._expect(version == _wire.VERSION, f"an OPENED that is no version 1's, but: {told}")
 
     def _introduce(self) -> None:
         function, settings = self.function, self._settings
