@@ -24,6 +24,7 @@ from ._errors import BrokerUnavailable
 from ._watcher import WATCHER
 
 PACKET_LIMIT = 64 * 1024
+_TRY_AGAIN = "try again; if it stays so, `lakekeep doctor` tells what this host lacks"
 _REMEDY = "install the lakekeep binary, or name it in LAKEKEEP_BIN"
 
 
@@ -136,6 +137,7 @@ class _Sandbox:
 
     def fail(self, message: str, remedy: str) -> None:
         """It was not made; or it was, and nobody can tell what became of it."""
+        remedy = remedy or _TRY_AGAIN
         if self.answered.is_set():
             self.end = End("broker", explanation=f"the sandbox was lost: {message}", remedy=remedy)
         else:

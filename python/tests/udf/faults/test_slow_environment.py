@@ -41,6 +41,11 @@ def own() -> Iterator[ChildBroker]:
     child.close()
 
 
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="the broker starts a zygote in its one thread, and hears of nothing else meanwhile",
+)
 def test_a_session_ends_while_another_environment_is_imported(own: ChildBroker, slow: Path) -> None:
     def open_slow() -> None:
         options: Any = {"interpreter": str(slow), "modules": ("takes_its_time",), "broker": own}
@@ -59,7 +64,8 @@ def test_a_session_ends_while_another_environment_is_imported(own: ChildBroker, 
             begun = host.eventually(
                 lambda: [p for p in host.descendants(family) if str(slow) in host.command_line(p)]
             )
-            assert begun, "its zygote has been started"
+            if not begun:
+                raise RuntimeError("its zygote has not been started")
             function.close()
             assert session.ended(SOON) is not None, "another user's session waits"
             assert thread.is_alive(), "it is still being imported"
