@@ -231,7 +231,7 @@ def test_a_lie_in_the_opening(arena: Arena) -> None:
                 "sock.send(struct.pack('<BBHIQQ', 16, 0, 0, 0, len(told), 0) + told)\n"
                 "time.sleep(600)"
             )
-            return exec, (code,)
+            return exec, (code, {"__name__": "bomb"})
 
         def __call__(self, column: Any) -> Any:
             return "x"
