@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -33,10 +34,11 @@ class Process:
     over: threading.Event = field(default_factory=threading.Event)
 
     def kill(self) -> None:
-        # Its zygote reaps it and tells; the pid is its own until `over` is set.
+        # Its zygote reaps it and tells; between the two the pid is nobody's.
         if not self.killed and not self.over.is_set():
             self.killed = True
-            os.kill(self.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
 
     def ended(self, timeout: Optional[float]) -> Optional[End]:
         self.over.wait(timeout)

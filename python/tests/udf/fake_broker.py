@@ -1,7 +1,8 @@
 """Stands where `lakekeep udf-broker` does, for tests of its client: workers, no sandboxes.
 
 Run as `fake_broker udf-broker --control FD`. What it was asked is written to the file that
-FAKE_BROKER_LOG names; `profile` has it misbehave: `refuse`, `oom`, `silent`, `die`.
+FAKE_BROKER_LOG names; `profile` has it misbehave: `refuse`, `oom`, `silent`, `die`,
+`lost`.
 """
 
 from __future__ import annotations
@@ -80,6 +81,9 @@ class FakeBroker:
         told = verdict(worker.wait(), profile)
         self.selector.unregister(pidfd)
         os.close(pidfd)
+        if profile == "lost":
+            self.tell("failed", number=number, message="its launcher is gone", remedy="look")
+            return
         self.tell("ended", number=number, verdict=told, memory_peak=999, cpu_us=1_500_000)
 
 

@@ -110,6 +110,19 @@ def test_a_verdict_is_believed_before_the_workers_word(child: ChildBroker, log: 
     assert crash.value.signal == "SIGKILL"
 
 
+def test_a_sandbox_that_is_lost_has_ended(child: ChildBroker, log: Path) -> None:
+    def ends(a: Any) -> Any:
+        import os
+
+        os._exit(0)
+
+    with safe(ends, returns="int64", broker=child, profile="lost") as dies:
+        with pytest.raises(BrokerUnavailable, match="lost: its launcher is gone; look"):
+            dies(VALUES)
+        with pytest.raises(BrokerUnavailable, match="lost"):
+            dies(VALUES)
+
+
 def test_a_silent_broker_is_not_waited_for_longer_than_asked(child: ChildBroker, log: Path) -> None:
     with pytest.raises(BrokerUnavailable, match="within 2 s"):
         function(child, profile="silent", open_timeout=2)(VALUES)

@@ -25,6 +25,7 @@ from ._errors import BrokerUnavailable, SessionRefused
 from ._watcher import WATCHER
 
 PACKET_LIMIT = 64 * 1024
+_TRY_AGAIN = "try again; if it stays so, `lakekeep doctor` tells what this host lacks"
 _REMEDY = "install the lakekeep binary, or name it in LAKEKEEP_BIN"
 _NO_MANAGER = "start it (lakekeep serve), or unset LAKEKEEP_SOCKET to do without one"
 
@@ -140,6 +141,15 @@ class _Sandbox:
         if not self.over.is_set():
             self.broker.kill(self.number)
 
+    def fail(self, told: dict[str, Any]) -> None:
+        """It was not made; or it was, and nobody can tell what became of it."""
+        if self.answered.is_set():
+            lost = f"the sandbox was lost: {told['message']}"
+            self.end = End("broker", explanation=lost, remedy=told.get("remedy") or _TRY_AGAIN)
+        else:
+            self.failure = _refusal(told)
+        self.over.set()
+
     def ended(self, timeout: Optional[float]) -> Optional[End]:
         self.over.wait(timeout)
         return self.end
@@ -253,7 +263,7 @@ class SocketBroker:
             sandbox.sandbox = str(told["sandbox"])
         elif kind == "failed":
             del self._sandboxes[sandbox.number]
-            sandbox.failure = _refusal(told)
+            sandbox.fail(told)
         elif kind == "ended":
             del self._sandboxes[sandbox.number]
             sandbox.end = _end(told)
@@ -337,7 +347,8 @@ class ManagerBroker(SocketBroker):
 def _refusal(told: dict[str, Any]) -> BrokerUnavailable:
     message, code, after = str(told["message"]), told.get("code"), told.get("retry_after_ms")
     if code is None:
-        return BrokerUnavailable(f"no sandbox was made: {message}", remedy=told.get("remedy") or "")
+        remedy = told.get("remedy") or _TRY_AGAIN
+        return BrokerUnavailable(f"no sandbox was made: {message}", remedy=remedy)
     return SessionRefused(message, code=code, retry_after=None if after is None else after / 1000)
 
 

@@ -27,7 +27,10 @@ _CONTINUATION = 0xFFFFFFFF
 _RECORD_BATCH = 3
 # Metadata of a batch: 16 bytes for a field, 16 for a buffer; thousands of columns fit.
 METADATA_LIMIT = 1 << 20
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# What a terminal obeys, what turns the order of words around, and line ends that only some see.
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 class Checker:

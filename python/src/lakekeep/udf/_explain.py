@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Optional
 
+from . import _check
 from ._broker import End
 from ._errors import BrokerUnavailable, OutOfMemory, TimedOut, UdfError, WorkerCrashed
 
@@ -12,10 +13,11 @@ from ._errors import BrokerUnavailable, OutOfMemory, TimedOut, UdfError, WorkerC
 def explained(name: str, end: Optional[End], crash: Optional[WorkerCrashed], rows: int) -> UdfError:
     """The error for a function whose worker is gone.
 
-    `end` is what the broker saw, and is believed before `crash`, the worker's own word.
+    `end` is what the broker saw. `crash`, the worker's own word, adds the library and the
+    stack to a signal that was seen from outside too; else it is a lie, or of another process.
     """
     if end is None:
-        return crash or WorkerCrashed(f"{name} ended, and nobody could tell how")
+        return WorkerCrashed(f"{name} ended, and nobody could tell how")
     if end.kind == "oom":
         return OutOfMemory(limit=end.memory_limit, peak=end.memory_peak, rows=rows)
     if end.kind == "timeout":
@@ -25,7 +27,9 @@ def explained(name: str, end: Optional[End], crash: Optional[WorkerCrashed], row
         )
     if end.kind == "broker":
         return BrokerUnavailable(end.explanation, remedy=end.remedy or "try again")
-    return crash or _crashed(name, end)
+    if crash is not None and end.kind == "signal" and end.signal == crash.signal:
+        return crash
+    return _crashed(name, end)
 
 
 def _crashed(name: str, end: End) -> WorkerCrashed:
@@ -40,6 +44,8 @@ def _crashed(name: str, end: End) -> WorkerCrashed:
     return WorkerCrashed(what, signal=end.signal or "", remedy=end.remedy)
 
 
+# Characters of a stack.
+_STACK_LIMIT = 4096
 # How faulthandler begins, and how it names a frame, the innermost first.
 _FATAL = "Fatal Python error: "
 _FRAME = re.compile(r'  File "([^"]{1,512})", line (\d{1,9}) in (.{1,256})')
@@ -53,4 +59,5 @@ def fatal_stack(printed: str) -> str:
     _, found, words = printed.rpartition(_FATAL)
     frames = _FRAME.findall(words.partition("\n\n")[2].partition("\n\n")[0]) if found else []
     users = [frame for frame in frames if frame[0] != "<string>"]
-    return "".join(f'  File "{file}", line {line}, in {name}\n' for file, line, name in users[::-1])
+    told = (f'  File "{file}", line {line}, in {name}\n' for file, line, name in users[::-1])
+    return _check.text("".join(told), _STACK_LIMIT)

@@ -8,6 +8,7 @@ import inspect
 import os
 import sys
 import sysconfig
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from types import ModuleType
@@ -16,6 +17,7 @@ from typing import Any, Callable, Optional, TypedDict, Union
 import cloudpickle
 import pyarrow as pa
 
+from . import _fork
 from ._broker import Broker, Request, default_broker
 from ._errors import BadFunction
 
@@ -270,22 +272,40 @@ def _plain_nested(kind: Any) -> Any:
     return kind
 
 
+class _Registry:
+    """Cloudpickle's list of modules that are sent along: one for the process."""
+
+    def __init__(self) -> None:
+        self.forked()
+        _fork.watch(self)
+
+    def forked(self) -> None:
+        """A thread that had the lock is the parent's."""
+        # Pickling runs the user's code, which may declare another function.
+        self.lock = threading.RLock()
+
+
+_REGISTRY = _Registry()
+
+
 @contextlib.contextmanager
 def _sent_along(function: Callable[..., Any], by_value: Sequence[ModuleType]) -> Iterator[None]:
     """Sends the code of `by_value`, and of the function's module if it is not installed."""
-    modules = list(by_value)
+    modules = {one.__name__: one for one in by_value}
     own = sys.modules.get(getattr(function, "__module__", None) or "")
     if own is not None and own.__name__ != "__main__" and not _installed(own):
-        modules.append(own)
-    already = cloudpickle.list_registry_pickle_by_value()
-    added = [one for one in modules if one.__name__ not in already]
-    for one in added:
-        cloudpickle.register_pickle_by_value(one)
-    try:
-        yield
-    finally:
+        modules[own.__name__] = own
+    # Another thread must not take a module off the list while this one needs it there.
+    with _REGISTRY.lock:
+        already = cloudpickle.list_registry_pickle_by_value()
+        added = [one for name, one in modules.items() if name not in already]
         for one in added:
-            cloudpickle.unregister_pickle_by_value(one)
+            cloudpickle.register_pickle_by_value(one)
+        try:
+            yield
+        finally:
+            for one in added:
+                cloudpickle.unregister_pickle_by_value(one)
 
 
 def _installed(module: ModuleType) -> bool:

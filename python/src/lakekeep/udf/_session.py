@@ -31,6 +31,8 @@ from ._watcher import Output
 
 # Seconds in which a worker that has closed its socket ends by itself.
 _GRACE = 2.0
+# Seconds in which one ends that has said that it crashes.
+_LAST_WORD = 5.0
 # Seconds in which the broker tells how a sandbox ended that it was asked to kill.
 _VERDICT = 10.0
 
@@ -66,11 +68,15 @@ class Session:
         self._rows = 0
         self._cancelled = False
         self._failure: Optional[UdfError] = None
+        # What the worker says that it dies of.
+        self._crash: Optional[WorkerCrashed] = None
         # The last failure of the user's code alone.
         self._survived: Optional[UdfError] = None
         limit = settings.session_timeout
         self._ends = None if limit is None else time.monotonic() + limit
         self._handle: Optional[Handle] = None
+        # Seconds of the present wait, and the option that they are of.
+        self._limit: tuple[Optional[float], str] = None, "timeout"
         ours, theirs = _wire.socket_pair()
         self._channel = _wire.Channel(ours, settings.max_bytes, settings.ahead, settings.looking)
         _fork.watch(self)
@@ -91,7 +97,9 @@ class Session:
                 os.close(write)
                 self.output.drain(read)
         self._introduce()
-        kind, call, _, content = self._channel.receive()
+        frame = self._channel.receive()
+        kind, call, _, content = frame
+        self._unless_crashed(frame)
         if kind == _wire.ERROR and call == 0:
             raise BadFunction(
                 f"{self.function.name} cannot be had in the sandbox: {_check.failure(content)}",
@@ -99,7 +107,8 @@ class Session:
             )
         self._expect(kind == _wire.OPENED and call == 0, "no answer to its opening")
         version = _check.document(content).get("version")
-        self._expect(version == _wire.VERSION, f"version {version!r} of the protocol")
+        told = _check.text(version, 32) or type(version).__name__
+        self._expect(version == _wire.VERSION, f"an OPENED that is no version 1's, but: {told}")
 
     def _introduce(self) -> None:
         function, settings = self.function, self._settings
@@ -218,8 +227,7 @@ class Session:
 
     def _checked(self, frame: Any, number: int, rows: int) -> Any:
         kind, call, _, content = frame
-        if kind == _wire.CRASHED:
-            raise _check.crash(content)
+        self._unless_crashed(frame)
         if call != number:
             raise ProtocolViolation(f"an answer to call {call} instead of {number}")
         if kind == _wire.ERROR:
@@ -229,6 +237,12 @@ class Session:
         if kind != _wire.RESULT:
             raise ProtocolViolation(f"a frame of kind {kind} instead of a result")
         return self._checker.batch(content, rows)
+
+    def _unless_crashed(self, frame: Any) -> None:
+        """A crash is explained by how the process ends, whatever it said of it before."""
+        if frame[0] == _wire.CRASHED:
+            self._crash = _check.crash(frame[3])
+            raise _wire.Ended
 
     @staticmethod
     def _expect(holds: bool, otherwise: str) -> None:
@@ -255,6 +269,7 @@ class Session:
 
     def _deadline(self, timeout: Optional[float]) -> Optional[float]:
         seconds = self._settings.timeout if timeout is None else timeout
+        self._limit = seconds, "timeout" if self._handle else "open_timeout"
         if seconds is None:
             return self._ends
         deadline = time.monotonic() + seconds
@@ -285,7 +300,7 @@ class Session:
         if self._ends is not None and time.monotonic() >= self._ends:
             limit, option = self._settings.session_timeout, "session_timeout"
         else:
-            limit, option = self._settings.timeout, "timeout"
+            limit, option = self._limit
         told = "" if limit is None else f" within {limit:g} s"
         return TimedOut(
             f"{self.function.name} gave no answer{told}; its session was killed",
@@ -294,18 +309,23 @@ class Session:
 
     def _explained(self) -> UdfError:
         """Why the worker is gone: by its own last word, and by what was seen from outside."""
-        frames = self._channel.last_frames()
-        crash = next(
-            (_check.crash(frame[3]) for frame in frames if frame[0] == _wire.CRASHED), None
-        )
+        try:
+            self._crash = self._crash or self._last_word()
+        except ProtocolViolation as violation:
+            return violation
         if self._handle is None:
             return BrokerUnavailable("the sandbox ended before it began")
-        # A worker may have closed its socket and live on.
-        end = self._handle.ended(_GRACE)
+        # A worker may have closed its socket, or say that it crashes, and live on.
+        end = self._handle.ended(_GRACE if self._crash is None else _LAST_WORD)
         if end is None:
             self._handle.kill()
             end = self._handle.ended(_VERDICT)
-        return explained(self.function.name, end, crash, self._rows)
+        return explained(self.function.name, end, self._crash, self._rows)
+
+    def _last_word(self) -> Optional[WorkerCrashed]:
+        frames = self._channel.last_frames()
+        words = (frame[3] for frame in frames if frame[0] == _wire.CRASHED)
+        return next((_check.crash(word) for word in words), None)
 
     def _end(self, failure: UdfError) -> None:
         if self._failure is None:
