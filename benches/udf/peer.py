@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from lakekeep.udf import Broker, ChildBroker, End, Handle, Request
+from lakekeep.udf import Broker, ChildBroker, End, Handle, Request, Stats
 
 
 class Absent(Exception):
@@ -46,6 +46,9 @@ class _Process:
 
     def kill(self) -> None:
         self.process.kill()
+
+    def used(self, stats: Stats) -> None:
+        """Keeps no log."""
 
     def ended(self, timeout: Optional[float]) -> Optional[End]:
         with self.over:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
-from lakekeep.udf import BrokerUnavailable, End, Request
+from lakekeep.udf import BrokerUnavailable, End, Request, Stats
 from lakekeep.udf._watcher import WATCHER
 
 SOURCE = (Path(__file__).resolve().parents[3] / "udf" / "worker" / "worker.py").read_text()
@@ -31,6 +31,7 @@ class Process:
     sandbox: str = ""
     end: Optional[End] = None
     killed: bool = False
+    stats: Optional[Stats] = None
     over: threading.Event = field(default_factory=threading.Event)
 
     def kill(self) -> None:
@@ -39,6 +40,9 @@ class Process:
             self.killed = True
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
+
+    def used(self, stats: Stats) -> None:
+        self.stats = stats
 
     def ended(self, timeout: Optional[float]) -> Optional[End]:
         self.over.wait(timeout)

@@ -202,6 +202,11 @@ def test_a_function_is_called_and_its_story_is_noted(
     assert story["sandbox"] == session.sandbox
     told = story["extra"]
     assert told["code_owner"] == "ada"
+    counts = ("calls", "failed", "rows_in", "rows_out")
+    assert [int(told[name]) for name in counts] == [2, 0, 6, 6]
+    stats = session.stats
+    assert (int(told["bytes_in"]), int(told["bytes_out"])) == (stats.bytes_in, stats.bytes_out)
+    assert int(told["waited_us"]) == int(stats.waited * 1e6)
     assert int(told["memory_peak"]) == end.memory_peak
     (made,) = manager.events("create_sandbox")
     assert made["sandbox"] == session.sandbox

@@ -30,6 +30,7 @@ from ._function import KINDS, Function, Options, Settings
 from ._map import map_batches
 from ._safe import Safe, safe, udf
 from ._session import Session
+from ._stats import Stats
 
 __all__ = [
     "KINDS",
@@ -52,6 +53,7 @@ __all__ = [
     "SessionClosed",
     "SessionRefused",
     "Settings",
+    "Stats",
     "TimedOut",
     "UdfError",
     "UserFunctionError",

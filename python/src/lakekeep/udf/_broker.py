@@ -18,10 +18,11 @@ import subprocess
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional, Protocol
+from typing import Any, ClassVar, Optional, Protocol
 
 from . import _fork
 from ._errors import BrokerUnavailable, SessionRefused
+from ._stats import Stats
 from ._watcher import WATCHER
 
 PACKET_LIMIT = 64 * 1024
@@ -111,6 +112,9 @@ class Handle(Protocol):
     def kill(self) -> None:
         """Ends it; returns at once."""
 
+    def used(self, stats: Stats) -> None:
+        """Is told what its session has done, before its end."""
+
     def ended(self, timeout: Optional[float]) -> Optional[End]:
         """Waits for its end; None when it is not over within `timeout` seconds."""
 
@@ -141,6 +145,10 @@ class _Sandbox:
         if not self.over.is_set():
             self.broker.kill(self.number)
 
+    def used(self, stats: Stats) -> None:
+        if not self.over.is_set():
+            self.broker.used(self.number, stats)
+
     def fail(self, told: dict[str, Any]) -> None:
         """It was not made; or it was, and nobody can tell what became of it."""
         if self.answered.is_set():
@@ -157,6 +165,9 @@ class _Sandbox:
 
 class SocketBroker:
     """One that is asked over a control socket; for any thread."""
+
+    # Whether it keeps a log of sessions.
+    _LOGS: ClassVar[bool] = False
 
     def __init__(self) -> None:
         """Asks nobody yet."""
@@ -207,6 +218,14 @@ class SocketBroker:
         if control is not None:
             with contextlib.suppress(BrokerUnavailable):
                 self._send(control, json.dumps({"kill": {"number": number}}).encode())
+
+    def used(self, number: int, stats: Stats) -> None:
+        """Tells what a session has done, where there is a log."""
+        control = self._control
+        if control is not None and self._LOGS:
+            told = {"number": number, "counts": stats.counts()}
+            with contextlib.suppress(BrokerUnavailable):
+                self._send(control, json.dumps({"used": told}).encode())
 
     def close(self) -> None:
         """Ends the broker and so all its sandboxes; returns when it has ended."""
@@ -321,6 +340,8 @@ class ManagerBroker(SocketBroker):
     `interpreter=` is then a path in the profile's image or in one of its volumes: a manager
     shows nothing of its host but these.
     """
+
+    _LOGS = True
 
     def __init__(self, path: Optional[str] = None) -> None:
         """Connects to nothing yet; `path` is that of the manager's API, or LAKEKEEP_SOCKET's."""

@@ -10,6 +10,7 @@ from . import _fork
 from ._errors import SessionClosed
 from ._function import Function, Settings
 from ._session import Session
+from ._stats import Stats
 
 
 class Pool:
@@ -20,6 +21,8 @@ class Pool:
         self.function = function
         self.settings = settings
         self._sessions: list[Session] = []
+        # What those did that are gone.
+        self._past = Stats()
         self._reset()
         _fork.watch(self)
         # Sandboxes end with the callable that they were opened for.
@@ -99,6 +102,7 @@ class Pool:
         with self._free:
             if session in self._sessions:
                 self._sessions.remove(session)
+                self._past.add(session.stats)
 
     def cancel(self) -> None:
         """Ends all calls at once."""
@@ -110,7 +114,18 @@ class Pool:
         with self._free:
             self._closed = True
             self._free.notify_all()
+            for session in self._sessions:
+                self._past.add(session.stats)
         _close_all(self._sessions)
+
+    def stats(self) -> Stats:
+        """What all sessions have done, those that are gone too."""
+        total = Stats()
+        with self._free:
+            total.add(self._past)
+            for session in self._sessions:
+                total.add(session.stats)
+        return total
 
     @property
     def size(self) -> int:

@@ -16,6 +16,7 @@ from ._call import call
 from ._errors import BadFunction
 from ._function import ROWWISE, STREAMS, Function, Options, Settings, Type, data_type, plain
 from ._pool import Pool
+from ._stats import Stats
 
 
 class Safe:
@@ -104,6 +105,11 @@ class Safe:
     def output(self) -> str:
         """What the function has printed in its present sessions."""
         return self._pool.output()
+
+    @property
+    def stats(self) -> Stats:
+        """What it has done so far, in all its sessions."""
+        return self._pool.stats()
 
     def cancel(self) -> None:
         """Ends all calls at once; they raise Cancelled. The next call works."""

@@ -26,6 +26,7 @@ from ._errors import (
 )
 from ._explain import explained, fatal_stack
 from ._function import Function, Settings
+from ._stats import Stats
 from ._stream import Stream
 from ._watcher import Output
 
@@ -47,6 +48,7 @@ class Session:
 
     Attributes:
         output: What the function prints, to standard output and error.
+        stats: What it has done so far.
         sandbox: The sandbox's id.
     """
 
@@ -62,6 +64,7 @@ class Session:
         self._settings = settings
         self._encoder = Encoder(given)
         self._checker = _check.Checker(function.answers)
+        self.stats = Stats()
         self._lock = threading.Lock()
         self._number = 0
         # Whose rows are asked about, for an error that tells them.
@@ -83,6 +86,7 @@ class Session:
         self.guarded(settings.open_timeout, self._open, theirs)
 
     def _open(self, theirs: Any) -> None:
+        began = time.monotonic()
         pipes = [os.pipe(), os.pipe()]
         writers = [write for _, write in pipes]
         try:
@@ -109,6 +113,9 @@ class Session:
         version = _check.document(content).get("version")
         told = _check.text(version, 32) or type(version).__name__
         self._expect(version == _wire.VERSION, f"an OPENED that is no version 1's, but: {told}")
+        self.stats.spawn = time.monotonic() - began
+        # From here on it is data.
+        self._channel.sent = 0
 
     def _introduce(self) -> None:
         function, settings = self.function, self._settings
@@ -190,9 +197,8 @@ class Session:
 
         `timeout` is for the time until the next batch comes back, in seconds.
         """
-        stream = Stream(
-            self._channel, self._new_call(), iter(batches), self._settings, self._encoder
-        )
+        call, source = self._new_call(), iter(batches)
+        stream = Stream(self._channel, call, source, self._settings, self._encoder, self.stats)
         try:
             while (frame := self.guarded(timeout, stream.next_frame)) is not None:
                 yield self.guarded(timeout, self._streamed, frame, stream.call)
@@ -216,10 +222,16 @@ class Session:
         self._rows = rows = batch.num_rows
         pieces = self._encoder.pieces(batch)
         self._channel.send(_wire.CALL, number, rows, pieces, self._settings.memfd_from)
+        stats = self.stats
+        stats.calls += 1
+        stats.rows_in += rows
+        stats.bytes_in = self._channel.sent
         return number, rows
 
     def _answer(self, number: int, rows: int) -> Any:
+        since = time.monotonic()
         frame = self._channel.receive()
+        self.stats.waited += time.monotonic() - since
         kind = self.function.kind
         if kind == "grouped":
             rows = min(frame[2], self._settings.max_rows)
@@ -233,10 +245,14 @@ class Session:
         if kind == _wire.ERROR:
             failure = _check.failure(content)
             self._survived = failure
+            self.stats.failed += 1
             raise failure
         if kind != _wire.RESULT:
             raise ProtocolViolation(f"a frame of kind {kind} instead of a result")
-        return self._checker.batch(content, rows)
+        batch = self._checker.batch(content, rows)
+        self.stats.rows_out += rows
+        self.stats.bytes_out += len(content)
+        return batch
 
     def _unless_crashed(self, frame: Any) -> None:
         """A crash is explained by how the process ends, whatever it said of it before."""
@@ -332,6 +348,7 @@ class Session:
             self._failure = failure
         self._channel.close()
         if self._handle is not None:
+            self._handle.used(self.stats)
             self._handle.kill()
 
     def cancel(self) -> None:

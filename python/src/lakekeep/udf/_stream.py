@@ -8,6 +8,7 @@ from typing import Any, Optional
 
 from ._encode import Encoder
 from ._function import Settings
+from ._stats import Stats
 from ._wire import CALL, DONE, END, Channel, Frame
 
 
@@ -25,6 +26,7 @@ class Stream:
         source: Iterator[Any],
         settings: Settings,
         encoder: Encoder,
+        stats: Stats,
     ) -> None:
         """Takes the channel, the call's number, and where the batches come from."""
         self.call = call
@@ -33,12 +35,20 @@ class Stream:
         self._memfd_from = settings.memfd_from
         self._encoder = encoder
         self._exhausted = False
+        # What the session has done, which this adds to.
+        self.stats = stats
         # Whether both sides have said that nothing more comes.
         self.finished = False
 
     def next_frame(self) -> Optional[Frame]:
         """The next frame that comes back; None at the end of the stream."""
-        channel = self._channel
+        since = time.monotonic()
+        try:
+            return self._next_frame(self._channel)
+        finally:
+            self.stats.waited += time.monotonic() - since
+
+    def _next_frame(self, channel: Channel) -> Optional[Frame]:
         while not channel.ready():
             if not channel.flush():
                 channel.wait()
@@ -51,15 +61,20 @@ class Stream:
     def _feed(self) -> None:
         before = time.monotonic()
         batch = next(self._source, None)
+        # The function is not to blame for how long its input takes.
+        took = time.monotonic() - before
+        self.stats.waited -= took
         if self._channel.deadline is not None:
-            # The function is not to blame for how long its input takes.
-            self._channel.deadline += time.monotonic() - before
+            self._channel.deadline += took
         if batch is None:
             self._exhausted = True
             self._channel.queue(END, self.call, 0, ())
         else:
             pieces = self._encoder.pieces(batch)
             self._channel.queue(CALL, self.call, batch.num_rows, pieces, self._memfd_from)
+            self.stats.calls += 1
+            self.stats.rows_in += batch.num_rows
+            self.stats.bytes_in = self._channel.sent
 
     def _ended_or(self, frame: Frame) -> Optional[Frame]:
         return None if frame[0] == DONE and frame[1] == self.call else frame

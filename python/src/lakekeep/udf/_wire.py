@@ -111,6 +111,8 @@ class Channel:
         self.ahead = ahead
         # Packets that are still to be sent, each with its memfd.
         self._outgoing: deque[tuple[Buffers, Optional[int]]] = deque()
+        # Bytes of content that were sent, or will be.
+        self.sent = 0
         # A monotonic moment; what waits beyond it raises Expired.
         self.deadline: Optional[float] = None
 
@@ -152,6 +154,7 @@ class Channel:
             return False
         except OSError as error:
             raise Ended from error
+        self.sent += length
         return True
 
     def queue(
@@ -160,6 +163,7 @@ class Channel:
         """Has a frame sent: in one packet, in parts, or in a sealed memfd from `memfd_from`."""
         length = sum(map(len, pieces))
         self._large = length > PIECE
+        self.sent += length
         queue = self._outgoing
         if length <= PIECE:
             queue.append(([HEADER.pack(kind, INLINE, 0, call, length, rows), *pieces], None))
