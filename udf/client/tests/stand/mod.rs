@@ -134,7 +134,7 @@ pub fn verdict(kind: &str) -> Verdict {
 /// Who listens where a broker would, and a client of it.
 pub struct Stand {
     pub broker: Broker,
-    _folder: tempfile::TempDir,
+    pub folder: tempfile::TempDir,
 }
 
 /// Every session's worker does what `act` does, and ends with its verdict.
@@ -157,7 +157,7 @@ fn stand_of(act: Act) -> Stand {
     });
     Stand {
         broker: Broker::connect(&path).unwrap(),
-        _folder: folder,
+        folder,
     }
 }
 
