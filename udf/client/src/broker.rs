@@ -97,6 +97,7 @@ impl Broker {
             limits: options.limits.clone(),
             kind: Some(function.kind.word().to_owned()),
             user: options.user.clone(),
+            delegation: options.delegation.clone(),
             profile: options.profile.clone(),
             code_owner: options.code_owner.clone(),
             query: options.query.clone(),

@@ -123,6 +123,8 @@ pub struct Options {
     pub limits: Limits,
     /// For whom it runs; the engine's own user, when none.
     pub user: Option<String>,
+    /// A manager's token that says that one may act for `user`.
+    pub delegation: Option<String>,
     /// The profile whose policy holds.
     pub profile: Option<String>,
     /// Who wrote the function, where that is not the user.
@@ -151,6 +153,7 @@ impl Default for Options {
         Self {
             limits: Limits::default(),
             user: None,
+            delegation: None,
             profile: None,
             code_owner: None,
             query: None,

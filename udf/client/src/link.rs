@@ -163,8 +163,18 @@ impl Link {
                     slot.tell(|heard| heard.made = Some(Made { sandbox, warning }));
                 }
             }
-            Answer::Failed { number, message } => {
+            Answer::Failed {
+                number,
+                message,
+                code,
+                ..
+            } => {
                 if let Some(slot) = slots.of.remove(&number) {
+                    // A manager's word for it: `DENIED`, `QUOTA_EXCEEDED`...
+                    let message = match code {
+                        Some(code) => format!("{message} ({code})"),
+                        None => message,
+                    };
                     slot.tell(|heard| heard.failed = Some(message));
                 }
             }
