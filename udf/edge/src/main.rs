@@ -99,9 +99,14 @@ fn main() -> ExitCode {
 
 impl Common {
     fn broker(&self) -> Result<Broker, Box<dyn Error>> {
-        let program = match &self.lakekeep {
-            Some(program) => program.clone(),
-            None => std::env::current_exe()?.with_file_name("lakekeep"),
+        let program = match (&self.lakekeep, std::env::var_os("LAKEKEEP_SOCKET")) {
+            (Some(program), _) => program.clone(),
+            // A manager's: functions have their socket beside its API's.
+            (None, Some(mut socket)) => {
+                socket.push(".udf");
+                return Ok(Broker::connect(socket)?);
+            }
+            (None, None) => std::env::current_exe()?.with_file_name("lakekeep"),
         };
         Ok(Broker::start(program)?)
     }
