@@ -7,9 +7,11 @@ nobody: the engine checks all of it.
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import fcntl
 import functools
+import gc
 import inspect
 import json
 import linecache
@@ -19,6 +21,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 import traceback
 import types
 
@@ -28,11 +31,17 @@ import pyarrow as pa
 VERSION = 1
 HEADER = struct.Struct("<BBHIQQ")
 PIECE = 128 * 1024
+# What engines send in a part at most; no part but the last is smaller than the least.
+PART_LIMIT, PART_LEAST = 256 * 1024, 64 * 1024
 OPEN, INPUT, OUTPUT, FUNCTION, CALL, END = 1, 2, 3, 4, 5, 6
 OPENED, RESULT, DONE, ERROR, CRASHED, PART = 16, 17, 18, 19, 20, 21
 INLINE, PARTS, MEMFD = 0, 1, 2
 F_ADD_SEALS, ALL_SEALS = 1033, 0xF
 MESSAGE_LIMIT, TRACEBACK_LIMIT = 4096, 16 * 1024
+ROOM = socket.CMSG_SPACE(4)
+AT_ONCE = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
+# To a sleeper, soon is within so many times the time of looking.
+SOON, DEAREST = 3, 255
 # Below this many rows, one copy of a batch costs less than many small writes.
 GATHER_ROWS = 4096
 TABLE_ROWS = 8192
@@ -49,37 +58,19 @@ class Refused(Exception):
 # Frames.
 
 
-class Gather:
+class Gather(list):
     """A file that keeps what is written to it, so that no batch is copied before sendmsg."""
 
     closed = False
 
-    def __init__(self):
-        self.pieces = []
-
     def write(self, piece):
-        self.pieces.append(piece)
+        self.append(piece)
         return len(piece)
-
-    def take(self):
-        pieces, self.pieces = self.pieces, []
-        return pieces
 
     def flush(self):
         pass
 
     close = flush
-
-    def tell(self):
-        return 0
-
-    def writable(self):
-        return True
-
-    def readable(self):
-        return False
-
-    seekable = readable
 
 
 class Encoder:
@@ -90,13 +81,15 @@ class Encoder:
         self.writer = pa.ipc.new_stream(pa.PythonFile(self.gather, "w"), schema)
         # The first batch brings the schema with it, which is not sent.
         self.writer.write_batch(empty(schema))
-        self.gather.take()
+        self.gather.clear()
 
     def pieces(self, batch):
         if batch.num_rows < GATHER_ROWS:
             return [batch.serialize()]
         self.writer.write_batch(batch)
-        return self.gather.take()
+        pieces = self.gather[:]
+        self.gather.clear()
+        return pieces
 
 
 def empty(schema):
@@ -108,16 +101,18 @@ class Channel:
 
     def __init__(self, sock):
         self.sock = sock
-        self.memfd_from = 0
+        self.memfd_from, self.part = 0, PIECE
+        # Seconds of looking, packets that must come soon before (-1: never), and their price.
+        self.look, self.rest, self.price = 0.0, -1, 0
+        # Whether the last frame that was sent takes its reader longer than one looks.
+        self.large = False
         self.packet = bytearray(HEADER.size + PIECE)
         self.view = memoryview(self.packet)
         self.head = self.view[: HEADER.size]
 
     def receive(self):
         """The next frame: kind, call, rows, content."""
-        size, ancillary, _, _ = self.sock.recvmsg_into(
-            [self.packet], socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC
-        )
+        size, ancillary = self._first()
         if size < HEADER.size:
             raise EngineGone
         kind, place, _, call, length, rows = HEADER.unpack_from(self.packet)
@@ -129,11 +124,30 @@ class Channel:
             content = _mapped(struct.unpack("i", ancillary[0][2])[0], length)
         return kind, call, rows, content
 
+    def _first(self):
+        """A frame's first packet, its size and ancillary; looks for it a while before it
+        sleeps, and the less the more often that was in vain (docs/udf-wire.md).
+        """
+        since = time.monotonic()
+        while not (self.rest or self.large):
+            try:
+                found = self.sock.recvmsg_into([self.packet], ROOM, AT_ONCE)
+            except BlockingIOError:
+                if time.monotonic() - since > self.look:
+                    self.rest = self.price = min(2 * self.price + 1, DEAREST)
+            else:
+                self.price >>= 1
+                return found[:2]
+        found = self.sock.recvmsg_into([self.packet], ROOM, socket.MSG_CMSG_CLOEXEC)
+        if self.rest > 0 and time.monotonic() - since <= SOON * self.look:
+            self.rest -= 1
+        return found[:2]
+
     def _parts(self, length):
         content = pa.allocate_buffer(length)
         view, at = memoryview(content).cast("B"), 0
         while at < length:
-            size = self.sock.recvmsg_into([self.head, view[at : at + PIECE]])[0]
+            size = self.sock.recvmsg_into([self.head, view[at : at + PART_LIMIT]])[0]
             if size <= HEADER.size:
                 raise EngineGone
             at += size - HEADER.size
@@ -141,13 +155,23 @@ class Channel:
 
     def send(self, kind, call=0, rows=0, pieces=()):
         length = sum(map(len, pieces))
-        if length <= PIECE:
+        self.large = length > PIECE
+        if not self.large:
             self.sock.sendmsg([HEADER.pack(kind, INLINE, 0, call, length, rows), *pieces])
         elif not (0 < self.memfd_from <= length and self._memfd(kind, call, rows, pieces, length)):
             self.sock.send(HEADER.pack(kind, PARTS, 0, call, length, rows))
-            for part in parts(pieces):
-                size = sum(map(len, part))
+            self._send_parts(call, pieces, self.part)
+
+    def _send_parts(self, call, pieces, most):
+        for part in parts(pieces, most):
+            size = sum(map(len, part))
+            try:
                 self.sock.sendmsg([HEADER.pack(PART, INLINE, 0, call, size, 0), *part])
+            except OSError as error:
+                # The kernel has not so much memory in one piece.
+                if error.errno != errno.ENOBUFS or size <= PART_LEAST:
+                    raise
+                self._send_parts(call, part, -(-size // (2 * PART_LEAST)) * PART_LEAST)
 
     def _memfd(self, kind, call, rows, pieces, length):
         """Whether it went so: a narrow seccomp profile refuses memfd_create."""
@@ -182,9 +206,9 @@ def _mapped(memfd, length):
         os.close(memfd)
 
 
-def parts(pieces):
-    """Divides the pieces anew, into lists of PIECE bytes in all."""
-    part, room = [], PIECE
+def parts(pieces, size):
+    """Divides the pieces anew, into lists of `size` bytes in all."""
+    part, room = [], size
     for piece in pieces:
         view = memoryview(piece).cast("B")
         while len(view):
@@ -193,7 +217,7 @@ def parts(pieces):
             room -= len(part[-1])
             if room == 0:
                 yield part
-                part, room = [], PIECE
+                part, room = [], size
     if part:
         yield part
 
@@ -217,11 +241,13 @@ def converting(convert):
 @converting
 def as_array(value, kind, rows):
     """One array of `kind` with `rows` values."""
-    if isinstance(value, pa.ChunkedArray):
+    if isinstance(value, pa.Array):
+        pass
+    elif isinstance(value, pa.ChunkedArray):
         value = value.combine_chunks()
     elif isinstance(value, pa.Scalar):
         raise Refused(f"the function returned one value, not an array of {rows}")
-    elif not isinstance(value, pa.Array):
+    else:
         value = pa.array(value, type=kind, from_pandas=not isinstance(value, list))
     if value.type != kind:
         value = value.cast(kind)
@@ -253,6 +279,8 @@ class Function:
         self.options, self.given, self.answered = options, given, answered
         self.kind = options["kind"]
         self.function = cloudpickle.loads(source)
+        # Of the one column, where there is one.
+        self.type = answered.types[0] if answered.types else None
         # Streams have a way of their own.
         self.run = getattr(self, "_" + self.kind, None)
         self.row = None
@@ -267,11 +295,11 @@ class Function:
 
     def _scalar(self, batch):
         value = self.function(*batch.columns)
-        return as_array(value, self.answered.types[0], batch.num_rows)
+        return as_array(value, self.type, batch.num_rows)
 
     def _pandas(self, batch):
         value = self.function(*(column.to_pandas() for column in batch.columns))
-        return as_array(value, self.answered.types[0], batch.num_rows)
+        return as_array(value, self.type, batch.num_rows)
 
     def _rows(self, batch):
         function, values, skip = self.function, [], self.options.get("skip_nulls")
@@ -285,13 +313,13 @@ class Function:
         except BaseException:
             self.row = len(values)
             raise
-        return as_array(values, self.answered.types[0], batch.num_rows)
+        return as_array(values, self.type, batch.num_rows)
 
     def _aggregate(self, batch):
         value = self.function(*batch.columns)
         if isinstance(value, pa.Scalar):
             value = value.as_py()
-        return as_array([value], self.answered.types[0], 1)
+        return as_array([value], self.type, 1)
 
     def _grouped(self, batch):
         group = pa.Table.from_batches([batch])
@@ -478,6 +506,9 @@ class Worker:
             if options["version"] != VERSION:
                 raise Refused(f"the engine speaks version {options['version']}, not {VERSION}")
             self.channel.memfd_from = options["memfd_from"]
+            self.channel.part = options.get("part", PIECE)
+            if options.get("look_us"):
+                self.channel.look, self.channel.rest = options["look_us"] / 1e6, 0
             schemas = (pa.ipc.read_schema(pa.BufferReader(s)) for s in (given, answered))
             self.function = Function(options, source, *schemas)
             remember(options.get("source"), self.function.function)
@@ -485,6 +516,8 @@ class Worker:
         except BaseException as error:
             self.channel.send_json(ERROR, 0, explained(error))
             return False
+        # What was imported stays: collections need not go through it each time.
+        gc.freeze()
         versions = {"python": sys.version.split()[0], "pyarrow": pa.__version__}
         self.channel.send_json(OPENED, 0, {"version": VERSION, **versions})
         return True
@@ -520,7 +553,7 @@ class Worker:
         inputs.drain()
 
     def _batch(self, content):
-        return pa.ipc.read_record_batch(pa.ipc.read_message(content), self.function.given)
+        return pa.ipc.read_record_batch(content, self.function.given)
 
 
 class Inputs:

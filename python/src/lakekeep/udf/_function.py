@@ -53,6 +53,9 @@ class Options(TypedDict, total=False):
             divided, for functions in which a row's answer depends on other rows.
         ahead: Batches that are sent before the first is answered; 4.
         memfd_from: Bytes from which a batch travels in a sealed memfd; None: never.
+        look: Seconds for which both ends look for what comes next before they sleep, while it
+            keeps coming that soon; 100 µs, and nothing where there is one processor or `cpu`
+            is less than one. None: they sleep at once.
         max_sessions: Sessions at once for one callable; as many as there are cores.
         retry_halved: A batch that is too large for the memory is tried in two halves.
         find_row: An error tells the row that causes it, at the price of further calls.
@@ -78,6 +81,7 @@ class Options(TypedDict, total=False):
     batch_rows: Optional[int]
     ahead: int
     memfd_from: Optional[int]
+    look: Optional[float]
     max_sessions: int
     retry_halved: bool
     find_row: bool
@@ -107,12 +111,20 @@ class Settings:
     batch_rows: Optional[int] = 65_536
     ahead: int = 4
     memfd_from: Optional[int] = None
+    look: Optional[float] = 100e-6
     max_sessions: int = field(default_factory=lambda: max(2, os.cpu_count() or 2))
     retry_halved: bool = False
     find_row: bool = False
     skip_nulls: bool = False
     pandas: bool = False
     broker: Broker = field(default_factory=lambda: BROKER)
+
+    @property
+    def looking(self) -> float:
+        """Seconds of `look`; 0 where whoever looks would be in the way of whoever answers."""
+        alone = len(os.sched_getaffinity(0)) < 2
+        scarce = self.cpu is not None and self.cpu < 1
+        return 0.0 if alone or scarce or self.look is None else self.look
 
     @classmethod
     def of(cls, options: Options) -> Settings:
@@ -129,6 +141,8 @@ class Settings:
             value = getattr(settings, name)
             if value is not None and value < 1:
                 raise BadFunction(f"{name}={value}: at least 1")
+        if settings.look is not None and not 0 <= settings.look <= 1:
+            raise BadFunction(f"look={settings.look}: seconds, at most 1")
         return settings
 
     def request(self, kind: str) -> Request:

@@ -60,10 +60,13 @@ class Safe:
         if self.function.kind == "table":
             return self._table(columns)
         found, rows, answer = _values.arrays(columns)
-        given = self._given or _values.schema_of(found)
-        if len(given) != len(found):
+        given = self._given
+        if given is None:
+            batch = pa.RecordBatch.from_arrays(found, schema=_values.schema_of(found))
+        elif len(given) == len(found):
+            batch = _values.batch(found, given)
+        else:
             raise BadFunction(f"{len(found)} columns for a function of {len(given)}")
-        batch = _values.batch(found, given)
         if self.function.kind in ROWWISE:
             return answer(self._rowwise(batch, rows))
         if self.function.kind == "aggregate":

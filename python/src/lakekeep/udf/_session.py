@@ -72,7 +72,7 @@ class Session:
         self._ends = None if limit is None else time.monotonic() + limit
         self._handle: Optional[Handle] = None
         ours, theirs = _wire.socket_pair()
-        self._channel = _wire.Channel(ours, settings.max_bytes, settings.ahead)
+        self._channel = _wire.Channel(ours, settings.max_bytes, settings.ahead, settings.looking)
         _fork.watch(self)
         self.guarded(settings.open_timeout, self._open, theirs)
 
@@ -110,6 +110,8 @@ class Session:
             "max_bytes": settings.max_bytes,
             "max_rows": settings.max_rows,
             "memfd_from": settings.memfd_from or 0,
+            "part": _wire.PART_LIMIT,
+            "look_us": int(settings.looking * 1e6),
             "skip_nulls": settings.skip_nulls,
             "pandas": settings.pandas,
             "source": function.source,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
@@ -25,8 +26,11 @@ from ._errors import ProtocolViolation
 
 VERSION = 1
 HEADER = struct.Struct("<BBHIQQ")
-# Content of one packet. Above it a frame is followed by PART frames of this size.
+# Content of one packet. Above it a frame is followed by PART frames.
 PIECE = 128 * 1024
+# Their content: each packet has a price, but the kernel may lack so much memory in one piece
+# for it, and then less is sent. All but the last have at least the least.
+PART_LIMIT, PART_LEAST = 256 * 1024, 64 * 1024
 PACKET = HEADER.size + PIECE
 # Messages that are JSON or a schema fit in one packet.
 JSON_LIMIT = 64 * 1024
@@ -46,6 +50,8 @@ _CUT = socket.MSG_CTRUNC | socket.MSG_TRUNC
 # Asked for on both ends; the kernel grants what net.core.wmem_max allows.
 SOCKET_BUFFER = 1 << 20
 
+# To a sleeper, soon is within so many times the time of looking.
+_SOON, _DEAREST = 3, 255
 # Seconds; a wait shorter than this is not divided.
 _TICK = 0.01
 
@@ -77,10 +83,18 @@ class Channel:
     frames that arrive are taken in.
     """
 
-    def __init__(self, sock: socket.socket, max_bytes: int, ahead: int) -> None:
-        """Takes the socket, the bytes that a frame's content may have, and the calls at once."""
+    def __init__(self, sock: socket.socket, max_bytes: int, ahead: int, look: float = 0.0) -> None:
+        """Takes the socket, the bytes that a frame's content may have, the calls at once, and
+        how long to look for a packet before sleeping, seconds.
+        """
         self._sock = sock
         self._max_bytes = max_bytes
+        self._look = look
+        # Packets that must come soon before it looks again; -1: it never does.
+        self._rest = 0 if look else -1
+        self._price = 0
+        # Whether what was sent last takes its reader longer than one looks.
+        self._large = False
         # The kernel's own time-out of a blocking recvmsg, in seconds, as it was set last.
         self._patience = 0.0
         self._readable = select.poll()
@@ -118,16 +132,34 @@ class Channel:
     def send(
         self, kind: int, call: int, rows: int, pieces: Buffers, memfd_from: Optional[int] = None
     ) -> None:
-        """Queues a frame and waits until all of it is sent."""
+        """Sends a frame, and what was queued before; waits until all of it is sent."""
+        if not self._outgoing and self._sent_whole(kind, call, rows, pieces):
+            return
         self.queue(kind, call, rows, pieces, memfd_from)
         while not self.flush():
             self.wait()
+
+    def _sent_whole(self, kind: int, call: int, rows: int, pieces: Buffers) -> bool:
+        """Sends the frame that nearly all are; False where it is larger, or there is no room."""
+        length = sum(map(len, pieces))
+        self._large = length > PIECE
+        if self._large:
+            return False
+        packet = [HEADER.pack(kind, INLINE, 0, call, length, rows), *pieces]
+        try:
+            self._sock.sendmsg(packet, (), SEND_FLAGS)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise Ended from error
+        return True
 
     def queue(
         self, kind: int, call: int, rows: int, pieces: Buffers, memfd_from: Optional[int] = None
     ) -> None:
         """Has a frame sent: in one packet, in parts, or in a sealed memfd from `memfd_from`."""
         length = sum(map(len, pieces))
+        self._large = length > PIECE
         queue = self._outgoing
         if length <= PIECE:
             queue.append(([HEADER.pack(kind, INLINE, 0, call, length, rows), *pieces], None))
@@ -136,9 +168,7 @@ class Channel:
             queue.append(([header], sealed_memfd(pieces)))
         else:
             queue.append(([HEADER.pack(kind, PARTS, 0, call, length, rows)], None))
-            for part in _divided(pieces):
-                size = sum(map(len, part))
-                queue.append(([HEADER.pack(PART, INLINE, 0, call, size, 0), *part], None))
+            queue.extend(_parts(call, pieces, PART_LIMIT))
 
     def flush(self) -> bool:
         """Sends what there is room for, without waiting; whether that was all."""
@@ -150,11 +180,22 @@ class Channel:
             except BlockingIOError:
                 return False
             except OSError as error:
-                raise Ended from error
+                self._divide(error)
+                continue
             queue.popleft()
             if memfd is not None:
                 os.close(memfd)
         return True
+
+    def _divide(self, error: OSError) -> None:
+        """Has the first packet sent as two, if the kernel lacked memory in one piece for it."""
+        packet = self._outgoing[0][0]
+        kind, _, _, call, length, _ = HEADER.unpack(packet[0])
+        if error.errno != errno.ENOBUFS or kind != PART or length <= PART_LEAST:
+            raise Ended from error
+        self._outgoing.popleft()
+        half = -(-length // (2 * PART_LEAST)) * PART_LEAST
+        self._outgoing.extendleft(reversed(list(_parts(call, packet[1:], half))))
 
     def wait(self) -> None:
         """Waits for room to send in, or for a packet, which is taken in.
@@ -192,9 +233,39 @@ class Channel:
             ProtocolViolation: The worker breaks the protocol.
         """
         while not self._arrived:
-            self._set_patience()
-            self._read(0)
+            # Parts follow as fast as they are copied: whoever looked would only be in the way.
+            if self._rest or self._large or self._partial or not self._found():
+                self._sleep()
         return self._arrived.popleft()
+
+    def _found(self) -> bool:
+        """Looks for a packet; whether one came soon enough.
+
+        To wake a sleeper takes longer than a small call does. But who looks uses a processor:
+        each time in vain, twice as many packets must come soon before it is tried again.
+        """
+        until = time.monotonic() + self._look
+        if self.deadline is not None:
+            until = min(until, self.deadline)
+        found = False
+        while not found:
+            try:
+                self._read(socket.MSG_DONTWAIT)
+                found = True
+            except BlockingIOError:
+                pass
+            if time.monotonic() > until:
+                # That it came may have been hidden by another thread of this process.
+                self._rest = self._price = min(2 * self._price + 1, _DEAREST)
+                return found
+        self._price >>= 1
+        return True
+
+    def _sleep(self) -> None:
+        since = time.monotonic()
+        self._set_patience()
+        if self._read(0) and self._rest > 0 and time.monotonic() - since <= _SOON * self._look:
+            self._rest -= 1
 
     def ready(self) -> bool:
         """Takes in what has arrived, without waiting; whether there is a frame."""
@@ -232,8 +303,8 @@ class Channel:
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
         self._patience = seconds
 
-    def _read(self, flags: int) -> None:
-        """Takes in one packet."""
+    def _read(self, flags: int) -> bool:
+        """Takes in one packet; False when the kernel's time-out was first."""
         try:
             size, ancillary, result, _ = self._sock.recvmsg_into(
                 [self._head, self._target], ANCILLARY, flags | socket.MSG_CMSG_CLOEXEC
@@ -241,20 +312,21 @@ class Channel:
         except BlockingIOError:
             if flags:
                 raise
-            return
+            return False
         except ConnectionResetError:
             # Told once: it ended with calls unread. What it had sent is still to be had.
-            return
+            return False
         except OSError as error:
             raise Ended from error
         if not ancillary and self._take_small(size, result):
-            return
+            return True
         descriptors = _descriptors(ancillary)
         try:
             self._take(size, descriptors, result)
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
+        return True
 
     def _take_small(self, size: int, flags: int) -> bool:
         """Takes the frame that nearly all are, one whole in its packet; False for others."""
@@ -309,18 +381,18 @@ class Channel:
         elif place == PARTS:
             self._partial = (kind, call, rows, pa.allocate_buffer(length))
             self._whole = memoryview(self._partial[3]).cast("B")
-            self._target, self._filled = self._whole[:PIECE], 0
+            self._target, self._filled = self._whole[:PART_LIMIT], 0
         else:
             raise ProtocolViolation(f"content in place {place}, which there is not")
 
     def _take_part(self, place: int, call: int, length: int, size: int) -> None:
-        # The target is as large as this part has to be.
+        # The target is as large as this part may be, and as it has to be where it is the last.
         if self._partial is None or place != INLINE or call != self._partial[1]:
             raise ProtocolViolation("a part of no frame")
-        if size != len(self._target) or length != size:
+        if length != size or (size < PART_LEAST and size != len(self._target)):
             raise ProtocolViolation(f"a part of {size} bytes instead of {len(self._target)}")
         self._filled += size
-        self._target = self._whole[self._filled : self._filled + PIECE]
+        self._target = self._whole[self._filled : self._filled + PART_LIMIT]
         if not self._target:
             self._arrived.append(self._partial)
             self._partial = None
@@ -343,10 +415,17 @@ def _descriptors(ancillary: Sequence[tuple[int, int, bytes]]) -> list[int]:
     return found.tolist()
 
 
-def _divided(pieces: Buffers) -> Iterator[list[memoryview]]:
-    """The pieces anew, PIECE bytes at a time."""
+def _parts(call: int, pieces: Buffers, size: int) -> Iterator[tuple[Buffers, None]]:
+    """PART packets of a frame's content, of `size` bytes each."""
+    for part in _divided(pieces, size):
+        length = sum(map(len, part))
+        yield [HEADER.pack(PART, INLINE, 0, call, length, 0), *part], None
+
+
+def _divided(pieces: Buffers, size: int) -> Iterator[list[memoryview]]:
+    """The pieces anew, `size` bytes at a time."""
     part: list[memoryview] = []
-    room = PIECE
+    room = size
     for piece in pieces:
         view = memoryview(piece).cast("B")
         while len(view):
@@ -355,7 +434,7 @@ def _divided(pieces: Buffers) -> Iterator[list[memoryview]]:
             room -= len(part[-1])
             if not room:
                 yield part
-                part, room = [], PIECE
+                part, room = [], size
     if part:
         yield part
 

@@ -1,0 +1,145 @@
+"""Who waits for a packet looks for it a while, and only while that pays."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from udf.bare import Bare
+
+from lakekeep.udf import BadFunction, Broker, Function, Session, Settings, TimedOut, _wire
+
+ONE = pa.RecordBatch.from_pydict({"a": [1]})
+DONE = _wire.HEADER.pack(_wire.DONE, _wire.INLINE, 0, 1, 0, 0)
+
+
+class Counted(socket.socket):
+    """Remembers of each receive whether it waited."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(fileno=number)
+        self.waited: list[bool] = []
+
+    def recvmsg_into(self, buffers: Any, size: int = 0, flags: int = 0, /) -> Any:
+        self.waited.append(not flags & socket.MSG_DONTWAIT)
+        return super().recvmsg_into(buffers, size, flags)
+
+    def taken(self) -> list[bool]:
+        waited, self.waited = self.waited, []
+        return waited
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Counted, socket.socket]]:
+    ours, theirs = _wire.socket_pair()
+    with Counted(ours.detach()) as counted, theirs:
+        yield counted, theirs
+
+
+def in_vain(channel: _wire.Channel) -> None:
+    channel.deadline = time.monotonic() + 0.1
+    with pytest.raises(_wire.Expired):
+        channel.receive()
+    channel.deadline = None
+
+
+def test_what_is_there_is_found_without_waiting(ends: tuple[Counted, socket.socket]) -> None:
+    ours, theirs = ends
+    channel = _wire.Channel(ours, 1 << 20, 4, look=0.001)
+    theirs.send(DONE)
+    assert channel.receive() == (_wire.DONE, 1, 0, b"")
+    assert ours.taken() == [False]
+
+
+def test_who_does_not_look_waits(ends: tuple[Counted, socket.socket]) -> None:
+    ours, theirs = ends
+    channel = _wire.Channel(ours, 1 << 20, 4)
+    theirs.send(DONE)
+    channel.receive()
+    assert ours.taken() == [True]
+
+
+def test_nobody_looks_after_a_large_frame(ends: tuple[Counted, socket.socket]) -> None:
+    ours, theirs = ends
+    channel = _wire.Channel(ours, 1 << 20, 4, look=0.001)
+    theirs.send(DONE)
+    channel.send(_wire.CALL, 1, 1, [bytes(_wire.PIECE + 1)])
+    channel.receive()
+    assert ours.taken() == [True]
+
+
+def test_each_look_in_vain_makes_the_next_dearer(ends: tuple[Counted, socket.socket]) -> None:
+    ours, theirs = ends
+    channel = _wire.Channel(ours, 1 << 20, 4, look=0.03)
+    for price in (1, 3, 7):
+        in_vain(channel)
+        assert ours.taken()[0] is False
+        # So many packets that come soon are waited for, and the next is looked for again.
+        for _ in range(price):
+            theirs.send(DONE)
+            channel.receive()
+        assert ours.taken() == [True] * price
+
+
+def test_looking_that_pays_becomes_cheaper(ends: tuple[Counted, socket.socket]) -> None:
+    ours, theirs = ends
+    channel = _wire.Channel(ours, 1 << 20, 4, look=1.0)
+    channel._price = 7
+    for _ in range(3):
+        theirs.send(DONE)
+        channel.receive()
+    assert channel._price == 0
+
+
+def test_nobody_looks_where_it_is_in_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    assert Settings.of({"look": 0.0002}).looking == 0.0002
+    assert Settings.of({"look": None}).looking == 0
+    assert Settings.of({"cpu": 0.5}).looking == 0
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    assert Settings.of({"look": 0.0002}).looking == 0
+
+
+@pytest.mark.parametrize("look", [-0.1, 1.5])
+def test_a_look_has_a_bound(look: float) -> None:
+    with pytest.raises(BadFunction, match="at most 1"):
+        Settings.of({"look": look})
+
+
+def opened(broker: Broker, function: Any, **options: Any) -> Session:
+    declared = Function.of(function, "scalar", "int64", ())
+    return Session(declared, ONE.schema, Settings(broker=broker, **options))
+
+
+@pytest.mark.parametrize("look", [None, 100e-6, 0.05])
+def test_calls_are_answered_however_long_one_looks(broker: Broker, look: Any) -> None:
+    with opened(broker, lambda a: a, look=look) as session:
+        for rows in (1, 5, 300_000, 2):
+            batch = pa.RecordBatch.from_pydict({"a": pa.array(range(rows))})
+            assert session.call(batch).column(0).equals(batch.column(0))
+
+
+def test_looking_ends_at_the_deadline(broker: Broker) -> None:
+    def forever(a: Any) -> Any:
+        while True:
+            pass
+
+    with opened(broker, forever, look=1.0) as session, pytest.raises(TimedOut):
+        session.call(ONE, timeout=0.1)
+
+
+def test_an_idle_worker_uses_no_processor(bare: Bare) -> None:
+    with opened(bare, lambda a: a, look=0.01) as session:
+        for _ in range(50):
+            session.call(ONE)
+        # clock_getcpuclockid(3)
+        clock = (~bare.opened[-1].pid << 3) | 2
+        before = time.clock_gettime(clock)
+        bare.opened[-1].over.wait(0.5)
+        assert time.clock_gettime(clock) - before < 0.1
+        assert session.alive
