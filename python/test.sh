@@ -25,9 +25,9 @@ fi
 
 step() { printf '\n== python: %s\n' "$*"; }
 step "format and lints"
-# The worker of user functions is a room of its own, by the same rules.
-"$venv/bin/ruff" format --check --config pyproject.toml . ../udf
-"$venv/bin/ruff" check --config pyproject.toml . ../udf
+# The worker of user functions and its benchmark are rooms of their own, by the same rules.
+"$venv/bin/ruff" format --check --config pyproject.toml . ../udf ../benches/udf
+"$venv/bin/ruff" check --config pyproject.toml . ../udf ../benches/udf
 step "types"
 "$venv/bin/mypy"
 step "tests"

@@ -26,6 +26,8 @@ pub enum Verb {
     Keep(KeepArgs),
     /// Wait for a Python that has made its imports, in a new user's sandbox.
     Python(PythonArgs),
+    /// Call user functions in sandboxes, beside other ways to have them answered.
+    Udf(UdfArgs),
     /// Show where the time of one `lakekeep run` goes.
     Stages(StagesArgs),
     /// One of the processes that `spawn` measures in.
@@ -182,6 +184,59 @@ pub struct PythonArgs {
     /// this one.
     #[arg(long, value_name = "DIR")]
     pub raw: Option<PathBuf>,
+}
+
+/// `lakekeep-bench udf`
+#[derive(Debug, Args)]
+pub struct UdfArgs {
+    /// Rounds; in each, every peer has its turn of some calls. A fifth as many for engines.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
+
+    /// The interpreter, with lakekeep, what it is measured in, and the peers installed.
+    #[arg(long, value_name = "FILE", default_value = "/usr/bin/python3")]
+    pub python: PathBuf,
+
+    /// Print how to make such an interpreter, and measure nothing.
+    #[arg(long)]
+    pub setup: bool,
+
+    /// The peers, separated by commas, or `all`; the measure of each scenario is always one.
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        default_value = "all"
+    )]
+    pub peers: Vec<String>,
+
+    /// call-1-row, batch-8k, batch-64k, duckdb, polars, separated by commas, or `all`.
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        default_value = "all"
+    )]
+    pub scenarios: Vec<String>,
+
+    #[command(flatten)]
+    pub json: Json,
+
+    /// Keep every sample and the facts of this machine in a folder made below
+    /// this one.
+    #[arg(long, value_name = "DIR")]
+    pub raw: Option<PathBuf>,
+
+    /// Draw the distributions here.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+
+    /// Decides the order of peers within the rounds.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+
+    #[command(flatten)]
+    pub programs: Programs,
 }
 
 /// `lakekeep-bench stages`

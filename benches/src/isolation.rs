@@ -73,6 +73,14 @@ pub fn of_call(called: &Called, ground: &Ground) -> Result<String, BenchError> {
     Ok(line(layers, &outcome))
 }
 
+/// The layers of a process, as far as /proc shows them.
+pub fn of_process(pid: u32) -> String {
+    line(
+        layers(&Path::new("/proc").join(pid.to_string())),
+        &Value::Null,
+    )
+}
+
 fn says_something(mut stdout: ChildStdout) -> bool {
     measure::readable(stdout.as_fd()).unwrap_or(false) && stdout.read_exact(&mut [0]).is_ok()
 }

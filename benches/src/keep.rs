@@ -98,7 +98,7 @@ pub fn run(arguments: &KeepArgs) -> Result<ExitCode, BenchError> {
         };
         report.left_out.push(LeftOut {
             scenario: scenario.to_owned(),
-            peer,
+            peer: peer.to_owned(),
             concurrency: 1,
             reason,
         });

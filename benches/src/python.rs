@@ -75,7 +75,7 @@ pub fn run(arguments: &PythonArgs) -> Result<ExitCode, BenchError> {
             load_before,
             load_after: machine::load(),
             seed: 0,
-            versions: vec![("python", arguments.modules.join(" "))],
+            versions: vec![("python".to_owned(), arguments.modules.join(" "))],
         };
         raw::keep(top, "python", (&placed, &report), &about)?;
     }

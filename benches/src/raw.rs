@@ -30,7 +30,25 @@ pub struct Circumstances {
     pub load_after: String,
     pub seed: u64,
     /// Peer and version.
-    pub versions: Vec<(&'static str, String)>,
+    pub versions: Vec<(String, String)>,
+}
+
+impl Circumstances {
+    /// What stands above a table.
+    pub fn head(&self) -> String {
+        let Machine {
+            kernel,
+            cpu,
+            cores,
+            cgroups,
+            ..
+        } = &self.machine;
+        let (before, after) = (&self.load_before, &self.load_after);
+        format!(
+            "{cpu}, {cores} cores, Linux {kernel}, cgroups {cgroups}\n\
+             load average before {before}, after {after}\n\n"
+        )
+    }
 }
 
 /// Keeps samples, figures and circumstances below `top`, and says where.

@@ -12,7 +12,7 @@ use crate::stats::Summary;
 #[derive(Debug, Clone, Serialize)]
 pub struct Figure {
     pub scenario: String,
-    pub peer: &'static str,
+    pub peer: String,
     pub isolation: String,
     pub n: usize,
     pub median_us: u64,
@@ -21,7 +21,7 @@ pub struct Figure {
     pub min_us: u64,
     pub p99_us: u64,
     pub cpu_us: Option<u64>,
-    /// Of the median to that of fork+exec in the same run, at the same concurrency.
+    /// Of the median to that of the measure in the same run, at the same concurrency.
     pub ratio: Option<f64>,
     /// How many ran it at the same moment.
     pub concurrency: usize,
@@ -38,7 +38,7 @@ pub struct Figure {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOut {
     pub scenario: String,
-    pub peer: &'static str,
+    pub peer: String,
     pub concurrency: usize,
     pub reason: String,
 }
@@ -53,14 +53,14 @@ pub struct Report {
 impl Figure {
     pub fn measured(
         scenario: &str,
-        peer: &'static str,
+        peer: &str,
         isolation: String,
         summary: &Summary,
         fork: Option<&Summary>,
     ) -> Self {
         Self {
             scenario: scenario.to_owned(),
-            peer,
+            peer: peer.to_owned(),
             isolation,
             n: summary.n,
             median_us: summary.median,
@@ -79,14 +79,14 @@ impl Figure {
         let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         [
             self.scenario.clone(),
-            self.peer.to_owned(),
+            self.peer.clone(),
             self.concurrency.to_string(),
             self.n.to_string(),
             self.median_us.to_string(),
             self.min_us.to_string(),
             self.p99_us.to_string(),
             or_none(self.cpu_us.map(|cpu| cpu.to_string())),
-            or_none(self.ratio.map(|ratio| format!("{ratio:.1}"))),
+            or_none(self.ratio.map(|ratio| format!("{ratio:?}"))),
             [self.isolation.as_str(), &self.note]
                 .into_iter()
                 .filter(|text| !text.is_empty())
@@ -96,13 +96,15 @@ impl Figure {
     }
 }
 
-/// To one decimal, so that text and JSON agree.
+/// Rounded, so that text and JSON agree: to one decimal, below ten to two.
 #[allow(
     clippy::cast_precision_loss,
     reason = "microseconds of a run are far below 2^52"
 )]
 pub fn ratio(median: u64, fork: u64) -> f64 {
-    (median as f64 / fork.max(1) as f64 * 10.0).round() / 10.0
+    let exact = median as f64 / fork.max(1) as f64;
+    let parts = if exact < 10.0 { 100.0 } else { 10.0 };
+    (exact * parts).round() / parts
 }
 
 const HEAD: [&str; 10] = [
@@ -230,7 +232,7 @@ mod tests {
             )],
             left_out: vec![LeftOut {
                 scenario: "embedded".to_owned(),
-                peer: "podman",
+                peer: "podman".to_owned(),
                 concurrency: 8,
                 reason: "exit status: 126".to_owned(),
             }],

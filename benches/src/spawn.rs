@@ -55,7 +55,7 @@ pub fn run(arguments: &SpawnArgs) -> Result<ExitCode, BenchError> {
         versions: versions(&entrants),
     };
     let report = report(&entrants);
-    report.publish(&head(&about), arguments.json.json.as_deref())?;
+    report.publish(&about.head(), arguments.json.json.as_deref())?;
     if let Some(path) = &arguments.svg {
         plot::of_run(path, &placed, &about.machine)?;
     }
@@ -237,7 +237,7 @@ fn report(entrants: &[Entrant]) -> Report {
             (Err(error), _) if error.is_absence() => {}
             (Err(error), _) => report.left_out.push(LeftOut {
                 scenario: scenario.to_owned(),
-                peer,
+                peer: peer.to_owned(),
                 concurrency: entrant.concurrency,
                 reason: chain(error),
             }),
@@ -256,32 +256,17 @@ fn report(entrants: &[Entrant]) -> Report {
     report
 }
 
-fn versions(entrants: &[Entrant]) -> Vec<(&'static str, String)> {
-    let mut versions: Vec<(&'static str, String)> = Vec::new();
+fn versions(entrants: &[Entrant]) -> Vec<(String, String)> {
+    let mut versions: Vec<(String, String)> = Vec::new();
     for entrant in entrants {
         let name = entrant.name.as_str();
         if let Ok(entered) = &entrant.entered
             && !versions.iter().any(|(known, _)| *known == name)
         {
-            versions.push((name, entered.version.clone()));
+            versions.push((name.to_owned(), entered.version.clone()));
         }
     }
     versions
-}
-
-fn head(about: &Circumstances) -> String {
-    let Machine {
-        kernel,
-        cpu,
-        cores,
-        cgroups,
-        ..
-    } = &about.machine;
-    let (before, after) = (&about.load_before, &about.load_after);
-    format!(
-        "{cpu}, {cores} cores, Linux {kernel}, cgroups {cgroups}\n\
-         load average before {before}, after {after}\n\n"
-    )
 }
 
 fn progress(concurrency: usize, done: u32, all: u32) {

@@ -15,8 +15,11 @@ use crate::raw::Placed;
 use crate::report;
 use crate::stats::{micros, percentile};
 
-/// The peer to whose median the others' are related.
-const MEASURE: &str = "fork+exec";
+/// The peers to whose medians the others' are related: one in each group of rows.
+const MEASURES: [&str; 4] = ["fork+exec", "raw-socketpair", "duckdb", "polars"];
+
+/// Between the group of a row and its peer, where there are groups.
+pub const OF: char = '/';
 
 /// A row of the picture.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,11 +28,26 @@ pub struct Row {
     pub concurrency: usize,
     /// Microseconds, ascending; never none.
     pub walls: Vec<u64>,
-    /// Of the median to that of fork+exec at the same concurrency.
+    /// Of the median to that of the group's measure at the same concurrency.
     pub ratio: Option<f64>,
 }
 
 impl Row {
+    fn group(&self) -> &str {
+        self.peer.split_once(OF).map_or("", |(group, _)| group)
+    }
+
+    /// The peer's name without its group.
+    fn name(&self) -> &str {
+        self.peer
+            .split_once(OF)
+            .map_or(self.peer.as_str(), |(_, name)| name)
+    }
+
+    fn is_measure(&self) -> bool {
+        MEASURES.contains(&self.name())
+    }
+
     fn percentile(&self, percent: usize) -> u64 {
         percentile(&self.walls, percent).unwrap_or(0)
     }
@@ -76,7 +94,8 @@ fn caption(machine: &Value) -> String {
     }
 }
 
-/// One row for each peer and concurrency: the fastest above, few workers before many.
+/// One row for each peer and concurrency: the fastest above, few workers before many, and
+/// groups in the order in which they were measured.
 fn rows(samples: Vec<Wall>) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     for Wall {
@@ -101,16 +120,24 @@ fn rows(samples: Vec<Wall>) -> Vec<Row> {
     for row in &mut rows {
         row.walls.sort_unstable();
     }
-    let measures: Vec<(usize, u64)> = rows
+    let mut groups: Vec<String> = Vec::new();
+    for row in &rows {
+        if !groups.iter().any(|group| group == row.group()) {
+            groups.push(row.group().to_owned());
+        }
+    }
+    let measures: Vec<Row> = rows
         .iter()
-        .filter(|row| row.peer == MEASURE)
-        .map(|row| (row.concurrency, row.percentile(50)))
+        .filter(|row| row.is_measure())
+        .cloned()
         .collect();
     for row in &mut rows {
-        let measure = measures.iter().find(|(many, _)| *many == row.concurrency);
-        row.ratio = measure.map(|(_, fork)| report::ratio(row.percentile(50), *fork));
+        let alike = |one: &&Row| one.concurrency == row.concurrency && one.group() == row.group();
+        let measure = measures.iter().find(alike);
+        row.ratio = measure.map(|one| report::ratio(row.percentile(50), one.percentile(50)));
     }
-    rows.sort_by_key(|row| (row.concurrency, row.percentile(50)));
+    let place = |row: &Row| groups.iter().position(|group| group == row.group());
+    rows.sort_by_key(|row| (place(row), row.concurrency, row.percentile(50)));
     rows
 }
 
@@ -132,8 +159,8 @@ mod tests {
             wall("crun", 1, 300),
             wall("crun", 8, 2000),
             wall("crun", 1, 100),
-            wall(MEASURE, 1, 10),
-            wall(MEASURE, 8, 1000),
+            wall(MEASURES[0], 1, 10),
+            wall(MEASURES[0], 8, 1000),
         ]);
         let row = |peer: &str, concurrency, walls: &[u64], ratio| Row {
             peer: peer.to_owned(),
@@ -142,12 +169,33 @@ mod tests {
             ratio: Some(ratio),
         };
         let wanted = [
-            row(MEASURE, 1, &[10], 1.0),
+            row(MEASURES[0], 1, &[10], 1.0),
             row("crun", 1, &[100, 300], 10.0),
-            row(MEASURE, 8, &[1000], 1.0),
+            row(MEASURES[0], 8, &[1000], 1.0),
             row("crun", 8, &[2000], 2.0),
         ];
         assert_eq!(rows, wanted);
+    }
+
+    #[test]
+    fn groups_have_measures_of_their_own() {
+        let rows = rows(vec![
+            wall("duckdb/lakekeep", 1, 300),
+            wall("duckdb/duckdb", 1, 200),
+            wall("call-1-row/lakekeep", 1, 9),
+            wall("call-1-row/raw-socketpair", 1, 10),
+        ]);
+        let found: Vec<_> = rows
+            .iter()
+            .map(|row| (row.peer.as_str(), row.ratio))
+            .collect();
+        let wanted = [
+            ("duckdb/duckdb", Some(1.0)),
+            ("duckdb/lakekeep", Some(1.5)),
+            ("call-1-row/lakekeep", Some(0.9)),
+            ("call-1-row/raw-socketpair", Some(1.0)),
+        ];
+        assert_eq!(found, wanted);
     }
 
     #[test]

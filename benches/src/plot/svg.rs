@@ -117,15 +117,15 @@ fn label<'b>(
     let (median, p99) = (float(row.percentile(50)), float(row.percentile(99)));
     let ratio = row
         .ratio
-        .map_or_else(String::new, |ratio| format!(" · {ratio:.1}×"));
+        .map_or_else(String::new, |ratio| format!(" · {ratio:?}×"));
     let figures = format!("{} · p99 {}{ratio}", time(median), time(p99));
     let place = (pixels(WIDTH - RIGHT) + 10, y);
     area.draw(&Text::new(figures, place, style(TEXT, HPos::Left)))
 }
 
 fn colour(row: &Row) -> RGBColor {
-    match row.peer.as_str() {
-        super::MEASURE => TEXT,
+    match row.name() {
+        _ if row.is_measure() => TEXT,
         peer if peer.starts_with("lakekeep") => OURS,
         _ => THEIRS,
     }

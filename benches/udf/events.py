@@ -1,0 +1,53 @@
+"""What is told to the program that started this: a JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+from measure import Burst
+
+
+class Events:
+    """Writes to what was standard output; what others print there goes to standard error.
+
+    An event is an object with one field, its kind:
+
+    | kind | holds |
+    |---|---|
+    | `versions` | an object: program and version |
+    | `absent` | `scenario`, `peer`, `reason`: it is not measured |
+    | `present` | `scenario`, `peer`, `measure` (a peer), `pid` or null; a line is awaited |
+    | `samples` | `scenario`, `peer`, `round`, `position`, `walls` and `cpu` in nanoseconds |
+    """
+
+    def __init__(self) -> None:
+        """Takes standard output."""
+        self._out = os.fdopen(os.dup(1), "w", buffering=1)
+        sys.stdout.flush()
+        os.dup2(2, 1)
+
+    def _tell(self, kind: str, told: dict[str, Any]) -> None:
+        self._out.write(json.dumps({kind: told}) + "\n")
+
+    def versions(self, found: dict[str, str]) -> None:
+        """What is measured."""
+        self._tell("versions", found)
+
+    def absent(self, scenario: str, peer: str, reason: str) -> None:
+        """Who is left out."""
+        self._tell("absent", {"scenario": scenario, "peer": peer, "reason": reason})
+
+    def present(self, scenario: str, peer: str, measure: str, pids: list[int]) -> None:
+        """Waits until somebody has looked at the process in which the peer's function runs."""
+        pid = pids[0] if pids else None
+        told = {"scenario": scenario, "peer": peer, "measure": measure, "pid": pid}
+        self._tell("present", told)
+        sys.stdin.readline()
+
+    def samples(self, scenario: str, peer: str, number: int, position: int, burst: Burst) -> None:
+        """What a peer's turn in a round took."""
+        told = {"scenario": scenario, "peer": peer, "round": number, "position": position}
+        self._tell("samples", {**told, "walls": burst.walls, "cpu": burst.cpu})
