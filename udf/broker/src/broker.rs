@@ -179,7 +179,12 @@ impl Broker {
             WORKER,
         ]);
         job.last = true;
-        let task = sandbox.spawn(&job, Stdio::Given(streams))?;
+        let spawned = sandbox.spawn(&job, Stdio::Given(streams));
+        if spawned.is_err() {
+            // Made ahead, and dead since: the others of its kind are, too.
+            self.pools.forget(open);
+        }
+        let task = spawned?;
         self.sessions.push(Session {
             number,
             sandbox,

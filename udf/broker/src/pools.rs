@@ -53,6 +53,16 @@ struct Like {
     limits: Limits,
 }
 
+impl Like {
+    fn of(open: &Open) -> Self {
+        Self {
+            interpreter: open.interpreter.clone(),
+            modules: open.modules.clone(),
+            limits: open.limits.clone(),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Kind {
     like: Like,
@@ -84,22 +94,35 @@ impl Pools {
     /// # Errors
     /// [`ClaimError`].
     pub fn claim(&mut self, open: &Open) -> Result<(Claimed, Option<String>), ClaimError> {
-        let like = Like {
-            interpreter: open.interpreter.clone(),
-            modules: open.modules.clone(),
-            limits: open.limits.clone(),
+        let like = Like::of(open);
+        let kept = self.take(&like).map(|mut kind| {
+            let claimed = kind.claim(&self.host);
+            (kind, claimed)
+        });
+        let (kind, claimed) = match kept {
+            Some((kind, Ok(claimed))) => (kind, claimed),
+            // A pool that fails is most often one whose launcher was killed: another is made.
+            Some((_, Err(_))) | None => {
+                let mut kind = Kind::start(&self.host, like)?;
+                let claimed = kind.claim(&self.host)?;
+                (kind, claimed)
+            }
         };
-        let found = self.kinds.iter().position(|kind| kind.like == like);
-        let mut kind = match found {
-            Some(index) => self.kinds.remove(index),
-            None => Kind::start(&self.host, like)?,
-        };
-        let claimed = kind.claim(&self.host);
         if self.kinds.len() >= KINDS {
             self.kinds.remove(0);
         }
         self.kinds.push(kind);
-        claimed
+        Ok(claimed)
+    }
+
+    /// What is kept of this kind of sandbox is of no use any more.
+    pub fn forget(&mut self, open: &Open) {
+        drop(self.take(&Like::of(open)));
+    }
+
+    fn take(&mut self, like: &Like) -> Option<Kind> {
+        let found = self.kinds.iter().position(|kind| kind.like == *like);
+        found.map(|index| self.kinds.remove(index))
     }
 
     /// Makes one sandbox that is lacking; `false`: none is.

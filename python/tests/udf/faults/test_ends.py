@@ -125,20 +125,7 @@ def test_who_is_killed_under_a_session(own: ChildBroker, whom: str) -> None:
         assert not host.gone(lambda: host.living(workers | family))
 
 
-@pytest.mark.parametrize(
-    "whom",
-    [
-        "broker",
-        pytest.param(
-            "launcher",
-            marks=pytest.mark.xfail(
-                strict=True,
-                raises=BrokerUnavailable,
-                reason="the broker keeps a pool whose launcher is gone, and starts no other",
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("whom", ["broker", "launcher"])
 def test_the_next_call_when_one_was_killed(own: ChildBroker, whom: str) -> None:
     with safe(lambda a: a, returns="int64", broker=own, timeout=30) as function:
         assert function(VALUES).equals(VALUES)
