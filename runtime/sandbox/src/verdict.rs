@@ -353,7 +353,9 @@ fn signal_remedy(signal: i32) -> &'static str {
     const SIGSEGV: i32 = 11;
     const SIGABRT: i32 = 6;
     match signal {
-        SIGSEGV => "a crash in native code: its own handler for crashes tells where (in Python, -X faulthandler)",
+        SIGSEGV => {
+            "a crash in native code: its own handler for crashes tells where (in Python, -X faulthandler)"
+        }
         SIGABRT => "it aborted by itself: its last output says why",
         SIGKILL => {
             "killed from outside the policy's limits: by an administrator, or by the host short of memory"
