@@ -40,7 +40,13 @@ INNER = {
     "lakekeep-serve": {
         "lakekeep-identity", "lakekeep-manager", "lakekeep-sandbox", "lakekeep-supervisor", "lakekeep-sys",
     },
-    "lakekeep-udf": {"lakekeep-plan", "lakekeep-policy", "lakekeep-sandbox", "lakekeep-sys"},
+    "lakekeep-udf-packets": set(),
+    "lakekeep-udf": {
+        "lakekeep-plan", "lakekeep-policy", "lakekeep-sandbox", "lakekeep-sys", "lakekeep-udf-packets",
+    },
+    # What engines embed: it speaks to a broker, and links none.
+    "lakekeep-udf-client": {"lakekeep-udf-packets"},
+    "lakekeep-udf-edge": {"lakekeep-policy", "lakekeep-udf-client"},
     "lakekeep": {
         "lakekeep-api", "lakekeep-attacks", "lakekeep-client", "lakekeep-plan", "lakekeep-policy",
         "lakekeep-sandbox", "lakekeep-seccomp", "lakekeep-sys", "lakekeep-udf",
@@ -64,6 +70,7 @@ WRAPPERS = {
     # The manager, those who speak to it, and what it waits for the network with.
     "tokio": {
         "lakekeep-client", "lakekeep-identity", "lakekeep-manager", "lakekeep", "lakekeep-tests", "lakekeep-bench",
+        "lakekeep-udf-edge",
     },
 }
 # Crates that may not be linked, however far down.
@@ -75,6 +82,8 @@ NEVER_LINKS = {
     "lakekeep-serve": {"libcontainer", "libcgroups", "landlock"},
     "lakekeep-manager": {"libcontainer", "libcgroups", "landlock"},
     "lakekeep-supervisor": {"tokio", "tonic", "rusqlite", "cedar-policy"},
+    "lakekeep-udf-client": {"tokio", "tonic", "lakekeep-sys"},
+    "lakekeep-udf-edge": {"libcontainer", "lakekeep-sandbox"},
     "lakekeep-store": {"tokio"},
     "lakekeep-profiles": {"tokio"},
     "lakekeep-policy": {"rustix", "nix", "lakekeep-sys"},
@@ -91,13 +100,13 @@ LICENCE_FILES = {"rust-criu": "Permission is hereby granted, free of charge"}  #
 REGISTRY = "registry+"
 
 MAX_FUNCTION, MAX_FILE = 80, 600
-SHIPPED = ["cli", "manager", "runtime", "seccomp"]
+SHIPPED = ["cli", "manager", "runtime", "seccomp", "udf"]
 NO_IO = ["runtime/plan/src", "runtime/policy/src", "seccomp/src"]
 IO = r"\bstd::(fs|net|env|process)\b|\b(SystemTime|Instant)::now\b|\brustix::|\blibc::|\blakekeep_sys\b|\bprintln!|\beprintln!"
 # Who may start a program, and who may make a process or a namespace.
 COMMAND = {
     "runtime/sandbox/src/launcher.rs", "runtime/launcher/build.rs", "cli/src/attack.rs",
-    "manager/supervisor/src/processes.rs", "cli/src/beside.rs",
+    "manager/supervisor/src/processes.rs", "cli/src/beside.rs", "udf/client/src/broker.rs",
 }
 CLONE_ROOMS = ("runtime/sys/", "runtime/launcher/", "runtime/init/")
 
@@ -278,7 +287,7 @@ for path, source in sources.items():
             fail(f"{path}: fn {match.group(1)} has {length} lines, over {MAX_FUNCTION}")
 checked(f"no unsafe outside of runtime/sys, {len(sources)} files")
 checked("plan, policy and seccomp name no I/O, clock or environment")
-checked("only the sandbox crate, the supervisor and doctor --attack start a program; only sys, launcher and init make processes")
+checked("only the sandbox crate, the supervisor, the client of user functions and doctor --attack start a program; only sys, launcher and init make processes")
 checked(f"longest file {longest_file[0]} of {MAX_FILE} lines ({longest_file[1]})")
 checked(f"longest of {functions} functions {longest_function[0]} of {MAX_FUNCTION} lines ({longest_function[1]})")
 

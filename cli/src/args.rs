@@ -60,6 +60,32 @@ pub enum Verb {
         #[arg(long, value_name = "FD")]
         control: i32,
     },
+    /// Serve user functions in sandboxes over Arrow Flight: to RisingWave, Databend and others.
+    ///
+    /// `lakekeep udf-serve --help` tells more. Needs lakekeep-udf beside this program.
+    #[command(disable_help_flag = true)]
+    UdfServe {
+        /// Arguments of `lakekeep-udf flight`.
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "ARG"
+        )]
+        arguments: Vec<OsString>,
+    },
+    /// Answer blocks of ClickHouse's executable functions on standard input, in a sandbox.
+    ///
+    /// `lakekeep udf-stdio --help` tells more. Needs lakekeep-udf beside this program.
+    #[command(disable_help_flag = true)]
+    UdfStdio {
+        /// Arguments of `lakekeep-udf stdio`.
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "ARG"
+        )]
+        arguments: Vec<OsString>,
+    },
     /// Print a shell completion script.
     Completions {
         /// The shell.

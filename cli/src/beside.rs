@@ -1,5 +1,5 @@
-//! What is a program of its own, beside this one: the service and the harness. This program
-//! becomes it.
+//! What is a program of its own, beside this one: the service, the edges of user functions
+//! and the harness. This program becomes it.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -37,6 +37,15 @@ pub fn verify_audit(folder: &Path, arguments: &VerifyArgs) -> ExitCode {
     let set = flags.iter().filter(|(_, set)| *set);
     words.extend(set.map(|(flag, _)| OsString::from(flag)));
     turn_into("lakekeep-manager", &words)
+}
+
+/// Serves an engine's user functions.
+pub fn udf(edge: &str, arguments: &[OsString]) -> ExitCode {
+    let words: Vec<OsString> = [edge.into()]
+        .into_iter()
+        .chain(arguments.iter().cloned())
+        .collect();
+    turn_into("lakekeep-udf", &words)
 }
 
 /// Measures.

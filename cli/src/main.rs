@@ -56,6 +56,8 @@ fn main() -> ExitCode {
         Verb::Remote(verb) => remote::answer(*verb),
         Verb::Serve(arguments) => beside::serve(&arguments),
         Verb::Bench { arguments } => beside::bench(&arguments),
+        Verb::UdfServe { arguments } => beside::udf("flight", &arguments),
+        Verb::UdfStdio { arguments } => beside::udf("stdio", &arguments),
         Verb::UdfBroker { control } => udf::broker(control),
         Verb::Completions { shell } => manual::completions(shell),
         Verb::Man { directory } => manual::man(directory.as_deref()),
