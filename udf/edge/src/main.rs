@@ -5,6 +5,7 @@ mod columns;
 mod flight;
 mod functions;
 mod sessions;
+mod spark;
 mod stdio;
 mod types;
 
@@ -37,6 +38,8 @@ enum Verb {
     Stdio(StdioArgs),
     /// Serve Arrow Flight to RisingWave and Databend, until told to end.
     Flight(FlightArgs),
+    /// Be a worker of Spark's: it starts this program, and ends it.
+    Spark(spark::SparkArgs),
 }
 
 /// What every edge needs.
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Stdio(arguments) => stdio(&arguments),
         Verb::Flight(arguments) => flight(&arguments),
+        Verb::Spark(arguments) => spark::run(arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

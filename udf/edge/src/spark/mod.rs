@@ -10,6 +10,7 @@
 //! | `asked`, `data` | Init, schemas and batches, checked |
 //! | `work` | the session of a stream, in threads of its own |
 
+mod args;
 mod asked;
 mod data;
 mod door;
@@ -22,7 +23,7 @@ mod service;
 mod sessions;
 mod work;
 
-pub use serve::{ServeError, Settings, serve};
+pub use args::{SparkArgs, run};
 
 /// The messages and the service of `org.apache.spark.udf.worker`.
 #[allow(
