@@ -250,7 +250,7 @@ fn violation(rule: &str) -> UdfError {
 
 fn refused(why: &str) -> UdfError {
     UdfError::Refused {
-        message: format!("the answer is no valid batch: {}", told::text(why, 500)),
+        message: format!("no valid batch: {}", told::text(why, 500)),
         by_worker: false,
     }
 }
