@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -344,18 +345,31 @@ def test_cancel_after_the_answer_to_finish_is_too_late(call: Call) -> None:
     call.over()
 
 
-def test_cancel_while_the_function_is_being_opened(worker: Worker) -> None:
+def test_cancel_while_the_function_is_being_opened(spark: Spark) -> None:
     class Opens:
         def __reduce__(self) -> Any:
             return exec, ("import threading; threading.Event().wait()",)
 
-    call = Call(worker)
-    call.init(Opens())
-    call.cancel()
-    call.expect("cancel")
-    call.over()
-    # Its place is free again: as many functions as before can run.
-    assert run(worker, DOUBLE, numbers(1)) == [[2]]
+    worker = Worker(spark, "--max-sessions", "1", "--open-timeout", "1h")
+    try:
+        call = Call(worker)
+        call.init(Opens())
+        call.cancel()
+        call.expect("cancel")
+        call.over()
+        # Its place is free as soon as its sandbox is gone.
+        until = time.monotonic() + PATIENCE
+        while True:
+            call = Call(worker)
+            call.init(DOUBLE)
+            word, message = call.next()
+            if word == "init" and not message.HasField("error"):
+                break
+            assert time.monotonic() < until
+        call.cancel()
+        call.expect("cancel")
+    finally:
+        worker.close()
 
 
 # Errors.

@@ -1,10 +1,10 @@
 //! Drives one Execute stream: the engine's messages and the function's answers go to the
 //! [`Order`], and what it wants done is done.
 //!
-//! Nothing piles up. While the function has not taken a batch, none is read: gRPC's own flow
-//! control holds the engine up. While the engine has not taken an answer, none is taken from
-//! the function. A Cancel behind batches that nobody reads is heard when they are read; a
-//! stream that breaks is noticed at once.
+//! Nothing piles up. While the function has not taken what was read, no more is read than
+//! that and a little: gRPC's own flow control holds the engine up. While the engine has not
+//! taken an answer, none is taken from the function. A Cancel behind batches that nobody reads
+//! is heard when they are read; a stream that breaks is noticed at once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,8 +22,9 @@ use super::proto::{UdfRequest, UdfResponse};
 use super::service::{Stopping, Worker};
 use super::work::{Event, Input, Work};
 
-/// Batches that are read before the function has taken them.
-const AHEAD: usize = 2;
+/// Of what the function has not taken yet, bytes and batches, after which no more is read. A
+/// Cancel that is not behind more than this is heard at once, whatever the function does.
+const AHEAD: (usize, usize) = (4 << 20, 1024);
 
 /// Why streams end when the worker does.
 const SHUT: &str = "the worker was told to shut down; start the task again";
@@ -85,7 +86,7 @@ impl Execute {
         stopping: &mut watch::Receiver<Stopping>,
     ) -> Vec<Act> {
         let talking = !self.outbox.is_empty();
-        let listening = !self.closing && !self.half_closed && self.inbox.len() < AHEAD;
+        let listening = !self.closing && !self.half_closed && self.has_room();
         let (feed, events) = match &mut self.work {
             Some(work) => (Some(&work.input), Some(&mut work.events)),
             None => (None, None),
@@ -115,6 +116,16 @@ impl Execute {
             Next::Happened(event) => self.happened(event),
             Next::Nothing => Vec::new(),
         }
+    }
+
+    /// Whether more of the engine's can be read.
+    fn has_room(&self) -> bool {
+        let size = |input: &Input| match input {
+            Input::Batch(content) => content.len(),
+            Input::End => 0,
+        };
+        let (bytes, batches) = AHEAD;
+        self.inbox.len() < batches && self.inbox.iter().map(size).sum::<usize>() < bytes
     }
 
     fn heard(&mut self, heard: Result<Option<Box<UdfRequest>>, Status>) -> Vec<Act> {

@@ -90,3 +90,25 @@ impl Figures {
 fn load(count: &AtomicU64) -> u64 {
     count.load(Ordering::Relaxed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_stream_counts_counts_for_the_worker_too() {
+        let worker = Arc::new(Figures::default());
+        let streams = [1, 2].map(|_| Figures::part_of(worker.clone()));
+        for stream in &streams {
+            stream.taken(100, 10);
+            stream.given(50, 5);
+        }
+        streams[0].ended(1 << 20, 7);
+        let told = streams[0].told();
+        assert_eq!((told["rows_in"].as_str(), told["bytes_out"].as_str()), ("10", "50"));
+        assert_eq!(told["memory_peak"], "1048576");
+        let told = worker.told();
+        assert_eq!((told["rows_in"].as_str(), told["batches_out"].as_str()), ("20", "2"));
+        assert!(!told.contains_key("memory_peak"));
+    }
+}
