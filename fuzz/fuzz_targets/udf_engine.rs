@@ -30,7 +30,10 @@ fn messages(bytes: &[u8]) {
     assert!(cost <= 256 * 1024 + 64 * bytes.len(), "{cost} bytes");
     if let Err(error) = found {
         let known = matches!(error, UdfError::Protocol(_) | UdfError::Refused { .. });
-        assert!(known || matches!(error, UdfError::BadFunction(_)), "{error:?}");
+        assert!(
+            known || matches!(error, UdfError::BadFunction(_)),
+            "{error:?}"
+        );
     }
 }
 

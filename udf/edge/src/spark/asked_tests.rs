@@ -41,7 +41,10 @@ fn an_init_becomes_a_function() {
     assert_eq!(asked.function.name, "double");
     assert_eq!(asked.function.kind, Kind::Batches);
     assert_eq!(asked.function.code, Code::Pickled(b"pickled".to_vec()));
-    assert_eq!(asked.function.arguments.field(0).data_type(), &DataType::Int64);
+    assert_eq!(
+        asked.function.arguments.field(0).data_type(),
+        &DataType::Int64
+    );
     assert_eq!(asked.query, "stageId=3 partitionId=1");
 }
 
@@ -74,18 +77,45 @@ fn every_field_that_cannot_be_met_is_named() {
         refused(init)
     };
     let cases: [(&str, String); 13] = [
-        ("Init.protocol_version 2", changed(|it| it.protocol_version = Some(2))),
+        (
+            "Init.protocol_version 2",
+            changed(|it| it.protocol_version = Some(2)),
+        ),
         ("Init.data_format 0", changed(|it| it.data_format = 0)),
         ("Init.data_format 7", changed(|it| it.data_format = 7)),
         ("Init.udf is missing", changed(|it| it.udf = None)),
-        ("Init.parameters", changed(|it| it.parameters = Some("x".into()))),
-        ("Init.input_schema is missing", changed(|it| it.input_schema = None)),
-        ("Init.output_schema is no", changed(|it| it.output_schema = Some("x".into()))),
-        ("UdfPayload.format is missing", refused(with(|udf| udf.format.clear()))),
-        ("UdfPayload.format \"wasm\"", refused(with(|udf| udf.format = "wasm".into()))),
-        ("UdfPayload.eval_type \"101\"", refused(with(|udf| udf.eval_type = Some("101".into())))),
-        ("UdfPayload.name", refused(with(|udf| udf.name = Some("x".repeat(1025))))),
-        ("less than none", refused(with(|udf| udf.payload_size = Some(-1)))),
+        (
+            "Init.parameters",
+            changed(|it| it.parameters = Some("x".into())),
+        ),
+        (
+            "Init.input_schema is missing",
+            changed(|it| it.input_schema = None),
+        ),
+        (
+            "Init.output_schema: no",
+            changed(|it| it.output_schema = Some("x".into())),
+        ),
+        (
+            "UdfPayload.format is missing",
+            refused(with(|udf| udf.format.clear())),
+        ),
+        (
+            "UdfPayload.format \"wasm\"",
+            refused(with(|udf| udf.format = "wasm".into())),
+        ),
+        (
+            "UdfPayload.eval_type \"101\"",
+            refused(with(|udf| udf.eval_type = Some("101".into()))),
+        ),
+        (
+            "UdfPayload.name",
+            refused(with(|udf| udf.name = Some("x".repeat(1025)))),
+        ),
+        (
+            "less than none",
+            refused(with(|udf| udf.payload_size = Some(-1))),
+        ),
         ("an empty payload", refused(with(|udf| udf.payload.clear()))),
     ];
     for (wanted, found) in cases {

@@ -105,10 +105,16 @@ mod tests {
         }
         streams[0].ended(1 << 20, 7);
         let told = streams[0].told();
-        assert_eq!((told["rows_in"].as_str(), told["bytes_out"].as_str()), ("10", "50"));
+        assert_eq!(
+            (told["rows_in"].as_str(), told["bytes_out"].as_str()),
+            ("10", "50")
+        );
         assert_eq!(told["memory_peak"], "1048576");
         let told = worker.told();
-        assert_eq!((told["rows_in"].as_str(), told["batches_out"].as_str()), ("20", "2"));
+        assert_eq!(
+            (told["rows_in"].as_str(), told["batches_out"].as_str()),
+            ("20", "2")
+        );
         assert!(!told.contains_key("memory_peak"));
     }
 }

@@ -123,19 +123,19 @@ impl Order {
         match &mut self.state {
             State::Collecting(pending) => match pending.append(&chunk.data) {
                 Err(failure) => self.fail(failure),
-                Ok(()) if chunk.last() => match std::mem::replace(&mut self.state, State::Opening)
-                {
-                    State::Collecting(pending) => self.open(*pending),
-                    _ => Vec::new(),
-                },
+                Ok(()) if chunk.last() => {
+                    match std::mem::replace(&mut self.state, State::Opening) {
+                        State::Collecting(pending) => self.open(*pending),
+                        _ => Vec::new(),
+                    }
+                }
                 Ok(()) => Vec::new(),
             },
             // They were on their way when Init was refused.
             State::Failed(Phase::Init) => Vec::new(),
             State::Before => self.violated("a PayloadChunk before Init"),
-            _ => self.violated(
-                "a PayloadChunk after the last one, or without Init.is_chunking_payload",
-            ),
+            _ => self
+                .violated("a PayloadChunk after the last one, or without Init.is_chunking_payload"),
         }
     }
 

@@ -10,8 +10,8 @@ use arrow_schema::SchemaRef;
 use lakekeep_udf_client::encode::Encoder;
 use lakekeep_udf_client::{Canceller, Input as Feed, Session};
 use prost::bytes::Bytes;
-use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::asked::Asked;
 use super::data;
@@ -142,12 +142,13 @@ impl Worker {
         let stop = self.stop.clone();
         let opened = sessions.open(asked, move |canceller| stop.arm(canceller));
         let ended = match opened {
-            Ok(Some(session)) => self.tell(Event::Opened).and_then(|()| {
-                match asked.function.kind.streams() {
-                    true => self.stream(session, input),
-                    false => self.calls(session, input),
-                }
-            }),
+            Ok(Some(session)) => {
+                self.tell(Event::Opened)
+                    .and_then(|()| match asked.function.kind.streams() {
+                        true => self.stream(session, input),
+                        false => self.calls(session, input),
+                    })
+            }
             Ok(None) => Err(Unheard),
             Err(error) => self.tell(Event::Failed(error.into())),
         };
