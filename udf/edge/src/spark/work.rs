@@ -181,13 +181,12 @@ impl Worker {
 
     /// Batches in and batches out, each at its own pace.
     fn stream(&self, mut session: Session, mut input: Receiver<Input>) -> Result<(), Unheard> {
-        let given_all = AtomicBool::new(false);
+        let (feed, results) = match session.duplex() {
+            Ok(both) => both,
+            Err(error) => return self.tell(Event::Failed(error.into())),
+        };
+        let given_all = &AtomicBool::new(false);
         let over = std::thread::scope(|scope| {
-            let (feed, results) = match session.duplex() {
-                Ok(both) => both,
-                Err(error) => return self.tell(Event::Failed(error.into())).map(|()| false),
-            };
-            let given_all = &given_all;
             scope.spawn(move || self.feed(feed, &mut input, given_all));
             let mut encoder = Encoder::default();
             for result in results {
