@@ -28,12 +28,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Makes sessions; for any thread. All of them end when it is dropped.
 #[derive(Debug)]
 pub struct Broker {
-    from: From,
+    from: Origin,
     running: Mutex<Option<Running>>,
 }
 
 #[derive(Debug)]
-enum From {
+enum Origin {
     /// A program that is started when there is none, and again when it has ended.
     Program(PathBuf),
     /// A socket of somebody else's.
@@ -53,7 +53,7 @@ impl Broker {
     /// # Errors
     /// [`UdfError::Unavailable`]: it cannot be run.
     pub fn start(program: impl AsRef<Path>) -> Result<Self, UdfError> {
-        Self::made(From::Program(program.as_ref().to_owned()))
+        Self::made(Origin::Program(program.as_ref().to_owned()))
     }
 
     /// Asks whoever listens on the socket at `path`, of type SOCK_SEQPACKET.
@@ -61,10 +61,10 @@ impl Broker {
     /// # Errors
     /// [`UdfError::Unavailable`]: nobody does.
     pub fn connect(path: impl AsRef<Path>) -> Result<Self, UdfError> {
-        Self::made(From::Socket(path.as_ref().to_owned()))
+        Self::made(Origin::Socket(path.as_ref().to_owned()))
     }
 
-    fn made(from: From) -> Result<Self, UdfError> {
+    fn made(from: Origin) -> Result<Self, UdfError> {
         let running = Mutex::new(Some(from.reach()?));
         Ok(Self { from, running })
     }
@@ -135,7 +135,7 @@ impl Broker {
     }
 }
 
-impl From {
+impl Origin {
     fn reach(&self) -> Result<Running, UdfError> {
         match self {
             Self::Program(program) => {
@@ -200,7 +200,7 @@ impl Drop for Running {
         self.link.shut();
         if let Some(listener) = self.listener.take() {
             // It panicked, or it did not: it is over.
-            drop(listener.join());
+            listener.join().ok();
         }
         if let Some(child) = &mut self.child {
             reap(child);
@@ -211,9 +211,9 @@ impl Drop for Running {
 /// Its socket is closed, so it ends by itself; if it does not, it is ended.
 fn reap(child: &mut Child) {
     if !ends(child) {
-        drop(child.kill());
+        child.kill().ok();
     }
-    drop(child.wait());
+    child.wait().ok();
 }
 
 fn ends(child: &Child) -> bool {
@@ -238,10 +238,7 @@ fn pair() -> Result<(OwnedFd, OwnedFd), UdfError> {
     let (ours, theirs) = pair.map_err(|errno| no_descriptor("a socket", errno))?;
     for end in [&ours, &theirs] {
         // Less room only means more waiting.
-        drop(rustix::net::sockopt::set_socket_send_buffer_size(
-            end,
-            SOCKET_BUFFER,
-        ));
+        rustix::net::sockopt::set_socket_send_buffer_size(end, SOCKET_BUFFER).ok();
     }
     Ok((ours, theirs))
 }

@@ -282,7 +282,7 @@ impl Incoming {
         let mut head = [0; HEADER];
         let target = match &mut self.partial {
             Some(partial) => partial.target(),
-            None => &mut self.packet,
+            None => self.packet.as_mut_slice(),
         };
         let mut slices = [IoSliceMut::new(&mut head), IoSliceMut::new(target)];
         // No frame of these sessions has a descriptor: there is no room for any, so the

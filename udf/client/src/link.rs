@@ -120,7 +120,7 @@ impl Link {
     /// Ends it: whoever is at the other end ends all sandboxes.
     pub(crate) fn shut(&self) {
         // It fails where the other end is gone already.
-        drop(rustix::net::shutdown(&self.control, Shutdown::Both));
+        rustix::net::shutdown(&self.control, Shutdown::Both).ok();
     }
 
     /// Hears answers until there are no more.
@@ -290,12 +290,14 @@ impl Lease {
     pub(crate) fn kill(&self) {
         if lock(&self.slot.heard).end.is_none() {
             // Where there is no broker, there is no sandbox.
-            drop(self.link.say(
-                &Request::Kill {
-                    number: self.number,
-                },
-                &[],
-            ));
+            self.link
+                .say(
+                    &Request::Kill {
+                        number: self.number,
+                    },
+                    &[],
+                )
+                .ok();
         }
     }
 

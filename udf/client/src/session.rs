@@ -42,7 +42,7 @@ impl Shared {
     /// Ends whatever waits on the socket.
     pub(crate) fn shut(&self) {
         // It fails where the worker is gone already.
-        drop(rustix::net::shutdown(&*self.socket, Shutdown::Both));
+        rustix::net::shutdown(&*self.socket, Shutdown::Both).ok();
         self.lease.kill();
     }
 }
@@ -267,16 +267,13 @@ impl Session {
     pub fn end(mut self) -> Option<End> {
         if self.core.failure.is_none() {
             // A worker that waits for a call ends by itself when there is nobody to call.
-            drop(rustix::net::shutdown(
-                &*self.core.shared.socket,
-                Shutdown::Write,
-            ));
+            rustix::net::shutdown(&*self.core.shared.socket, Shutdown::Write).ok();
         }
         self.core.verdict()
     }
 
     pub(crate) fn send(&mut self, batch: &RecordBatch) -> Result<Sent, UdfError> {
-        self.core.usable()?;
+        self.core.usable(false)?;
         let call = self.core.next_call();
         let rows = self.feeder.give(call, batch)?;
         self.core.rows = rows;
@@ -348,11 +345,22 @@ impl Core {
         }
     }
 
-    pub(crate) fn usable(&self) -> Result<(), UdfError> {
-        match &self.failure {
-            None => Ok(()),
-            Some(why) => Err(UdfError::Closed(why.clone())),
+    /// Whether the session can be called, and in this way.
+    pub(crate) fn usable(&self, as_stream: bool) -> Result<(), UdfError> {
+        if let Some(why) = &self.failure {
+            return Err(UdfError::Closed(why.clone()));
         }
+        if self.kind.streams() == as_stream {
+            return Ok(());
+        }
+        let (name, kind) = (&self.name, self.kind.word());
+        let how = match as_stream {
+            true => "call or map",
+            false => "stream or duplex",
+        };
+        Err(UdfError::BadFunction(format!(
+            "{name}: a function of kind {kind} is called with {how}"
+        )))
     }
 
     pub(crate) fn next_call(&mut self) -> u32 {
@@ -366,7 +374,7 @@ impl Core {
     }
 
     fn answer(&mut self, sent: Sent) -> Result<RecordBatch, UdfError> {
-        self.usable()?;
+        self.usable(false)?;
         let answered = self.incoming.receive().and_then(|frame| {
             let rows = match self.kind {
                 Kind::Grouped => frame.rows.min(self.max_rows),

@@ -48,7 +48,7 @@ impl Session {
     /// # Errors
     /// [`UdfError::Closed`].
     pub fn duplex(&mut self) -> Result<(Input<'_>, Results<'_>), UdfError> {
-        self.core.usable()?;
+        self.core.usable(true)?;
         let call = self.core.next_call();
         let shared = self.core.shared.clone();
         let input = Input {
@@ -99,7 +99,7 @@ where
     I: Iterator<Item = Result<RecordBatch, ArrowError>>,
 {
     fn next_batch(&mut self) -> Result<Option<RecordBatch>, UdfError> {
-        self.session.core.usable()?;
+        self.session.core.usable(true)?;
         self.session.core.set_deadline();
         let frame = match self.next_frame() {
             Ok(frame) => frame,

@@ -68,6 +68,13 @@ fn a_worker_that_does_as_it_should_is_believed_as_far_as_checked() {
         let batch = numbers(values);
         assert_eq!(session.call(&batch).unwrap().column(0), batch.column(0));
     }
+    // In the wrong way nothing is sent.
+    let wrong = session
+        .stream([Ok(numbers(vec![1]))])
+        .next()
+        .unwrap()
+        .unwrap_err();
+    assert!(wrong.to_string().contains("call or map"), "{wrong}");
     assert!(session.alive());
     assert_eq!(session.end().unwrap().verdict.kind, "exit");
 }

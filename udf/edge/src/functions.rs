@@ -24,7 +24,7 @@ const LARGEST: u64 = 4 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum FunctionsError {
     /// A file cannot be read.
-    #[error("{}: {error}", path.display())]
+    #[error("{}", path.display())]
     Read {
         /// Which.
         path: PathBuf,
@@ -227,7 +227,8 @@ impl FunctionDoc {
                 name: self.attribute.unwrap_or_else(|| name.clone()),
             },
             arguments: schema(self.arguments, "argument"),
-            returns: schema(self.returns, "answer"),
+            // ClickHouse looks for its answer by this name.
+                returns: schema(self.returns, "result"),
             name,
         };
         function.check().map_err(|error| error.to_string())?;

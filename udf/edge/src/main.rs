@@ -4,6 +4,7 @@
 mod columns;
 mod flight;
 mod functions;
+mod report;
 mod sessions;
 mod spark;
 mod stdio;
@@ -94,7 +95,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("lakekeep-udf: error: {error}");
+            eprintln!("lakekeep-udf: error: {}", report::told(error.as_ref()));
             ExitCode::from(OWN_FAILURE)
         }
     }

@@ -24,8 +24,14 @@ pub enum TakeError {
         patience: Duration,
     },
     /// Of the broker, or of the function.
-    #[error(transparent)]
-    Udf(#[from] UdfError),
+    #[error("function {name} has no session")]
+    Udf {
+        /// The function.
+        name: String,
+        /// Why.
+        #[source]
+        error: UdfError,
+    },
 }
 
 /// All functions of an edge, by name.
@@ -154,7 +160,8 @@ impl Pool {
             Err(error) => {
                 self.lock().all -= 1;
                 self.changed.notify_one();
-                Err(error.into())
+                let name = self.name().to_owned();
+                Err(TakeError::Udf { name, error })
             }
         }
     }

@@ -22,7 +22,7 @@ use crate::sessions::{Pool, TakeError};
 pub enum StdioError {
     /// What was read is no stream of Arrow, or not of the columns that are declared.
     #[error(
-        "block {block} cannot be read: {error}; set the format of the function to ArrowStream, and its types as declared"
+        "block {block} cannot be read: set the format of the function to ArrowStream, and its types as declared"
     )]
     Input {
         /// Counted from 1.
@@ -32,7 +32,7 @@ pub enum StdioError {
         error: ArrowError,
     },
     /// The answer cannot be written.
-    #[error("block {block} cannot be answered: {error}")]
+    #[error("block {block} cannot be answered")]
     Output {
         /// Counted from 1.
         block: u64,
@@ -44,10 +44,12 @@ pub enum StdioError {
     #[error(transparent)]
     Take(#[from] TakeError),
     /// Of the function.
-    #[error("{error}; {}", error.remedy())]
+    #[error("block {block} was not answered")]
     Udf {
+        /// Counted from 1.
+        block: u64,
         /// Why.
-        #[from]
+        #[source]
         error: UdfError,
     },
 }
@@ -109,7 +111,8 @@ fn answer(
         let batch = batch
             .and_then(|batch| fit(&batch, &declared.function.arguments))
             .map_err(|error| unreadable(block, error))?;
-        let answered = session.call(&batch)?;
+        let answered = session.call(&batch);
+        let answered = answered.map_err(|error| StdioError::Udf { block, error })?;
         writer.write(&answered).map_err(failed)?;
     }
     // Without an end of the stream, which `finish` would write.

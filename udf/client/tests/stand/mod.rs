@@ -54,7 +54,7 @@ impl Worker {
     /// A header and a content, whatever they say.
     pub fn raw(&self, bytes: &[u8]) {
         // The engine may be gone, which its own error tells of.
-        drop(rustix::net::send(&self.socket, bytes, SendFlags::NOSIGNAL));
+        rustix::net::send(&self.socket, bytes, SendFlags::NOSIGNAL).ok();
     }
 
     pub fn send(&self, kind: u8, call: u32, rows: u64, content: &[u8]) {
@@ -134,7 +134,7 @@ pub fn verdict(kind: &str) -> Verdict {
 /// Who listens where a broker would, and a client of it.
 pub struct Stand {
     pub broker: Broker,
-    _folder: tempfile::TempDir,
+    pub folder: tempfile::TempDir,
 }
 
 /// Every session's worker does what `act` does, and ends with its verdict.
@@ -157,7 +157,7 @@ fn stand_of(act: Act) -> Stand {
     });
     Stand {
         broker: Broker::connect(&path).unwrap(),
-        _folder: folder,
+        folder,
     }
 }
 
@@ -241,11 +241,7 @@ fn serve(control: &Arc<OwnedFd>, act: &Act) {
 
 fn say(control: &OwnedFd, answer: &Answer) {
     // The engine may be gone.
-    drop(rustix::net::send(
-        control.as_fd(),
-        &answer.to_packet(),
-        SendFlags::NOSIGNAL,
-    ));
+    rustix::net::send(control.as_fd(), &answer.to_packet(), SendFlags::NOSIGNAL).ok();
 }
 
 // What is called.

@@ -21,6 +21,7 @@ use tonic::Status;
 use crate::columns::fit;
 use crate::flight::service::answers;
 use crate::functions::Declared;
+use crate::report::told;
 use crate::sessions::{Pool, TakeError};
 
 /// Most characters of an error: it travels in a header, of which C++ clients take 8 KiB.
@@ -146,7 +147,7 @@ fn run(pool: &Arc<Pool>, patience: Duration, shared: &Shared, given: Batches, an
 
 /// Whoever asked may be gone.
 fn tell(answer: &Answers, status: Status) {
-    drop(answer.blocking_send(Err(status.into())));
+    answer.blocking_send(Err(status.into())).ok();
 }
 
 fn serve(
@@ -211,14 +212,13 @@ fn misfit(error: ArrowError) -> Status {
 fn not_taken(error: &TakeError) -> Status {
     match error {
         TakeError::Busy { .. } => Status::resource_exhausted(error.to_string()),
-        TakeError::Udf(error) => failed(error),
+        TakeError::Udf { error, .. } => failed(error),
     }
 }
 
 /// An error as the engine shows it: its beginning, and the end of what is longer.
 fn failed(error: &UdfError) -> Status {
-    let text = format!("{}: {error}; {}", error.reason(), error.remedy());
-    let text = shortened(&text);
+    let text = shortened(&format!("{}: {}", error.reason(), told(error)));
     match error {
         UdfError::OutOfMemory { .. } => Status::resource_exhausted(text),
         UdfError::TimedOut { .. } => Status::deadline_exceeded(text),

@@ -60,7 +60,7 @@ pub enum ServeError {
     )]
     Remote(SocketAddr),
     /// The place cannot be had.
-    #[error("listening at {place}: {error}")]
+    #[error("listening at {place}")]
     Listen {
         /// Where.
         place: String,
@@ -69,7 +69,7 @@ pub enum ServeError {
         error: io::Error,
     },
     /// A function cannot be had.
-    #[error("function {name}: {error}")]
+    #[error("function {name} cannot be had")]
     Warm {
         /// Which.
         name: String,
@@ -78,7 +78,7 @@ pub enum ServeError {
         error: TakeError,
     },
     /// Of the runtime, or of the transport.
-    #[error("serving: {0}")]
+    #[error("serving")]
     Serve(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -161,7 +161,7 @@ async fn serving(
         .add_service(service);
     let told = async move {
         // It fails when nobody can tell any more: then it is over, too.
-        drop(told.wait_for(|told| *told).await);
+        told.wait_for(|told| *told).await.ok();
     };
     let served = match listen {
         Listen::Tcp(address) => {
@@ -180,7 +180,7 @@ async fn serving(
             let incoming = UnixListenerStream::new(listener);
             let served = server.serve_with_incoming_shutdown(incoming, told).await;
             // It may be another's by now; who starts next replaces what nobody answers at.
-            drop(fs::remove_file(path));
+            fs::remove_file(path).ok();
             served
         }
     };
