@@ -30,7 +30,7 @@ def binaries() -> tuple[str, str]:
     """The programs `lakekeep-udf` and `lakekeep`."""
     lakekeep = os.environ.get("LAKEKEEP_BIN", "lakekeep")
     beside = str(Path(lakekeep).with_name("lakekeep-udf"))
-    return os.environ.get("LAKEKEEP_UDF_BIN", beside), lakekeep
+    return os.environ.get("LAKEKEEP_UDF_EDGE", beside), lakekeep
 
 
 def command(connection: Path, *options: str) -> list[str]:

@@ -1,15 +1,14 @@
 //! The worker as a process: from its socket to its end.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lakekeep_udf_client::{Broker, Environment, Options, UdfError};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::process::{PidfdFlags, getppid, pidfd_open};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::Server;
 
@@ -144,36 +143,36 @@ async fn given_up(worker: &Worker) {
 fn stop_when_told(worker: &Arc<Worker>) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(kernel("waiting for SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(kernel("waiting for SIGINT"))?;
-    let parent = parent().map_err(kernel("watching the engine's process"))?;
+    stop_with_parent(worker).map_err(kernel("watching the engine's process"))?;
     let worker = worker.clone();
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
-            () = gone(parent) => {}
         }
         worker.stop(Stopping::Now);
     });
     Ok(())
 }
 
-/// The process that started this one; none, where that is not to be seen from here.
-fn parent() -> io::Result<Option<AsyncFd<OwnedFd>>> {
+/// A thread that waits for the end of the process that started this one. It has no part in
+/// the worker's life: what it waits for may never come.
+fn stop_with_parent(worker: &Arc<Worker>) -> io::Result<()> {
+    // None, where it is not to be seen from here.
     let Some(parent) = getppid() else {
-        return Ok(None);
+        return Ok(());
     };
-    let pidfd = pidfd_open(parent, PidfdFlags::NONBLOCK)?;
-    AsyncFd::with_interest(pidfd, Interest::READABLE).map(Some)
-}
-
-async fn gone(parent: Option<AsyncFd<OwnedFd>>) {
-    let ended = match &parent {
-        Some(parent) => parent.readable().await.is_ok(),
-        None => false,
+    let pidfd = pidfd_open(parent, PidfdFlags::empty())?;
+    let worker = Arc::downgrade(worker);
+    let wait = move || {
+        let mut ended = [PollFd::new(&pidfd, PollFlags::IN)];
+        while matches!(poll(&mut ended, None), Err(Errno::INTR)) {}
+        if let Some(worker) = worker.upgrade() {
+            worker.stop(Stopping::Now);
+        }
     };
-    if !ended {
-        std::future::pending::<()>().await;
-    }
+    let thread = std::thread::Builder::new().name("engine-watch".to_owned());
+    thread.spawn(wait).map(drop)
 }
 
 fn kernel(operation: &'static str) -> impl Fn(io::Error) -> ServeError {
