@@ -58,6 +58,9 @@ class Worker:
         self.channel = grpc.insecure_channel(
             f"unix:{self.socket}",
             options=[
+                # As Spark's own channel: the socket's path, gRPC's default, is no authority
+                # that HTTP/2 allows.
+                ("grpc.default_authority", "localhost"),
                 ("grpc.max_receive_message_length", MESSAGE),
                 ("grpc.initial_reconnect_backoff_ms", 100),
                 ("grpc.max_reconnect_backoff_ms", 100),
