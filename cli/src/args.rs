@@ -73,6 +73,19 @@ pub enum Verb {
         )]
         arguments: Vec<OsString>,
     },
+    /// Be a worker of Spark's for user functions in sandboxes: Spark starts it, and ends it.
+    ///
+    /// `lakekeep udf-worker --help` tells more. Needs lakekeep-udf beside this program.
+    #[command(disable_help_flag = true)]
+    UdfWorker {
+        /// Arguments of `lakekeep-udf spark`.
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "ARG"
+        )]
+        arguments: Vec<OsString>,
+    },
     /// Answer blocks of ClickHouse's executable functions on standard input, in a sandbox.
     ///
     /// `lakekeep udf-stdio --help` tells more. Needs lakekeep-udf beside this program.

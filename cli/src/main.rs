@@ -57,6 +57,7 @@ fn main() -> ExitCode {
         Verb::Serve(arguments) => beside::serve(&arguments),
         Verb::Bench { arguments } => beside::bench(&arguments),
         Verb::UdfServe { arguments } => beside::udf("flight", &arguments),
+        Verb::UdfWorker { arguments } => beside::udf("spark", &arguments),
         Verb::UdfStdio { arguments } => beside::udf("stdio", &arguments),
         Verb::UdfBroker { control } => udf::broker(control),
         Verb::Completions { shell } => manual::completions(shell),

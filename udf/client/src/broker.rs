@@ -17,7 +17,7 @@ use crate::channel::timespec;
 use crate::function::{Environment, Function, Options};
 use crate::link::{Link, borrowed};
 use crate::output::Output;
-use crate::session::Session;
+use crate::session::{Opening, Session};
 
 /// Asked for on both ends of a session; the kernel grants what `net.core.wmem_max` allows.
 const SOCKET_BUFFER: usize = 1 << 20;
@@ -80,6 +80,20 @@ impl Broker {
         function: &Function,
         options: Options,
     ) -> Result<Session, UdfError> {
+        self.begin(environment, function, options)?.finish()
+    }
+
+    /// As [`Broker::open`], for those who want to end it before the function is ready: opening
+    /// it runs the user's code.
+    ///
+    /// # Errors
+    /// [`UdfError::BadFunction`]: it cannot be sent as declared. [`UdfError::Unavailable`].
+    pub fn begin(
+        &self,
+        environment: &Environment,
+        function: &Function,
+        options: Options,
+    ) -> Result<Opening, UdfError> {
         function.check()?;
         let link = self.link()?;
         let (ours, theirs) = pair()?;
@@ -105,7 +119,8 @@ impl Broker {
         let lease = link.claim(request, &borrowed(&given), options.open_timeout)?;
         // The worker's ends are the worker's alone, or its death would not be noticed.
         drop(given);
-        Session::open(ours, output, lease, function, options)
+        let function = function.clone();
+        Ok(Session::begin(ours, output, lease, function, options))
     }
 
     /// The broker; a new one, where a program's has ended.

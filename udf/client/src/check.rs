@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow_array::{Array, RecordBatch};
 use arrow_buffer::Buffer;
+use arrow_ipc::convert::fb_to_schema;
 use arrow_ipc::{FieldNode, Message, MessageHeader, MetadataVersion, root_as_message};
 use arrow_schema::{ArrowError, DataType, Field, SchemaRef};
 
@@ -49,6 +50,38 @@ pub fn result(content: &Buffer, schema: &SchemaRef, rows: u64) -> Result<RecordB
     }
 }
 
+/// The schema in an encapsulated message, whoever it is of.
+///
+/// # Errors
+/// [`UdfError::Protocol`]: it is none, or has a type that is not known here.
+pub fn schema(content: &Buffer) -> Result<SchemaRef, UdfError> {
+    let (metadata, _) = framed(content)?;
+    let message = root_as_message(metadata)
+        .map_err(|_| violation("metadata that is no message, or points out of itself"))?;
+    let found = message
+        .header_as_schema()
+        .ok_or_else(|| violation("a message that is no schema"))?;
+    // Arrow's reader panics at what it does not know, and has nothing half done then.
+    catch_unwind(AssertUnwindSafe(|| fb_to_schema(found)))
+        .map(Into::into)
+        .map_err(|_| violation("a schema with a type that is not known here"))
+}
+
+/// The record batch in an encapsulated message, which must be of this schema; as [`result`],
+/// where nothing else tells the number of rows.
+///
+/// # Errors
+/// As of [`result`].
+pub fn batch(content: &Buffer, schema: &SchemaRef) -> Result<RecordBatch, UdfError> {
+    let (metadata, _) = framed(content)?;
+    let rows = root_as_message(metadata)
+        .ok()
+        .and_then(|message| message.header_as_record_batch())
+        .and_then(|batch| u64::try_from(batch.length()).ok())
+        .ok_or_else(|| violation("a message that is no record batch"))?;
+    result(content, schema, rows)
+}
+
 fn read(
     body: &Buffer,
     batch: arrow_ipc::RecordBatch<'_>,
@@ -65,7 +98,7 @@ fn read(
 
 /// The metadata and the body of an encapsulated message.
 fn framed(content: &Buffer) -> Result<(&[u8], Buffer), UdfError> {
-    let none = || violation("a result that is no encapsulated message");
+    let none = || violation("no encapsulated message");
     let (prefix, rest) = content
         .as_slice()
         .split_at_checked(PREFIX)
@@ -217,7 +250,7 @@ fn violation(rule: &str) -> UdfError {
 
 fn refused(why: &str) -> UdfError {
     UdfError::Refused {
-        message: format!("the answer is no valid batch: {}", told::text(why, 500)),
+        message: format!("no valid batch: {}", told::text(why, 500)),
         by_worker: false,
     }
 }

@@ -1,4 +1,5 @@
-//! Record batches and schemas as encapsulated messages.
+//! Record batches and schemas as encapsulated messages of Arrow's IPC, for whoever has to
+//! speak of them elsewhere.
 
 use arrow_array::RecordBatch;
 use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
@@ -6,18 +7,21 @@ use arrow_ipc::{CompressionType, MetadataVersion};
 use arrow_schema::{ArrowError, Schema};
 
 /// A message in pieces that follow on one another.
-pub(crate) type Pieces = [Vec<u8>; 2];
+pub type Pieces = [Vec<u8>; 2];
 
 /// Encodes batches whose columns have no dictionaries.
 #[derive(Debug, Default)]
-pub(crate) struct Encoder {
+pub struct Encoder {
     generator: IpcDataGenerator,
     context: IpcWriteContext,
 }
 
 impl Encoder {
     /// A batch, without its schema.
-    pub(crate) fn batch(&mut self, batch: &RecordBatch) -> Result<Pieces, ArrowError> {
+    ///
+    /// # Errors
+    /// [`ArrowError`]: a type that the format has no place for.
+    pub fn batch(&mut self, batch: &RecordBatch) -> Result<Pieces, ArrowError> {
         // Nothing is ever in it: dictionaries are not sent.
         let mut tracker = DictionaryTracker::new(true);
         let (_, encoded) =
@@ -28,7 +32,10 @@ impl Encoder {
 }
 
 /// A schema.
-pub(crate) fn schema(schema: &Schema) -> Result<Vec<u8>, ArrowError> {
+///
+/// # Errors
+/// [`ArrowError`], of the options that it is written with.
+pub fn schema(schema: &Schema) -> Result<Vec<u8>, ArrowError> {
     let mut tracker = DictionaryTracker::new(true);
     let encoded = IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(
         schema,

@@ -36,7 +36,7 @@
 mod broker;
 mod channel;
 pub mod check;
-mod encode;
+pub mod encode;
 mod error;
 mod explain;
 mod function;
@@ -52,5 +52,5 @@ pub use error::{Crash, Raised, UdfError};
 pub use function::{Code, Environment, Function, Kind, Limits, Options};
 pub use lakekeep_udf_packets::Verdict;
 pub use link::End;
-pub use session::{Canceller, Map, Session};
+pub use session::{Canceller, Map, Opening, Session};
 pub use stream::{Input, Results, Stream};

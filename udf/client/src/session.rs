@@ -102,14 +102,43 @@ pub(crate) struct Sent {
     rows: u64,
 }
 
+/// A sandbox that was made, and whose worker has not heard of the function yet.
+#[derive(Debug)]
+pub struct Opening {
+    session: Session,
+    function: Function,
+    options: Options,
+}
+
+impl Opening {
+    /// Ends it from another thread.
+    #[must_use]
+    pub fn canceller(&self) -> Canceller {
+        self.session.canceller()
+    }
+
+    /// Waits until the worker has the function ready.
+    ///
+    /// # Errors
+    /// [`UdfError::BadFunction`], [`UdfError::TimedOut`], or what became of the worker
+    /// meanwhile.
+    pub fn finish(self) -> Result<Session, UdfError> {
+        let mut session = self.session;
+        match session.introduce(&self.function, &self.options) {
+            Ok(()) => Ok(session),
+            Err(broken) => Err(session.core.failed(broken)),
+        }
+    }
+}
+
 impl Session {
-    pub(crate) fn open(
+    pub(crate) fn begin(
         socket: OwnedFd,
         output: Output,
         lease: Lease,
-        function: &Function,
+        function: Function,
         options: Options,
-    ) -> Result<Self, UdfError> {
+    ) -> Opening {
         let socket = Arc::new(socket);
         let ahead = options.ahead.max(1);
         let mut session = Self {
@@ -137,9 +166,10 @@ impl Session {
             },
         };
         session.core.incoming.deadline = Some(Instant::now() + options.open_timeout);
-        match session.introduce(function, &options) {
-            Ok(()) => Ok(session),
-            Err(broken) => Err(session.core.failed(broken)),
+        Opening {
+            session,
+            function,
+            options,
         }
     }
 

@@ -6,6 +6,7 @@ mod flight;
 mod functions;
 mod report;
 mod sessions;
+mod spark;
 mod stdio;
 mod types;
 
@@ -38,6 +39,8 @@ enum Verb {
     Stdio(StdioArgs),
     /// Serve Arrow Flight to RisingWave and Databend, until told to end.
     Flight(FlightArgs),
+    /// Be a worker of Spark's: it starts this program, and ends it.
+    Spark(spark::SparkArgs),
 }
 
 /// What every edge needs.
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Stdio(arguments) => stdio(&arguments),
         Verb::Flight(arguments) => flight(&arguments),
+        Verb::Spark(arguments) => spark::run(arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
