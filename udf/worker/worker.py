@@ -259,7 +259,8 @@ def from_source(text, options):
     linecache.cache[file] = (len(text), None, text.splitlines(True), file)
     # Classes look their module up here.
     sys.modules[module.__name__] = module
-    exec(compile(text, file, "exec"), module.__dict__)
+    # The user's code, where it shall run.
+    exec(compile(text, file, "exec"), module.__dict__)  # noqa: S102
     function = getattr(module, name, None)
     if not callable(function):
         raise Refused(f"the source has no function {name!r}")

@@ -299,6 +299,32 @@ fn ends_are_explained_and_the_next_session_works() {
 }
 
 #[test]
+fn a_pickle_is_opened_by_the_worker_alone() {
+    each(|maker| {
+        let text = "import cloudpickle, sys\n\
+            sys.stdout.buffer.write(cloudpickle.dumps(lambda x: (x, print('here'))[0]))";
+        let mut pickler = Command::new(&maker.environment.interpreter);
+        let pickled = pickler.args(["-c", text]).output().unwrap();
+        assert!(pickled.status.success(), "{pickled:?}");
+        let function = Function {
+            code: Code::Pickled(pickled.stdout),
+            ..stand::function(Kind::Scalar)
+        };
+        let mut session = maker
+            .broker
+            .open(&maker.environment, &function, Options::default())
+            .unwrap();
+        for rows in [1, 100_000] {
+            let batch = numbers((0..rows).collect());
+            assert_eq!(session.call(&batch).unwrap().column(0), batch.column(0));
+        }
+        assert_eq!(session.output(), "here\nhere\n");
+        let end = session.end().unwrap();
+        assert_eq!(end.verdict.kind, "exit", "{end:?}");
+    });
+}
+
+#[test]
 fn text_and_large_batches_come_back_as_they_were() {
     each(|maker| {
         let field = |name| Field::new(name, DataType::Utf8, true);

@@ -228,7 +228,7 @@ impl FunctionDoc {
             },
             arguments: schema(self.arguments, "argument"),
             // ClickHouse looks for its answer by this name.
-                returns: schema(self.returns, "result"),
+            returns: schema(self.returns, "result"),
             name,
         };
         function.check().map_err(|error| error.to_string())?;

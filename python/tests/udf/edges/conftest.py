@@ -89,7 +89,7 @@ arguments = ["utf8"]
 returns = ["utf8"]
 """
 
-UDFS = '''
+UDFS = """
 import math
 import os
 import time
@@ -135,7 +135,7 @@ def answer():
 
 def seen(secret):
     return ",".join(name for name, value in os.environ.items() if secret in value)
-'''
+"""
 
 
 @dataclass

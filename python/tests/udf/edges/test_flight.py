@@ -12,7 +12,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-
 from udf.edges.conftest import Edge
 
 flight = pytest.importorskip("pyarrow.flight")
@@ -89,15 +88,15 @@ def test_table_functions_tell_the_row(client: Any) -> None:
 
 
 def test_a_failure_is_told_and_the_next_call_works(client: Any) -> None:
-    with pytest.raises(flight.FlightError, match=r"(?s)ValueError in row 1.*udfs?.py|user_function"):
+    with pytest.raises(flight.FlightError, match=r"(?s)ValueError in row 1.*user_function\.py"):
         exchange(client, "gcd", [pairs([1, 1], [1, -1])])
     assert exchange(client, "gcd", [pairs([4], [6])]).column(0).to_pylist() == [2]
+    wide = pa.record_batch([pa.array([1 << 40]), pa.array([1])], names=["x", "y"])
     with pytest.raises(pa.ArrowInvalid, match="argument x"):
-        wide = pa.record_batch([pa.array([1 << 40]), pa.array([1])], names=["x", "y"])
         exchange(client, "gcd", [wide])
     with pytest.raises(pa.ArrowInvalid, match="1 columns came for 2"):
         exchange(client, "gcd", [pa.record_batch([pa.array([1])], names=["x"])])
-    with pytest.raises(pa.ArrowKeyError, match="there is no function 'none'|no function"):
+    with pytest.raises(pa.ArrowKeyError, match="there is no function"):
         exchange(client, "none", [pairs([1], [1])])
 
 

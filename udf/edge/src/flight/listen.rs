@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -193,7 +193,7 @@ fn not_listening(place: &impl ToString, error: io::Error) -> ServeError {
 }
 
 /// A socket for this user alone. One that nobody answers at is replaced.
-async fn bound(path: &PathBuf) -> io::Result<UnixListener> {
+async fn bound(path: &Path) -> io::Result<UnixListener> {
     let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
     if UnixStream::connect(path)
         .await

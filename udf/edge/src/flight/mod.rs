@@ -13,4 +13,4 @@ mod exchange;
 mod listen;
 mod service;
 
-pub use listen::{Listen, ServeError, serve};
+pub use listen::{Listen, serve};
