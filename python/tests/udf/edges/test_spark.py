@@ -545,7 +545,8 @@ def test_heartbeats_are_answered_while_functions_run(spark: Spark) -> None:
         assert all_end(found)
         assert run(worker, DOUBLE, numbers(1, 2)) == [[2, 4]]
         figures = worker.heartbeat()
-        assert (figures["sessions_total"], figures["rows_in"]) == (2, 2)
+        # One row was the first stream's.
+        assert (figures["sessions_total"], figures["rows_in"]) == (2, 3)
     finally:
         worker.close()
 
@@ -686,8 +687,11 @@ def test_another_user_is_not_served(worker: Worker) -> None:
     tries = (
         "import os, socket, sys; os.setgid(65534); os.setuid(65534)\n"
         "s = socket.socket(socket.AF_UNIX); s.settimeout(20); s.connect(sys.argv[1])\n"
-        "s.sendall(b'PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n\\0\\0\\0\\4\\0\\0\\0\\0\\0')\n"
-        "print(len(s.recv(1)))"
+        "try:\n"
+        "    s.sendall(b'PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n\\0\\0\\0\\4\\0\\0\\0\\0\\0')\n"
+        "    print(len(s.recv(1)))\n"
+        "except (BrokenPipeError, ConnectionResetError):\n"
+        "    print(0)"
     )
 
     def served() -> tuple[int, str]:
@@ -701,8 +705,7 @@ def test_another_user_is_not_served(worker: Worker) -> None:
     # Not by its mode alone.
     worker.socket.chmod(0o666)
     try:
-        code, text = served()
-        assert (code, text.strip()) == (0, "0") or "reset" in text.lower(), text
+        assert served() == (0, "0\n")
     finally:
         worker.socket.chmod(stat.S_IMODE(mode))
         folder.chmod(0o700)
