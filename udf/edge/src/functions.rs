@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arrow_schema::{Field, Schema, SchemaRef};
 use lakekeep_policy::{Bytes, Cpus, parse_duration};
-use lakekeep_udf_client::{Code, Environment, Function, Kind, Limits, Options, UdfError};
+use lakekeep_udf_client::{Code, Environment, Function, Kind, Limits, Options};
 use serde::Deserialize;
 use toml::Spanned;
 

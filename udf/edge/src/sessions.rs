@@ -191,11 +191,12 @@ impl Leased {
 
 impl Drop for Leased {
     fn drop(&mut self) {
-        let session = self.session.take();
+        let mut session = self.session.take();
+        let alive = session.as_mut().is_some_and(|session| session.alive());
         let mut state = self.pool.lock();
-        match session {
-            Some(mut session) if session.alive() => state.idle.push(session),
-            _ => state.all -= 1,
+        match session.filter(|_| alive) {
+            Some(session) => state.idle.push(session),
+            None => state.all -= 1,
         }
         drop(state);
         self.pool.changed.notify_one();
