@@ -229,6 +229,8 @@ fn serve(control: &Arc<OwnedFd>, act: &Act) {
                     rustix::net::shutdown(socket, rustix::net::Shutdown::Both).unwrap();
                 }
             }
+            // It keeps no log.
+            Request::Used { .. } => {}
         }
     }
     for socket in killed.lock().unwrap().values() {
