@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from udf import flights
 
-from lakekeep.udf import Broker, _function
+from lakekeep.udf import Broker, _broker
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -32,7 +32,8 @@ def test_example(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     pytest.importorskip(name)
-    monkeypatch.setattr(_function, "BROKER", broker)
+    monkeypatch.delenv("LAKEKEEP_SOCKET", raising=False)
+    monkeypatch.setattr(_broker, "_CHILD", broker)
     module = runpy.run_path(str(EXAMPLES / f"udf_{name}.py"))
     source = str(flights.parquet(tmp_path))
     module["main"](source, *([str(tmp_path / "late.parquet")] if name == "pyarrow" else []))

@@ -50,11 +50,13 @@ def test_a_block_is_answered_before_the_next_one_comes(edge: Edge) -> None:
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, bufsize=0) as program:
         assert program.stdin is not None
-        assert program.stdout is not None
+        assert isinstance(program.stdout, io.RawIOBase)
+        # Reads as much as is asked for.
+        answer = pa.PythonFile(io.BufferedReader(program.stdout), "r")
         for _ in range(3):
             program.stdin.write(b"2\n" + blocks(pair, end=True))
-            schema = pa.ipc.read_schema(pa.PythonFile(program.stdout, "r"))
-            message = pa.ipc.read_message(pa.PythonFile(program.stdout, "r"))
+            schema = pa.ipc.read_schema(answer)
+            message = pa.ipc.read_message(answer)
             batch = pa.ipc.read_record_batch(message, schema)
             assert batch.column(0).to_pylist() == [2, 3]
         program.stdin.close()
