@@ -105,7 +105,7 @@ fn framed(content: &Buffer) -> Result<(&[u8], Buffer), UdfError> {
         .ok_or_else(none)?;
     let (mark, size) = prefix.split_at(PREFIX / 2);
     let size = u32::from_le_bytes(size.try_into().map_err(|_| none())?) as usize;
-    if mark != [0xff; 4] || size == 0 || size > METADATA_LIMIT || size % 8 != 0 {
+    if mark != [0xff; 4] || size == 0 || size > METADATA_LIMIT || !size.is_multiple_of(8) {
         return Err(none());
     }
     let metadata = rest.get(..size).ok_or_else(none)?;

@@ -1,6 +1,7 @@
 //! The control socket to whoever makes the sandboxes, and what it has said of each.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -247,8 +248,8 @@ impl Link {
         loop {
             slots.last = slots.last.wrapping_add(1).max(1);
             let number = slots.last;
-            if !slots.of.contains_key(&number) {
-                slots.of.insert(number, slot.clone());
+            if let Entry::Vacant(place) = slots.of.entry(number) {
+                place.insert(slot.clone());
                 return Ok(number);
             }
         }
