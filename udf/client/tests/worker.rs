@@ -103,15 +103,13 @@ fn each(test: impl Fn(&Maker)) {
 
 impl Maker {
     fn open(&self, kind: Kind, text: &str, options: Options) -> Result<Session, UdfError> {
-        self.open_of(kind, text, column(), column(), options)
+        self.open_of((kind, text), (column(), column()), options)
     }
 
     fn open_of(
         &self,
-        kind: Kind,
-        text: &str,
-        arguments: SchemaRef,
-        returns: SchemaRef,
+        (kind, text): (Kind, &str),
+        (arguments, returns): (SchemaRef, SchemaRef),
         options: Options,
     ) -> Result<Session, UdfError> {
         let function = Function {
@@ -185,7 +183,7 @@ fn streams_and_tables_answer_at_any_time() {
             .stream([Ok(numbers(vec![3]))])
             .map(Result::unwrap)
             .collect();
-        let found: Vec<_> = answers.iter().flat_map(|it| values(it)).collect();
+        let found: Vec<_> = answers.iter().flat_map(values).collect();
         assert_eq!(found, [Some(0), Some(1), Some(2)]);
     });
 }
@@ -337,7 +335,7 @@ fn text_and_large_batches_come_back_as_they_were() {
         let same = "def f(x): return x";
         let returns = given.clone();
         let mut session = maker
-            .open_of(Kind::Scalar, same, given, returns, Options::default())
+            .open_of((Kind::Scalar, same), (given, returns), Options::default())
             .unwrap();
         // Another slice of it has other offsets.
         for part in [
