@@ -1,5 +1,5 @@
-//! The site's own authorization policies, as Cedar text. Slow: each input is validated
-//! against the schema, with the default policies beside it.
+//! The site's own authorization policies, as Cedar text. Each input is validated against the
+//! schema, which takes its time.
 #![no_main]
 
 use std::sync::LazyLock;

@@ -19,6 +19,7 @@ pub fn program(name: Name, programs: &Programs) -> Result<PathBuf, BenchError> {
         Name::Crun => ("crun", "install crun"),
         Name::Runc => ("runc", "install runc"),
         Name::Youki => ("youki", "cargo install youki --locked"),
+        Name::Libcontainer => return example(),
         Name::Podman => ("podman", "install podman"),
         Name::Gvisor => ("runsc", "install runsc"),
         Name::Lakekeep
@@ -43,6 +44,19 @@ pub fn program(name: Name, programs: &Programs) -> Result<PathBuf, BenchError> {
         .ok_or(BenchError::Missing {
             program: file.to_owned(),
             remedy,
+        })
+}
+
+/// The launcher's example of the same build as this program.
+fn example() -> Result<PathBuf, BenchError> {
+    let beside = std::env::current_exe()
+        .ok()
+        .map(|own| own.with_file_name("examples").join("libcontainer"));
+    beside
+        .filter(|path| path.is_file())
+        .ok_or(BenchError::Missing {
+            program: "libcontainer".to_owned(),
+            remedy: "run `cargo build --release --workspace --all-targets`",
         })
 }
 

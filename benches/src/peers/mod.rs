@@ -157,7 +157,7 @@ impl Peer {
             Name::Unshare => Way::Unshare,
             Name::Bwrap => Way::Bwrap,
             Name::Podman => Way::Podman(Podman::new(&program, ground)?),
-            Name::Crun | Name::Runc | Name::Youki | Name::Gvisor => {
+            Name::Crun | Name::Runc | Name::Youki | Name::Gvisor | Name::Libcontainer => {
                 Way::Oci(Oci::new(name.as_str(), ground)?)
             }
             Name::Lakekeep => Way::Lakekeep {

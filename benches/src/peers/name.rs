@@ -22,6 +22,8 @@ pub enum Name {
     Crun,
     Runc,
     Youki,
+    /// libcontainer alone, asked for the least: `runtime/launcher/examples/libcontainer.rs`.
+    Libcontainer,
     /// podman with --rootfs, through crun or, where crun refuses the host, runc.
     Podman,
     /// gVisor's runsc, which answers the guest's system calls itself.
@@ -46,7 +48,7 @@ pub enum Name {
 }
 
 impl Name {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Fork,
         Self::CgroupFloor,
         Self::CgroupProcs,
@@ -55,6 +57,7 @@ impl Name {
         Self::Crun,
         Self::Runc,
         Self::Youki,
+        Self::Libcontainer,
         Self::Podman,
         Self::Gvisor,
         Self::Lakekeep,
@@ -89,6 +92,7 @@ impl Name {
             Self::Crun => "crun",
             Self::Runc => "runc",
             Self::Youki => "youki",
+            Self::Libcontainer => "libcontainer",
             Self::Podman => "podman",
             Self::Gvisor => "gvisor",
             Self::Lakekeep => "lakekeep",

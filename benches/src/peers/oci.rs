@@ -20,9 +20,14 @@ const MEMORY: u64 = 2 << 30;
 const PIDS: u32 = 258;
 const CPU_US: u32 = 100_000;
 
+/// The peer that is libcontainer alone.
+const LIBRARY: &str = "libcontainer";
+
 /// One runtime's bundles and state folder.
 #[derive(Debug)]
 pub struct Oci {
+    /// No runtime, but the library's example, which knows no verbs.
+    library: bool,
     /// Before the verb.
     options: &'static [&'static str],
     state: PathBuf,
@@ -33,6 +38,7 @@ pub struct Oci {
 impl Oci {
     pub fn new(runtime: &str, ground: &Ground) -> Result<Self, BenchError> {
         Ok(Self {
+            library: runtime == LIBRARY,
             options: match runtime {
                 // Its own network stack would otherwise take over the namespace's devices.
                 "gvisor" => &["--network=none"],
@@ -44,12 +50,16 @@ impl Oci {
         })
     }
 
-    /// `RUNTIME --root STATE OPTIONS run --bundle BUNDLE ID`
+    /// `RUNTIME --root STATE OPTIONS run --bundle BUNDLE ID`, or `LIBRARY STATE BUNDLE ID`.
     pub fn run(&self, command: &mut Command, guest: Guest, serial: u32) {
         let bundle = match guest {
             Guest::True => &self.bundle,
             Guest::Hold => &self.bundle_hold,
         };
+        if self.library {
+            command.arg(&self.state).arg(bundle).arg(id(serial));
+            return;
+        }
         command
             .arg("--root")
             .arg(&self.state)
@@ -59,6 +69,8 @@ impl Oci {
             .arg(id(serial));
     }
 
+    /// `RUNTIME --root STATE delete --force ID`; the library's example has no such verb,
+    /// and refuses it.
     pub fn delete(&self, command: &mut Command, serial: u32) {
         command
             .arg("--root")
@@ -80,7 +92,10 @@ pub fn group(runtime: &str) -> String {
 
 fn bundle(runtime: &str, ground: &Ground, guest: Guest) -> Result<PathBuf, BenchError> {
     let folder = ground.folder(&format!("{runtime}/{}", ground.name(guest)))?;
-    let config = config(runtime, &ground.root(), &ground.guest(guest))?;
+    let mut config = config(runtime, &ground.root(), &ground.guest(guest))?;
+    if runtime == LIBRARY {
+        ask_least(&mut config);
+    }
     let file = folder.join("config.json");
     std::fs::write(&file, serde_json::to_vec_pretty(&config)?)
         .map_err(BenchError::file("write", &file))?;
@@ -128,6 +143,18 @@ fn config(runtime: &str, root: &Path, guest: &str) -> Result<Value, BenchError> 
     }))
 }
 
+/// Leaves the namespaces, the map of ids, the root and a /proc: what every sandbox has.
+fn ask_least(config: &mut Value) {
+    if let Some(mounts) = config["mounts"].as_array_mut() {
+        mounts.truncate(1);
+    }
+    if let Some(linux) = config["linux"].as_object_mut() {
+        for asked in ["resources", "seccomp", "maskedPaths", "readonlyPaths"] {
+            linux.remove(asked);
+        }
+    }
+}
+
 fn mounts() -> Value {
     json!([
         { "destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"] },
@@ -155,6 +182,17 @@ pub fn seccomp() -> Result<Value, BenchError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_library_is_asked_for_the_least() {
+        let mut config = config(LIBRARY, Path::new("/root"), "/bin/true").unwrap();
+        ask_least(&mut config);
+        assert_eq!(config["mounts"].as_array().unwrap().len(), 1);
+        assert_eq!(config["mounts"][0]["destination"], "/proc");
+        let linux = config["linux"].as_object().unwrap();
+        assert!(!linux.contains_key("seccomp") && !linux.contains_key("resources"));
+        assert_eq!(linux["namespaces"].as_array().unwrap().len(), 7);
+    }
 
     #[test]
     fn a_bundle_asks_for_every_layer() {

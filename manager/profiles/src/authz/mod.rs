@@ -12,7 +12,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use cedar_policy::{PolicySet, Schema};
+use cedar_policy::{PolicySet, Schema, Validator};
 
 pub use policies::{PolicyFileError, SCHEMA_TEXT};
 
@@ -198,6 +198,9 @@ impl fmt::Display for Decision {
 /// The policies in force: the default ones, and the site's.
 pub struct Authorizer {
     schema: Schema,
+    validator: Validator,
+    /// The default policies, checked when it was made.
+    defaults: PolicySet,
     policies: RwLock<Arc<PolicySet>>,
     known: known::Known,
 }
@@ -211,10 +214,13 @@ impl Authorizer {
     /// which a test excludes.
     pub fn new() -> Result<Authorizer, Vec<PolicyFileError>> {
         let schema = policies::schema()?;
-        let policies = RwLock::new(Arc::new(policies::all(&schema, None)?));
+        let validator = Validator::new(schema.clone());
+        let defaults = policies::defaults(&validator)?;
         Ok(Authorizer {
             schema,
-            policies,
+            validator,
+            policies: RwLock::new(Arc::new(defaults.clone())),
+            defaults,
             known: known::Known::default(),
         })
     }
@@ -237,11 +243,11 @@ impl Authorizer {
     ///
     /// Every [`PolicyFileError`].
     pub fn reload(&self, folder: &Path) -> Result<(), Vec<PolicyFileError>> {
-        let fresh = Arc::new(policies::all(&self.schema, Some(folder))?);
+        let fresh = policies::with_site(&self.defaults, &self.validator, folder)?;
         *self
             .policies
             .write()
-            .unwrap_or_else(PoisonError::into_inner) = fresh;
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
         Ok(())
     }
 

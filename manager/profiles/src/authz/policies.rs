@@ -62,24 +62,44 @@ pub(super) fn schema() -> Result<Schema, Vec<PolicyFileError>> {
     Ok(schema)
 }
 
-/// The default policies and those of `site`, checked against the schema.
-pub(super) fn all(schema: &Schema, site: Option<&Path>) -> Result<PolicySet, Vec<PolicyFileError>> {
+/// The default policies, checked.
+pub(super) fn defaults(validator: &Validator) -> Result<PolicySet, Vec<PolicyFileError>> {
     let mut set = PolicySet::new();
     let mut errors = Vec::new();
     for (name, text) in DEFAULTS {
-        add(&File { name, text }, schema, &mut set, &mut errors);
+        add(&File { name, text }, validator, &mut set, &mut errors);
     }
-    let (files, faults) = site.map_or_else(Default::default, |site| read_folder(site, SITE));
-    errors.extend(faults.into_iter().map(|fault| PolicyFileError {
+    whole(set, errors)
+}
+
+/// Those of the site's folder beside `defaults`, which were checked once and for all.
+pub(super) fn with_site(
+    defaults: &PolicySet,
+    validator: &Validator,
+    site: &Path,
+) -> Result<PolicySet, Vec<PolicyFileError>> {
+    let mut set = defaults.clone();
+    let (files, faults) = read_folder(site, SITE);
+    let unread = faults.into_iter().map(|fault| PolicyFileError {
         file: fault.path.display().to_string(),
         place: None,
         why: fault.why(),
         remedy: fault.remedy().to_owned(),
-    }));
+    });
+    let mut errors: Vec<PolicyFileError> = unread.collect();
     for (path, text) in &files {
         let name = path.display().to_string();
-        add(&File { name: &name, text }, schema, &mut set, &mut errors);
+        add(
+            &File { name: &name, text },
+            validator,
+            &mut set,
+            &mut errors,
+        );
     }
+    whole(set, errors)
+}
+
+fn whole(set: PolicySet, errors: Vec<PolicyFileError>) -> Result<PolicySet, Vec<PolicyFileError>> {
     if errors.is_empty() {
         Ok(set)
     } else {
@@ -123,7 +143,12 @@ impl File<'_> {
 }
 
 /// Adds the policies of one file under the names that they give themselves.
-fn add(file: &File<'_>, schema: &Schema, set: &mut PolicySet, errors: &mut Vec<PolicyFileError>) {
+fn add(
+    file: &File<'_>,
+    validator: &Validator,
+    set: &mut PolicySet,
+    errors: &mut Vec<PolicyFileError>,
+) {
     let parsed = match PolicySet::from_str(file.text) {
         Ok(parsed) => parsed,
         Err(found) => {
@@ -136,7 +161,7 @@ fn add(file: &File<'_>, schema: &Schema, set: &mut PolicySet, errors: &mut Vec<P
         }
     };
     let before = errors.len();
-    let validated = Validator::new(schema.clone()).validate(&parsed, ValidationMode::Strict);
+    let validated = validator.validate(&parsed, ValidationMode::Strict);
     for error in validated.validation_errors() {
         errors.push(file.wrong(error, "use what the schema defines"));
     }
