@@ -143,10 +143,11 @@ fn config(runtime: &str, root: &Path, guest: &str) -> Result<Value, BenchError> 
     }))
 }
 
-/// Leaves the namespaces, the map of ids, the root and a /proc: what every sandbox has.
+/// Leaves the namespaces, the map of ids, the root, a /proc and a /dev: what every sandbox has.
 fn ask_least(config: &mut Value) {
     if let Some(mounts) = config["mounts"].as_array_mut() {
-        mounts.truncate(1);
+        // /proc, and /dev for the devices that libcontainer always makes.
+        mounts.truncate(2);
     }
     if let Some(linux) = config["linux"].as_object_mut() {
         for asked in ["resources", "seccomp", "maskedPaths", "readonlyPaths"] {
@@ -187,7 +188,7 @@ mod tests {
     fn the_library_is_asked_for_the_least() {
         let mut config = config(LIBRARY, Path::new("/root"), "/bin/true").unwrap();
         ask_least(&mut config);
-        assert_eq!(config["mounts"].as_array().unwrap().len(), 1);
+        assert_eq!(config["mounts"].as_array().unwrap().len(), 2);
         assert_eq!(config["mounts"][0]["destination"], "/proc");
         let linux = config["linux"].as_object().unwrap();
         assert!(!linux.contains_key("seccomp") && !linux.contains_key("resources"));

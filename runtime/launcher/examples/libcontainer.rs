@@ -14,7 +14,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use lakekeep_sys::mount;
+use lakekeep_sys::Errno;
+use lakekeep_sys::mount::{self, Restrict};
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
@@ -29,12 +30,19 @@ fn main() -> ExitCode {
     }
 }
 
+/// Leaves the kind of file system that libcontainer takes for version 1, with nothing in it.
+fn hide_cgroups() -> Result<(), Errno> {
+    mount::detach(c"/sys/fs/cgroup")?;
+    let empty = mount::new_detached(c"tmpfs", &[(c"size", c"4k")], Restrict::NO_EXEC)?;
+    mount::attach_at(empty, c"/sys/fs/cgroup")
+}
+
 fn run(arguments: Vec<OsString>) -> Result<ExitCode, Box<dyn Error>> {
     let [state, bundle, id] =
         <[OsString; 3]>::try_from(arguments).map_err(|_| "usage: libcontainer STATE BUNDLE ID")?;
     let id = id.into_string().map_err(|_| "ID: not UTF-8")?;
     mount::unshare()?;
-    mount::detach(c"/sys/fs/cgroup")?;
+    hide_cgroups()?;
     let mut container = ContainerBuilder::new(id, SyscallType::default())
         .with_root_path(PathBuf::from(state))?
         .as_init(PathBuf::from(bundle))
