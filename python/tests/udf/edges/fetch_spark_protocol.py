@@ -104,7 +104,9 @@ class Download:
 def jar_of(archive: Download) -> bytes:
     """The jar; the archive is read no further than it is."""
     try:
-        with tarfile.open(fileobj=cast("IO[bytes]", archive), mode="r|gz", bufsize=PIECE) as entries:
+        with tarfile.open(
+            fileobj=cast("IO[bytes]", archive), mode="r|gz", bufsize=PIECE
+        ) as entries:
             for entry in entries:
                 if entry.name.rpartition("/")[2] == NAME:
                     return content_of(entries.extractfile(entry), entry)

@@ -28,7 +28,9 @@ JAR = random.Random(1).randbytes(3 * PIECE)
 DIGEST = hashlib.sha256(JAR).hexdigest()
 
 
-def archive(name: str = f"pyspark/jars/{NAME}", jar: bytes = JAR, size: Optional[int] = None) -> bytes:
+def archive(
+    name: str = f"pyspark/jars/{NAME}", jar: bytes = JAR, size: Optional[int] = None
+) -> bytes:
     """Something, the jar, and something again."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as entries:
