@@ -3,7 +3,10 @@
 #
 # LAKEKEEP_PYTHON         the interpreter, python3
 # LAKEKEEP_SOCKET         a real manager, for tests/live
-# LAKEKEEP_TESTS_REQUIRE  `manager` or `all`: no such manager is a failure, not a skip
+# LAKEKEEP_TESTS_REQUIRE  comma-separated: what is a failure where it is missing, not a skip.
+#                         `manager`; `spark` (its protocol is got from PyPI: 456 MB, read once);
+#                         `peers` (other projects' clients, in Rust, are built); or `all`
+# LAKEKEEP_SPARK_PROTOCOL_JAR  Spark's protocol, if it is here already
 # Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -30,5 +33,11 @@ step "format and lints"
 "$venv/bin/ruff" check --config pyproject.toml . ../udf ../benches/udf
 step "types"
 "$venv/bin/mypy"
+required() { case ",${LAKEKEEP_TESTS_REQUIRE:-}," in *",$1,"* | *,all,*) ;; *) return 1 ;; esac; }
+if required spark && [ -z "${LAKEKEEP_SPARK_PROTOCOL_JAR:-}" ]; then
+    step "Spark's worker protocol"
+    LAKEKEEP_SPARK_PROTOCOL_JAR=$("$venv/bin/python" tests/udf/edges/fetch_spark_protocol.py "$cache/spark")
+    export LAKEKEEP_SPARK_PROTOCOL_JAR
+fi
 step "tests"
 "$venv/bin/python" -m pytest "$@"

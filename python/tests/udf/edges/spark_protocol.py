@@ -2,21 +2,15 @@
 
 They are in a jar that pyspark ships, `spark-udf-worker-proto_*.jar`, as .proto files. It is
 found in an installed pyspark, or is what LAKEKEEP_SPARK_PROTOCOL_JAR names. pyspark is one
-archive of 456 MB, of which the jar is 400 KB; this takes it out without unpacking the rest:
-
-    python -m pip download --no-deps --no-binary :all: pyspark==4.3.0 -d /tmp/pyspark
-    python spark_protocol.py /tmp/pyspark/pyspark-4.3.0.tar.gz spark-udf-worker-proto.jar
+archive of 456 MB, of which the jar is 400 KB: fetch_spark_protocol.py takes it out alone.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import importlib
 import importlib.util
 import os
-import shutil
 import sys
-import tarfile
 import zipfile
 from pathlib import Path
 from types import ModuleType
@@ -24,7 +18,7 @@ from typing import Any, Optional
 
 JAR = "spark-udf-worker-proto_*.jar"
 VARIABLE = "LAKEKEEP_SPARK_PROTOCOL_JAR"
-MISSING = f"needs pyspark 4.3, or {VARIABLE}: see tests/udf/edges/spark_protocol.py"
+MISSING = f"needs pyspark 4.3, or {VARIABLE}: see tests/udf/edges/fetch_spark_protocol.py"
 
 
 def find_jar() -> Optional[Path]:
@@ -38,19 +32,6 @@ def find_jar() -> Optional[Path]:
         for jar in Path(place, "jars").glob(JAR):
             return jar
     return None
-
-
-def take_jar(archive: Path, to: Path) -> None:
-    """Takes the jar out of pyspark's source archive, reading no further than it is."""
-    with tarfile.open(archive, "r|gz") as entries:
-        for entry in entries:
-            if fnmatch.fnmatch(entry.name.rpartition("/")[2], JAR):
-                content = entries.extractfile(entry)
-                if content is not None:
-                    with to.open("wb") as file:
-                        shutil.copyfileobj(content, file)
-                    return
-    raise SystemExit(f"{archive} has no {JAR}")
 
 
 class Spark:
@@ -80,7 +61,3 @@ class Spark:
     def stub(self, channel: Any) -> Any:
         """The client of the service."""
         return self._service.UdfWorkerStub(channel)
-
-
-if __name__ == "__main__":
-    take_jar(Path(sys.argv[1]), Path(sys.argv[2]))
