@@ -34,7 +34,7 @@ const FILES: [(&str, &str); 11] = [
     ("scenarios.py", include_str!("../udf/scenarios.py")),
     ("servers.py", include_str!("../udf/servers.py")),
     ("wire.py", include_str!("../udf/wire.py")),
-    (WORKER, include_str!("../../udf/worker/worker.py")),
+    (WORKER, include!("../../udf/worker/source.rs")),
 ];
 const WORKER: &str = "worker.py";
 
