@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import random
+from typing import Optional
 
 from events import Events
 from measure import measure
@@ -47,29 +48,56 @@ def run(
     order: random.Random,
 ) -> None:
     """Measures all peers of a scenario, round after round in a new order."""
-    peers: list[Peer] = []
+    peers: dict[str, Optional[Peer]] = {}
     try:
-        for name, make in scenario.peers.items():
-            if wanted is not None and name not in wanted and name != scenario.measure:
-                continue
-            try:
-                peer = make(setting)
-                peers.append(peer)
-                scenario.check(peer.call())
-            except Absent as absent:
-                events.absent(scenario.name, name, str(absent))
-                continue
-            events.present(scenario.name, name, scenario.measure, peer.pids())
-            for _ in range(WARM_UP):
-                peer.call()
+        for name in (*scenario.peers, *scenario.elsewhere):
+            if wanted is None or name in wanted or name == scenario.measure:
+                try:
+                    enter(scenario, name, peers, (setting, events))
+                except Absent as absent:
+                    events.absent(scenario.name, name, str(absent))
+        names = list(peers)
         for number in range(-(-rounds // scenario.share)):
-            order.shuffle(peers)
-            for position, peer in enumerate(peers):
-                burst = measure(peer, scenario.calls(peer.name))
-                events.samples(scenario.name, peer.name, number, position, burst)
+            order.shuffle(names)
+            for position, name in enumerate(names):
+                turn(scenario, (name, peers[name]), (number, position), events)
     finally:
-        for peer in peers:
-            peer.close()
+        for peer in peers.values():
+            if peer is not None:
+                peer.close()
+
+
+def enter(
+    scenario: Scenario,
+    name: str,
+    peers: dict[str, Optional[Peer]],
+    those: tuple[Setting, Events],
+) -> None:
+    """Makes a peer, and has its process looked at; none stands for one made elsewhere."""
+    setting, events = those
+    if name in scenario.elsewhere:
+        rows = scenario.elsewhere[name]
+        if why := events.invite(scenario.name, name, scenario.measure, rows):
+            raise Absent(why)
+        peers[name] = None
+        return
+    peer = peers[name] = scenario.peers[name](setting)
+    scenario.check(peer.call())
+    events.present(scenario.name, name, scenario.measure, peer.pids())
+    for _ in range(WARM_UP):
+        peer.call()
+
+
+def turn(
+    scenario: Scenario, who: tuple[str, Optional[Peer]], when: tuple[int, int], events: Events
+) -> None:
+    """A peer's turn in a round."""
+    name, peer = who
+    calls = scenario.calls(name)
+    if peer is None:
+        events.turn(scenario.name, name, when, calls)
+    else:
+        events.samples(scenario.name, name, when, measure(peer, calls))
 
 
 if __name__ == "__main__":

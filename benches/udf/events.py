@@ -20,6 +20,8 @@ class Events:
     | `versions` | an object: program and version |
     | `absent` | `scenario`, `peer`, `reason`: it is not measured |
     | `present` | `scenario`, `peer`, `measure` (a peer), `pid` or null; a line is awaited |
+    | `invite` | `scenario`, `peer`, `measure`, `rows`: who listens makes it; awaited: why not |
+    | `turn` | `scenario`, `peer`, `round`, `position`, `calls`: who listens calls; awaited |
     | `samples` | `scenario`, `peer`, `round`, `position`, `walls` and `cpu` in nanoseconds |
     """
 
@@ -47,7 +49,19 @@ class Events:
         self._tell("present", told)
         sys.stdin.readline()
 
-    def samples(self, scenario: str, peer: str, number: int, position: int, burst: Burst) -> None:
-        """What a peer's turn in a round took."""
-        told = {"scenario": scenario, "peer": peer, "round": number, "position": position}
+    def invite(self, scenario: str, name: str, measure: str, rows: int) -> str:
+        """Has a peer made by whoever listens; why it was not, or nothing."""
+        told = {"scenario": scenario, "peer": name, "measure": measure, "rows": rows}
+        self._tell("invite", told)
+        return sys.stdin.readline().strip()
+
+    def turn(self, scenario: str, peer: str, when: tuple[int, int], calls: int) -> None:
+        """Waits until whoever listens has made the calls."""
+        told = {"scenario": scenario, "peer": peer, "round": when[0], "position": when[1]}
+        self._tell("turn", {**told, "calls": calls})
+        sys.stdin.readline()
+
+    def samples(self, scenario: str, peer: str, when: tuple[int, int], burst: Burst) -> None:
+        """What a peer's turn took, in which round and place in it."""
+        told = {"scenario": scenario, "peer": peer, "round": when[0], "position": when[1]}
         self._tell("samples", {**told, "walls": burst.walls, "cpu": burst.cpu})
