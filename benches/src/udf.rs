@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use self::own::{Host, Invitation, Turn};
 use crate::args::UdfArgs;
@@ -72,9 +72,9 @@ enum Event {
         measure: String,
         pid: Option<u32>,
     },
-    /// It waits for a line: why the peer is absent, or nothing.
+    /// It waits for a line, a [`Welcome`].
     Invite(Invitation),
-    /// It waits for a line.
+    /// It waits for a line, the nanoseconds of each call.
     Turn(Turn),
     Samples {
         scenario: String,
@@ -84,6 +84,16 @@ enum Event {
         walls: Vec<u64>,
         cpu: Option<u64>,
     },
+}
+
+/// What becomes of an invitation.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Welcome {
+    /// The process that answers.
+    Pid(u32),
+    /// Why there is none.
+    Absent(String),
 }
 
 /// A peer in a scenario.
@@ -221,21 +231,16 @@ impl Heard {
                 pid,
             } => {
                 self.enter(scenario, peer, measure, pid);
-                tell(input, "")?;
+                tell(input, &())?;
             }
             Event::Invite(it) => match host.invite(&it) {
                 Ok(pid) => {
                     self.enter(it.scenario, it.peer, it.measure, Some(pid));
-                    tell(input, "")?;
+                    tell(input, &Welcome::Pid(pid))?;
                 }
-                Err(error) => tell(input, &crate::chain(&error))?,
+                Err(error) => tell(input, &Welcome::Absent(crate::chain(&error)))?,
             },
-            Event::Turn(turn) => {
-                let burst = host.turn(&turn)?;
-                let whose = (turn.scenario, turn.peer);
-                self.keep(whose, (turn.round, turn.position), &burst.walls, burst.cpu);
-                tell(input, "")?;
-            }
+            Event::Turn(turn) => tell(input, &host.turn(&turn)?)?,
             Event::Samples {
                 scenario,
                 peer,
@@ -302,8 +307,8 @@ impl Heard {
 }
 
 /// What the program waits for: one line.
-fn tell(input: &mut ChildStdin, words: &str) -> Result<(), BenchError> {
-    let line = words.replace('\n', " ") + "\n";
+fn tell(input: &mut ChildStdin, word: &impl Serialize) -> Result<(), BenchError> {
+    let line = serde_json::to_string(word)? + "\n";
     let told = input.write_all(line.as_bytes());
     told.map_err(BenchError::io("write to the program"))
 }

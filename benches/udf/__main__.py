@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import argparse
 import random
-from typing import Optional
+from contextlib import ExitStack
+from functools import partial
+from typing import Callable
 
 from events import Events
-from measure import measure
-from peer import Absent, Peer, Setting
+from measure import Burst, measure, measured_elsewhere
+from peer import Absent, Setting
 from scenarios import SCENARIOS, Scenario, versions
 
 WARM_UP = 3
+
+# So many calls.
+Turn = Callable[[int], Burst]
 
 
 def main() -> None:
@@ -48,56 +53,43 @@ def run(
     order: random.Random,
 ) -> None:
     """Measures all peers of a scenario, round after round in a new order."""
-    peers: dict[str, Optional[Peer]] = {}
-    try:
+    turns: dict[str, Turn] = {}
+    with ExitStack() as ends:
         for name in (*scenario.peers, *scenario.elsewhere):
             if wanted is None or name in wanted or name == scenario.measure:
                 try:
-                    enter(scenario, name, peers, (setting, events))
+                    if name in scenario.elsewhere:
+                        turns[name] = invited(scenario, name, events)
+                    else:
+                        turns[name] = entered(scenario, name, (setting, events), ends)
                 except Absent as absent:
                     events.absent(scenario.name, name, str(absent))
-        names = list(peers)
+                    continue
+                turns[name](WARM_UP)
+        names = list(turns)
         for number in range(-(-rounds // scenario.share)):
             order.shuffle(names)
             for position, name in enumerate(names):
-                turn(scenario, (name, peers[name]), (number, position), events)
-    finally:
-        for peer in peers.values():
-            if peer is not None:
-                peer.close()
+                burst = turns[name](scenario.calls(name))
+                events.samples(scenario.name, name, (number, position), burst)
 
 
-def enter(
-    scenario: Scenario,
-    name: str,
-    peers: dict[str, Optional[Peer]],
-    those: tuple[Setting, Events],
-) -> None:
-    """Makes a peer, and has its process looked at; none stands for one made elsewhere."""
+def entered(scenario: Scenario, name: str, those: tuple[Setting, Events], ends: ExitStack) -> Turn:
+    """Makes a peer, and has its process looked at."""
     setting, events = those
-    if name in scenario.elsewhere:
-        rows = scenario.elsewhere[name]
-        if why := events.invite(scenario.name, name, scenario.measure, rows):
-            raise Absent(why)
-        peers[name] = None
-        return
-    peer = peers[name] = scenario.peers[name](setting)
+    peer = scenario.peers[name](setting)
+    ends.callback(peer.close)
     scenario.check(peer.call())
     events.present(scenario.name, name, scenario.measure, peer.pids())
-    for _ in range(WARM_UP):
-        peer.call()
+    return partial(measure, peer)
 
 
-def turn(
-    scenario: Scenario, who: tuple[str, Optional[Peer]], when: tuple[int, int], events: Events
-) -> None:
-    """A peer's turn in a round."""
-    name, peer = who
-    calls = scenario.calls(name)
-    if peer is None:
-        events.turn(scenario.name, name, when, calls)
-    else:
-        events.samples(scenario.name, name, when, measure(peer, calls))
+def invited(scenario: Scenario, name: str, events: Events) -> Turn:
+    """Has a peer made by the program that listens."""
+    told = events.invite(scenario.name, name, scenario.measure, scenario.elsewhere[name])
+    if "absent" in told:
+        raise Absent(told["absent"])
+    return partial(measured_elsewhere, partial(events.turn, scenario.name, name), told["pid"])
 
 
 if __name__ == "__main__":

@@ -4,13 +4,11 @@
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arrow_array::{Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use lakekeep_udf_client::Broker;
-use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
-use nix::unistd::Pid;
 use serde::Deserialize;
 
 use super::raw_looking::RawLooking;
@@ -31,8 +29,6 @@ pub struct Invitation {
 pub struct Turn {
     pub scenario: String,
     pub peer: String,
-    pub round: u32,
-    pub position: usize,
     pub calls: u32,
 }
 
@@ -41,16 +37,6 @@ pub trait Callee: Debug {
     fn call(&mut self) -> Result<RecordBatch, BenchError>;
     /// The process that answers, as this one's namespace numbers it.
     fn pid(&self) -> u32;
-}
-
-/// Calls, one after the other.
-#[derive(Debug)]
-pub struct Burst {
-    /// Of each, nanoseconds.
-    pub walls: Vec<u64>,
-    /// Of each, the mean, nanoseconds of processors, of both processes; none where that
-    /// cannot be seen.
-    pub cpu: Option<u64>,
 }
 
 /// What peers are made with, and those that were.
@@ -94,11 +80,11 @@ impl Host {
         Ok(pid)
     }
 
-    /// Gives a peer its turn.
+    /// Gives a peer its turn; the nanoseconds of each of its calls.
     ///
     /// # Errors
     /// [`BenchError::OutOfTurn`]: there is none of this name. Those of its calls.
-    pub fn turn(&mut self, turn: &Turn) -> Result<Burst, BenchError> {
+    pub fn turn(&mut self, turn: &Turn) -> Result<Vec<u64>, BenchError> {
         let mut callees = self.callees.iter_mut();
         let found =
             callees.find(|(scenario, peer, _)| *scenario == turn.scenario && *peer == turn.peer);
@@ -107,35 +93,19 @@ impl Host {
     }
 }
 
-fn burst(callee: &mut dyn Callee, calls: u32) -> Result<Burst, BenchError> {
+fn burst(callee: &mut dyn Callee, calls: u32) -> Result<Vec<u64>, BenchError> {
     // Who has not been called for a while is slow once, which the round's order decides.
     callee.call()?;
-    let pid = callee.pid();
-    let before = used(pid);
     let mut walls = Vec::new();
     for _ in 0..calls {
         let start = Instant::now();
         let answer = callee.call()?;
-        walls.push(nanoseconds(start.elapsed()));
+        let wall = start.elapsed();
         // Not in the time: Python's calls drop their answers after it, too.
         drop(answer);
+        walls.push(u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX));
     }
-    let all = used(pid)
-        .zip(before)
-        .map(|(after, before)| after.saturating_sub(before));
-    let cpu = all.map(|all| nanoseconds(all / calls.max(1)));
-    Ok(Burst { walls, cpu })
-}
-
-/// What this process and another have used of processors.
-fn used(pid: u32) -> Option<Duration> {
-    let other = clock_getcpuclockid(Pid::from_raw(i32::try_from(pid).ok()?)).ok()?;
-    let own = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).ok()?;
-    Some(Duration::from(own) + Duration::from(clock_gettime(other).ok()?))
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+    Ok(walls)
 }
 
 /// The columns of a call.
@@ -189,8 +159,6 @@ mod tests {
         let turn = Turn {
             scenario: scenario.clone(),
             peer: peer.clone(),
-            round: 0,
-            position: 0,
             calls: 1,
         };
         assert!(matches!(host.turn(&turn), Err(BenchError::OutOfTurn(_))));
@@ -202,14 +170,5 @@ mod tests {
         };
         let refused = host.invite(&invitation);
         assert!(matches!(refused, Err(BenchError::NoPeer(_))));
-    }
-
-    #[test]
-    fn processor_time_is_of_both_processes() {
-        let own = used(std::process::id()).unwrap();
-        let alone = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).unwrap();
-        // This process is both: its time counts twice, and no less than before.
-        assert!(own <= 2 * Duration::from(alone) && own > Duration::from(alone));
-        assert!(used(u32::MAX).is_none());
     }
 }

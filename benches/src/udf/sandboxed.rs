@@ -79,13 +79,11 @@ impl Callee for Sandboxed {
 
 /// A process that has one of these open, `socket:[inode]`.
 fn holder(sockets: &HashSet<String>) -> Option<u32> {
-    let processes = fs::read_dir("/proc").ok()?.flatten();
-    processes
-        .filter_map(|process| {
-            let pid = process.file_name().to_str()?.parse().ok()?;
-            holds(&process.path().join("fd"), sockets).then_some(pid)
-        })
-        .next()
+    let mut processes = fs::read_dir("/proc").ok()?.flatten();
+    processes.find_map(|process| {
+        let pid = process.file_name().to_str()?.parse().ok()?;
+        holds(&process.path().join("fd"), sockets).then_some(pid)
+    })
 }
 
 /// It may end meanwhile, or be another user's: then it holds none.

@@ -11,7 +11,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -51,7 +51,7 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         """Takes the socket; before the opening nobody looks, and no descriptors come."""
         self.sock = sock
-        self.take = sock.recv_into
+        self.take: Callable[[Any], int] = sock.recv_into
         self.coming = select.poll()
         self.coming.register(sock, select.POLLIN)
         self.memfd_from, self.part = 0, PIECE
