@@ -58,7 +58,9 @@ INNER = {
         "lakekeep-api", "lakekeep-attacks", "lakekeep-plan", "lakekeep-policy", "lakekeep-sandbox",
     },
     # It asks a manager, and keeps sandboxes, as an engine would.
-    "lakekeep-bench": {"lakekeep-client", "lakekeep-plan", "lakekeep-policy", "lakekeep-sandbox"},
+    "lakekeep-bench": {
+        "lakekeep-client", "lakekeep-plan", "lakekeep-policy", "lakekeep-sandbox", "lakekeep-udf-client",
+    },
 }
 # Crates that only these workspace crates may name as a dependency.
 WRAPPERS = {

@@ -76,6 +76,18 @@ pub enum BenchError {
     /// What cannot be planned.
     #[error("plan the sandbox")]
     Plan(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Who is not measured here.
+    #[error("there is no peer {0} in this process")]
+    NoPeer(String),
+    /// What a peer of this process answered.
+    #[error("{0}")]
+    Answer(&'static str),
+    /// A user function's session.
+    #[error("the Rust client")]
+    Udf(#[from] lakekeep_udf_client::UdfError),
+    /// A record batch.
+    #[error("Arrow")]
+    Arrow(#[from] arrow_schema::ArrowError),
     /// Something of the kernel's.
     #[error("{operation}")]
     Io {

@@ -1,7 +1,12 @@
 //! `udf`: calls of user functions in sandboxes, beside the other ways to have them answered.
 //!
 //! Engines with user functions are Python processes: the calls are made by a Python program,
-//! `benches/udf`, which this one carries along, starts, listens to and makes figures of.
+//! `benches/udf`, which this one carries along, starts, listens to and makes figures of. What
+//! engines in Rust pay is measured in this process, when that program says whose turn it is.
+
+mod own;
+mod raw_looking;
+mod sandboxed;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -9,8 +14,9 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+use self::own::{Host, Invitation, Turn};
 use crate::args::UdfArgs;
 use crate::error::BenchError;
 use crate::isolation;
@@ -23,18 +29,22 @@ use crate::report::{self, Figure, LeftOut, Report};
 use crate::stats::{Summary, percentile};
 
 /// The program, as files of one folder, and the worker that is measured without a sandbox.
-const FILES: [(&str, &str); 11] = [
+const FILES: [(&str, &str); 12] = [
     ("__main__.py", include_str!("../udf/__main__.py")),
     ("engines.py", include_str!("../udf/engines.py")),
     ("events.py", include_str!("../udf/events.py")),
     ("flight_server.py", include_str!("../udf/flight_server.py")),
     ("measure.py", include_str!("../udf/measure.py")),
     ("peer.py", include_str!("../udf/peer.py")),
+    (
+        "raw_looking_worker.py",
+        include_str!("../udf/raw_looking_worker.py"),
+    ),
     ("raw_worker.py", include_str!("../udf/raw_worker.py")),
     ("scenarios.py", include_str!("../udf/scenarios.py")),
     ("servers.py", include_str!("../udf/servers.py")),
     ("wire.py", include_str!("../udf/wire.py")),
-    (WORKER, include_str!("../../udf/worker/worker.py")),
+    (WORKER, include!("../../udf/worker/source.rs")),
 ];
 const WORKER: &str = "worker.py";
 
@@ -62,6 +72,10 @@ enum Event {
         measure: String,
         pid: Option<u32>,
     },
+    /// It waits for a line, a [`Welcome`].
+    Invite(Invitation),
+    /// It waits for a line, the nanoseconds of each call.
+    Turn(Turn),
     Samples {
         scenario: String,
         peer: String,
@@ -70,6 +84,16 @@ enum Event {
         walls: Vec<u64>,
         cpu: Option<u64>,
     },
+}
+
+/// What becomes of an invitation.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Welcome {
+    /// The process that answers.
+    Pid(u32),
+    /// Why there is none.
+    Absent(String),
 }
 
 /// A peer in a scenario.
@@ -127,13 +151,16 @@ fn listen(arguments: &UdfArgs) -> Result<Heard, BenchError> {
         std::fs::write(&path, text).map_err(BenchError::file("write", &path))?;
     }
     let lakekeep = find::lakekeep(&arguments.programs)?;
+    let python = std::path::absolute(&arguments.python);
+    let python = python.map_err(BenchError::file("find", &arguments.python))?;
+    let host = Host::new(python, lakekeep.clone(), folder.path().to_owned());
     let mut child = command(arguments, folder.path())
         .env("LAKEKEEP_BIN", lakekeep)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .map_err(BenchError::file("execute", &arguments.python))?;
-    let heard = Heard::of(&mut child);
+    let heard = Heard::of(&mut child, host);
     if heard.is_err() {
         // Nobody listens to it any more.
         child.kill().map_err(BenchError::io("end the program"))?;
@@ -166,7 +193,7 @@ fn command(arguments: &UdfArgs, folder: &Path) -> Command {
 }
 
 impl Heard {
-    fn of(child: &mut Child) -> Result<Self, BenchError> {
+    fn of(child: &mut Child, mut host: Host) -> Result<Self, BenchError> {
         let mut heard = Self::default();
         let (input, output) = (child.stdin.take(), child.stdout.take());
         let (Some(mut input), Some(output)) = (input, output) else {
@@ -174,12 +201,17 @@ impl Heard {
         };
         for line in BufReader::new(output).lines() {
             let line = line.map_err(BenchError::io("read the program's output"))?;
-            heard.take(serde_json::from_str(&line)?, &mut input)?;
+            heard.take(serde_json::from_str(&line)?, &mut input, &mut host)?;
         }
         Ok(heard)
     }
 
-    fn take(&mut self, event: Event, input: &mut ChildStdin) -> Result<(), BenchError> {
+    fn take(
+        &mut self,
+        event: Event,
+        input: &mut ChildStdin,
+        host: &mut Host,
+    ) -> Result<(), BenchError> {
         match event {
             Event::Versions(versions) => self.versions.extend(versions),
             Event::Absent {
@@ -198,17 +230,17 @@ impl Heard {
                 measure,
                 pid,
             } => {
-                let isolation = pid.map_or_else(|| "none".to_owned(), isolation::of_process);
-                self.entrants.push(Entrant {
-                    scenario,
-                    peer,
-                    measure,
-                    isolation,
-                    samples: Vec::new(),
-                });
-                let told = input.write_all(b"\n");
-                told.map_err(BenchError::io("write to the program"))?;
+                self.enter(scenario, peer, measure, pid);
+                tell(input, &())?;
             }
+            Event::Invite(it) => match host.invite(&it) {
+                Ok(pid) => {
+                    self.enter(it.scenario, it.peer, it.measure, Some(pid));
+                    tell(input, &Welcome::Pid(pid))?;
+                }
+                Err(error) => tell(input, &Welcome::Absent(crate::chain(&error)))?,
+            },
+            Event::Turn(turn) => tell(input, &host.turn(&turn)?)?,
             Event::Samples {
                 scenario,
                 peer,
@@ -219,6 +251,17 @@ impl Heard {
             } => self.keep((scenario, peer), (round, position), &walls, cpu),
         }
         Ok(())
+    }
+
+    fn enter(&mut self, scenario: String, peer: String, measure: String, pid: Option<u32>) {
+        let isolation = pid.map_or_else(|| "none".to_owned(), isolation::of_process);
+        self.entrants.push(Entrant {
+            scenario,
+            peer,
+            measure,
+            isolation,
+            samples: Vec::new(),
+        });
     }
 
     fn keep(
@@ -263,6 +306,13 @@ impl Heard {
     }
 }
 
+/// What the program waits for: one line.
+fn tell(input: &mut ChildStdin, word: &impl Serialize) -> Result<(), BenchError> {
+    let line = serde_json::to_string(word)? + "\n";
+    let told = input.write_all(line.as_bytes());
+    told.map_err(BenchError::io("write to the program"))
+}
+
 impl Entrant {
     fn figure(&self, measure: Option<&Self>) -> Option<Figure> {
         let summary = Summary::of(&self.samples)?;
@@ -286,6 +336,8 @@ impl Entrant {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn heard(lines: &[serde_json::Value]) -> Heard {
@@ -297,9 +349,11 @@ mod tests {
             .unwrap();
         let mut input = cat.stdin.take().unwrap();
         let mut heard = Heard::default();
+        let nowhere = || PathBuf::from("/nonexistent");
+        let mut host = Host::new(nowhere(), nowhere(), nowhere());
         for line in lines {
             let event = serde_json::from_value(line.clone()).unwrap();
-            heard.take(event, &mut input).unwrap();
+            heard.take(event, &mut input, &mut host).unwrap();
         }
         drop(input);
         assert!(cat.wait().unwrap().success());

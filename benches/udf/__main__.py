@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import argparse
 import random
+from contextlib import ExitStack
+from functools import partial
+from typing import Callable
 
 from events import Events
-from measure import measure
-from peer import Absent, Peer, Setting
+from measure import Burst, measure, measured_elsewhere
+from peer import Absent, Setting
 from scenarios import SCENARIOS, Scenario, versions
 
 WARM_UP = 3
+
+# So many calls.
+Turn = Callable[[int], Burst]
 
 
 def main() -> None:
@@ -47,29 +53,43 @@ def run(
     order: random.Random,
 ) -> None:
     """Measures all peers of a scenario, round after round in a new order."""
-    peers: list[Peer] = []
-    try:
-        for name, make in scenario.peers.items():
-            if wanted is not None and name not in wanted and name != scenario.measure:
-                continue
-            try:
-                peer = make(setting)
-                peers.append(peer)
-                scenario.check(peer.call())
-            except Absent as absent:
-                events.absent(scenario.name, name, str(absent))
-                continue
-            events.present(scenario.name, name, scenario.measure, peer.pids())
-            for _ in range(WARM_UP):
-                peer.call()
+    turns: dict[str, Turn] = {}
+    with ExitStack() as ends:
+        for name in (*scenario.peers, *scenario.elsewhere):
+            if wanted is None or name in wanted or name == scenario.measure:
+                try:
+                    if name in scenario.elsewhere:
+                        turns[name] = invited(scenario, name, events)
+                    else:
+                        turns[name] = entered(scenario, name, (setting, events), ends)
+                except Absent as absent:
+                    events.absent(scenario.name, name, str(absent))
+                    continue
+                turns[name](WARM_UP)
+        names = list(turns)
         for number in range(-(-rounds // scenario.share)):
-            order.shuffle(peers)
-            for position, peer in enumerate(peers):
-                burst = measure(peer, scenario.calls(peer.name))
-                events.samples(scenario.name, peer.name, number, position, burst)
-    finally:
-        for peer in peers:
-            peer.close()
+            order.shuffle(names)
+            for position, name in enumerate(names):
+                burst = turns[name](scenario.calls(name))
+                events.samples(scenario.name, name, (number, position), burst)
+
+
+def entered(scenario: Scenario, name: str, those: tuple[Setting, Events], ends: ExitStack) -> Turn:
+    """Makes a peer, and has its process looked at."""
+    setting, events = those
+    peer = scenario.peers[name](setting)
+    ends.callback(peer.close)
+    scenario.check(peer.call())
+    events.present(scenario.name, name, scenario.measure, peer.pids())
+    return partial(measure, peer)
+
+
+def invited(scenario: Scenario, name: str, events: Events) -> Turn:
+    """Has a peer made by the program that listens."""
+    told = events.invite(scenario.name, name, scenario.measure, scenario.elsewhere[name])
+    if "absent" in told:
+        raise Absent(told["absent"])
+    return partial(measured_elsewhere, partial(events.turn, scenario.name, name), told["pid"])
 
 
 if __name__ == "__main__":

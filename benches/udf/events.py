@@ -20,6 +20,8 @@ class Events:
     | `versions` | an object: program and version |
     | `absent` | `scenario`, `peer`, `reason`: it is not measured |
     | `present` | `scenario`, `peer`, `measure` (a peer), `pid` or null; a line is awaited |
+    | `invite` | `scenario`, `peer`, `measure`, `rows`: who listens makes it; its `pid` is awaited |
+    | `turn` | `scenario`, `peer`, `calls`: who listens makes them, and tells their nanoseconds |
     | `samples` | `scenario`, `peer`, `round`, `position`, `walls` and `cpu` in nanoseconds |
     """
 
@@ -47,7 +49,20 @@ class Events:
         self._tell("present", told)
         sys.stdin.readline()
 
-    def samples(self, scenario: str, peer: str, number: int, position: int, burst: Burst) -> None:
-        """What a peer's turn in a round took."""
-        told = {"scenario": scenario, "peer": peer, "round": number, "position": position}
+    def invite(self, scenario: str, name: str, measure: str, rows: int) -> dict[str, Any]:
+        """Has a peer made by whoever listens: its `pid`, or why it is `absent`."""
+        told = {"scenario": scenario, "peer": name, "measure": measure, "rows": rows}
+        self._tell("invite", told)
+        found: dict[str, Any] = json.loads(sys.stdin.readline())
+        return found
+
+    def turn(self, scenario: str, peer: str, calls: int) -> list[int]:
+        """Has calls made by whoever listens: the nanoseconds of each."""
+        self._tell("turn", {"scenario": scenario, "peer": peer, "calls": calls})
+        walls: list[int] = json.loads(sys.stdin.readline())
+        return walls
+
+    def samples(self, scenario: str, peer: str, when: tuple[int, int], burst: Burst) -> None:
+        """What a peer's turn took, in which round and place in it."""
+        told = {"scenario": scenario, "peer": peer, "round": when[0], "position": when[1]}
         self._tell("samples", {**told, "walls": burst.walls, "cpu": burst.cpu})

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
-from typing import Optional
+from typing import Callable, Optional
 
 from peer import Peer
 
@@ -41,13 +42,30 @@ def measure(peer: Peer, calls: int) -> Burst:
     return Burst(walls, (after - before) // calls)
 
 
+def measured_elsewhere(turn: Callable[[int], list[int]], pid: int, calls: int) -> Burst:
+    """Has the process that started this one make the calls; `pid` answers them."""
+    pids = [os.getppid(), pid]
+    before = others(pids)
+    walls = turn(calls)
+    after = others(pids)
+    if before is None or after is None:
+        return Burst(walls, None)
+    # The call that does not count is in it.
+    return Burst(walls, (after - before) // (calls + 1))
+
+
 def used(pids: list[int]) -> Optional[int]:
     """Nanoseconds of processor time that this process and others have used."""
+    theirs = others(pids)
+    return None if theirs is None else time.process_time_ns() + theirs
+
+
+def others(pids: list[int]) -> Optional[int]:
+    """Nanoseconds of processor time that others have used; None where one cannot be seen."""
     try:
-        others = sum(time.clock_gettime_ns(_clock(pid)) for pid in pids)
+        return sum(time.clock_gettime_ns(_clock(pid)) for pid in pids)
     except OSError:
         return None
-    return time.process_time_ns() + others
 
 
 def _clock(pid: int) -> int:

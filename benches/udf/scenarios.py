@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable
 
 import engines
@@ -29,6 +29,8 @@ class Scenario:
         turn: Calls of a peer in a round; more where one is short.
         turns: The same for those who take much longer.
         share: It has a round in so many.
+        elsewhere: Peers that the program makes and calls which started this one, with the
+            rows of a call.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Scenario:
     turn: int = 1
     turns: Mapping[str, int] = field(default_factory=dict)
     share: int = 1
+    elsewhere: Mapping[str, int] = field(default_factory=dict)
 
     def calls(self, peer: str) -> int:
         """How often a peer is called in a round."""
@@ -49,7 +52,12 @@ def _add(name: str, rows: int, turn: int, others: Mapping[str, Make]) -> Scenari
     makers |= {"lakekeep-safe": wire.drop_in, "in-process": wire.in_process}
     peers = {peer: make(peer, rows) for peer, make in makers.items()}
     slow = dict.fromkeys(others, 1)
-    return Scenario(name, RAW, {**peers, **others}, wire.check(rows), turn, slow)
+    elsewhere = {"lakekeep-rust": rows}
+    if rows == 1:
+        # Larger batches travel in parts, for which nobody looks.
+        elsewhere["raw-looking"] = rows
+    found = Scenario(name, RAW, {**peers, **others}, wire.check(rows), turn, slow)
+    return replace(found, elsewhere=elsewhere)
 
 
 def _engine(name: str, make: Callable[[str], Make]) -> Scenario:

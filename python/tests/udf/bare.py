@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import queue
+import runpy
 import signal
 import socket
 import subprocess
@@ -19,7 +20,8 @@ from typing import Optional
 from lakekeep.udf import BrokerUnavailable, End, Request, Stats
 from lakekeep.udf._watcher import WATCHER
 
-SOURCE = (Path(__file__).resolve().parents[3] / "udf" / "worker" / "worker.py").read_text()
+WORKER = Path(__file__).resolve().parents[3] / "udf" / "worker"
+SOURCE: str = runpy.run_path(str(WORKER / "joined.py"))["source"]()
 
 
 @dataclass

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import selectors
 import socket
 import subprocess
@@ -16,7 +17,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-WORKER = Path(__file__).resolve().parents[3] / "udf" / "worker" / "worker.py"
+WORKER = Path(__file__).resolve().parents[3] / "udf" / "worker"
+SOURCE: str = runpy.run_path(str(WORKER / "joined.py"))["source"]()
 
 
 def verdict(code: int, profile: str) -> dict[str, Any]:
@@ -67,7 +69,7 @@ class FakeBroker:
         if profile == "refuse":
             self.tell("failed", number=number, message="the queue is full", remedy="wait")
         elif profile != "silent":
-            command = [opened["interpreter"], "-c", WORKER.read_text()]
+            command = [opened["interpreter"], "-c", SOURCE]
             data, out, err = descriptors
             worker = subprocess.Popen(command, stdin=data, stdout=out, stderr=err)
             self.workers[number] = (worker, profile)

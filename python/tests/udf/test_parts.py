@@ -72,10 +72,10 @@ def test_an_engine_without_memory_for_any_part_gives_up() -> None:
 @pytest.mark.parametrize("most", [1 << 30, 66_000])
 def test_a_worker_sends_parts_that_are_taken(part: int, most: int) -> None:
     names: dict[str, Any] = {"__name__": "worker"}
-    exec(compile(SOURCE, "worker.py", "exec"), names)  # noqa: S102
+    exec(compile(SOURCE, "<string>", "exec"), names)  # noqa: S102
     ours, theirs = ends(most)
     with ours, theirs:
-        channel = names["Channel"](ours)
+        channel = names["program"].channel.Channel(ours)
         channel.part = part
         channel.send(_wire.RESULT, 7, 1, [CONTENT])
         sizes, content = received(theirs)

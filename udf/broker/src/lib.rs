@@ -22,4 +22,4 @@ pub use broker::{BrokerError, serve};
 pub use limits::{LimitsError, policy};
 
 /// The program that decodes and calls functions, inside. It speaks docs/udf-wire.md.
-pub const WORKER: &str = include_str!("../../worker/worker.py");
+pub const WORKER: &str = include!("../../worker/source.rs");

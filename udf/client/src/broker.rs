@@ -87,7 +87,8 @@ impl Broker {
     /// it runs the user's code.
     ///
     /// # Errors
-    /// [`UdfError::BadFunction`]: it cannot be sent as declared. [`UdfError::Unavailable`].
+    /// [`UdfError::BadFunction`]: it cannot be sent as declared, or an option is out of its
+    /// range. [`UdfError::Unavailable`].
     pub fn begin(
         &self,
         environment: &Environment,
@@ -95,6 +96,7 @@ impl Broker {
         options: Options,
     ) -> Result<Opening, UdfError> {
         function.check()?;
+        options.check()?;
         let link = self.link()?;
         let (ours, theirs) = pair()?;
         let mut output = Output::default();

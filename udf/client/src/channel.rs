@@ -14,6 +14,7 @@ use rustix::net::{
 };
 
 use crate::UdfError;
+use crate::look::Look;
 use crate::output::Output;
 use crate::wire::{Frame, HEADER, Header, PIECE, kind, place};
 
@@ -54,23 +55,28 @@ struct Sending {
 pub(crate) struct Outgoing {
     socket: Arc<OwnedFd>,
     queue: VecDeque<Sending>,
+    /// Whether the last frame has parts.
+    large: bool,
 }
 
 impl Outgoing {
     pub(crate) fn new(socket: Arc<OwnedFd>) -> Self {
-        let queue = VecDeque::new();
-        Self { socket, queue }
+        Self {
+            socket,
+            queue: VecDeque::new(),
+            large: false,
+        }
     }
 
     /// Has a frame sent when there is room.
     pub(crate) fn queue(&mut self, kind: u8, call: u32, rows: u64, pieces: Vec<Vec<u8>>) {
         let length: usize = pieces.iter().map(Vec::len).sum();
+        self.large = length > PIECE;
         let header = Header {
             kind,
-            place: if length <= PIECE {
-                place::INLINE
-            } else {
-                place::PARTS
+            place: match self.large {
+                true => place::PARTS,
+                false => place::INLINE,
             },
             reserved: 0,
             call,
@@ -83,6 +89,11 @@ impl Outgoing {
             begun: false,
             sent: 0,
         });
+    }
+
+    /// Whether the last frame takes its reader longer than one looks for an answer.
+    pub(crate) fn large(&self) -> bool {
+        self.large
     }
 
     /// Sends what there is room for, without waiting; whether that was all.
@@ -177,13 +188,20 @@ pub(crate) struct Incoming {
     arrived: VecDeque<Frame>,
     partial: Option<Partial>,
     packet: Vec<u8>,
+    pub(crate) look: Look,
     pub(crate) output: Output,
     /// What waits beyond it is [`Broken::Expired`].
     pub(crate) deadline: Option<Instant>,
 }
 
 impl Incoming {
-    pub(crate) fn new(socket: Arc<OwnedFd>, output: Output, max_bytes: u64, ahead: usize) -> Self {
+    /// Takes what is read, the most bytes of a frame, the frames that may wait, and how it is
+    /// waited for them.
+    pub(crate) fn new(
+        (socket, output): (Arc<OwnedFd>, Output),
+        (max_bytes, ahead): (u64, usize),
+        look: Look,
+    ) -> Self {
         Self {
             socket,
             max_bytes,
@@ -191,6 +209,7 @@ impl Incoming {
             arrived: VecDeque::new(),
             partial: None,
             packet: vec![0; PIECE],
+            look,
             output,
             deadline: None,
         }
@@ -207,10 +226,42 @@ impl Incoming {
             if let Some(frame) = self.arrived.pop_front() {
                 return Ok(frame);
             }
-            if self.wait(PollFlags::IN)?.contains(PollFlags::IN) {
-                self.read()?;
+            if !self.found()? {
+                self.sleep()?;
             }
         }
+    }
+
+    /// Looks for a packet, if that is worth it; whether one came soon enough.
+    fn found(&mut self) -> Result<bool, Broken> {
+        // Parts follow as fast as they are copied: whoever looked would only be in the way.
+        let Some(most) = self.look.now().filter(|_| self.partial.is_none()) else {
+            return Ok(false);
+        };
+        let until = Instant::now() + most;
+        let until = self.deadline.map_or(until, |deadline| deadline.min(until));
+        loop {
+            let found = self.read()?;
+            if Instant::now() > until {
+                // That it came may have been hidden by another thread on this processor.
+                self.look.in_vain();
+                return Ok(found);
+            }
+            if found {
+                self.look.paid();
+                return Ok(true);
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    fn sleep(&mut self) -> Result<(), Broken> {
+        let since = Instant::now();
+        if self.wait(PollFlags::IN)?.contains(PollFlags::IN) {
+            self.read()?;
+            self.look.slept(since.elapsed());
+        }
+        Ok(())
     }
 
     /// The next frame, if it is here.

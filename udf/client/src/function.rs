@@ -1,5 +1,7 @@
 //! A user's function as it is declared, and how it is run.
 
+use std::fmt;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -116,8 +118,8 @@ impl Environment {
     }
 }
 
-/// How a session is run.
-#[derive(Debug, Clone, PartialEq)]
+/// How a session is run. Its `Debug` tells whether there is a token, and never the token.
+#[derive(Clone, PartialEq)]
 pub struct Options {
     /// What its sandbox may use.
     pub limits: Limits,
@@ -142,10 +144,53 @@ pub struct Options {
     /// Calls that [`Session::map`](crate::Session::map) sends before the first is answered;
     /// 4. At least 1.
     pub ahead: usize,
+    /// For which both ends look for what comes next before they sleep, while it keeps coming
+    /// that soon; 100 µs, at most a second. Nobody looks where there is one processor, where
+    /// the sandbox may have less than one, or where this is zero.
+    pub look: Duration,
     /// For [`Kind::Rows`]: no call where an argument is null; the answer is null.
     pub skip_nulls: bool,
     /// For [`Kind::Grouped`]: the group is a `DataFrame`.
     pub pandas: bool,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Taken apart whole, so that no field that comes later is forgotten, or shown unasked.
+        let Self {
+            limits,
+            user,
+            delegation,
+            profile,
+            code_owner,
+            query,
+            open_timeout,
+            call_timeout,
+            max_bytes,
+            max_rows,
+            ahead,
+            look,
+            skip_nulls,
+            pandas,
+        } = self;
+        let delegation = delegation.as_ref().map(|_| format_args!("(hidden)"));
+        f.debug_struct("Options")
+            .field("limits", limits)
+            .field("user", user)
+            .field("delegation", &delegation)
+            .field("profile", profile)
+            .field("code_owner", code_owner)
+            .field("query", query)
+            .field("open_timeout", open_timeout)
+            .field("call_timeout", call_timeout)
+            .field("max_bytes", max_bytes)
+            .field("max_rows", max_rows)
+            .field("ahead", ahead)
+            .field("look", look)
+            .field("skip_nulls", skip_nulls)
+            .field("pandas", pandas)
+            .finish()
+    }
 }
 
 impl Default for Options {
@@ -162,8 +207,40 @@ impl Default for Options {
             max_bytes: 256 << 20,
             max_rows: 1 << 24,
             ahead: 4,
+            look: Duration::from_micros(100),
             skip_nulls: false,
             pandas: false,
+        }
+    }
+}
+
+/// The longest that an end may look.
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
+
+impl Options {
+    /// Whether a session can be run so.
+    ///
+    /// # Errors
+    /// [`UdfError::BadFunction`], which names the option.
+    pub fn check(&self) -> Result<(), UdfError> {
+        if self.look > LONGEST_LOOK {
+            let (look, most) = (self.look, LONGEST_LOOK);
+            return Err(UdfError::BadFunction(format!(
+                "the option look is {look:?}; {most:?} are allowed"
+            )));
+        }
+        Ok(())
+    }
+
+    /// The time of looking; zero where whoever looks would be in the way of whoever answers,
+    /// or use up what the sandbox may have.
+    pub(crate) fn looking(&self) -> Duration {
+        // Where that is not known, there may be one.
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let scarce = self.limits.cpu.is_some_and(|cpu| cpu < 1.0);
+        match processors < 2 || scarce {
+            true => Duration::ZERO,
+            false => self.look,
         }
     }
 }
@@ -260,6 +337,33 @@ mod tests {
         let error = function(Kind::Scalar, vec![list]).check().unwrap_err();
         assert!(matches!(error, UdfError::BadFunction(_)));
         assert!(error.to_string().contains("result outer"), "{error}");
+    }
+
+    #[test]
+    fn a_token_is_never_printed() {
+        let options = Options {
+            user: Some("ada".to_owned()),
+            delegation: Some("eyJhbGciOi".to_owned()),
+            ..Options::default()
+        };
+        for printed in [format!("{options:?}"), format!("{options:#?}")] {
+            assert!(!printed.contains("eyJ"), "{printed}");
+            assert!(printed.contains("(hidden)"), "{printed}");
+            assert!(printed.contains("ada"), "{printed}");
+        }
+        let none = format!("{:?}", Options::default());
+        assert!(none.contains("delegation: None"), "{none}");
+    }
+
+    #[test]
+    fn a_look_has_a_bound_and_is_none_where_processors_are_scarce() {
+        let mut options = Options::default();
+        assert!(options.check().is_ok());
+        options.limits.cpu = Some(0.5);
+        assert_eq!(options.looking(), Duration::ZERO);
+        options.look = Duration::from_millis(1001);
+        let error = options.check().unwrap_err();
+        assert!(error.to_string().contains("look"), "{error}");
     }
 
     #[test]

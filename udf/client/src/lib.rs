@@ -41,6 +41,7 @@ mod error;
 mod explain;
 mod function;
 mod link;
+mod look;
 mod output;
 mod session;
 mod stream;

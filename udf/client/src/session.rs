@@ -17,6 +17,7 @@ use crate::encode::{self, Encoder};
 use crate::explain::explained;
 use crate::function::{Code, Function, Kind, Options, bare};
 use crate::link::{End, Lease};
+use crate::look::Look;
 use crate::output::Output;
 use crate::wire::{Frame, VERSION, kind};
 use crate::{UdfError, check, told};
@@ -143,7 +144,11 @@ impl Session {
         let ahead = options.ahead.max(1);
         let mut session = Self {
             core: Core {
-                incoming: Incoming::new(socket.clone(), output, options.max_bytes, ahead),
+                incoming: Incoming::new(
+                    (socket.clone(), output),
+                    (options.max_bytes, ahead),
+                    Look::of(options.looking()),
+                ),
                 name: function.name.clone(),
                 kind: function.kind,
                 answers: bare(&function.returns),
@@ -190,6 +195,7 @@ impl Session {
             // Never: a descriptor of a worker's would have to be mapped, which is not safe
             // Rust, or read, which is no faster than parts.
             "memfd_from": 0,
+            "look_us": microseconds(options.looking()),
             "skip_nulls": options.skip_nulls,
             "pandas": options.pandas,
             "source": Value::Null,
@@ -278,8 +284,15 @@ impl Session {
         let rows = self.feeder.give(call, batch)?;
         self.core.rows = rows;
         self.core.set_deadline();
+        self.look_after_sending();
         self.flush().map_err(|broken| self.core.failed(broken))?;
         Ok(Sent { call, rows })
+    }
+
+    /// Nobody looks for what takes its maker longer.
+    pub(crate) fn look_after_sending(&mut self) {
+        let large = self.feeder.outgoing.large();
+        self.core.incoming.look.sent(large);
     }
 
     /// Waits until all is sent; what comes back meanwhile is taken in.
@@ -493,6 +506,11 @@ impl Drop for Core {
     fn drop(&mut self) {
         self.shared.shut();
     }
+}
+
+/// Bounded by a second, which is far from any number's end.
+fn microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(0)
 }
 
 fn violation(rule: &str) -> UdfError {

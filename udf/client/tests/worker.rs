@@ -25,6 +25,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use stand::{Stand, Worker, column, numbers, stand, verdict};
 
+/// What follows `-c`.
+const SOURCE: &str = include!("../../worker/source.rs");
+
 fn python() -> Option<PathBuf> {
     let named = std::env::var_os("LAKEKEEP_TESTS_PYTHON");
     let python = PathBuf::from(named.unwrap_or_else(|| "/usr/bin/python3".into()));
@@ -43,11 +46,9 @@ fn python() -> Option<PathBuf> {
 
 /// Runs the worker until it ends, or is to be killed.
 fn process(python: &PathBuf, worker: Worker) -> Verdict {
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../worker/worker.py");
-    let source = std::fs::read_to_string(source).unwrap();
     let socket = worker.socket.try_clone().unwrap();
     let child = Command::new(python)
-        .args(["-c", &source])
+        .args(["-c", SOURCE])
         .stdin(worker.socket)
         .stdout(worker.stdout)
         .stderr(worker.stderr)
@@ -129,6 +130,17 @@ impl Maker {
 fn values(batch: &RecordBatch) -> Vec<Option<i64>> {
     let column = batch.column(0).as_any().downcast_ref::<Int64Array>();
     column.unwrap().iter().collect()
+}
+
+#[test]
+fn the_program_is_the_same_however_it_is_joined() {
+    let Some(python) = python() else {
+        return;
+    };
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../worker/joined.py");
+    let joined = Command::new(python).arg(script).output().unwrap();
+    assert!(joined.status.success(), "{joined:?}");
+    assert_eq!(String::from_utf8(joined.stdout).unwrap(), SOURCE);
 }
 
 #[test]
@@ -271,7 +283,8 @@ fn ends_are_explained_and_the_next_session_works() {
         let error = session.call(&numbers(vec![1])).unwrap_err();
         assert!(error.to_string().contains("within 2s"), "{error}");
         assert!(matches!(error, UdfError::TimedOut { .. }));
-        let killed = "import os, signal\ndef f(x): os.kill(os.getpid(), signal.SIGKILL)";
+        // By tgkill(2), as abort does: the preset has no kill(2).
+        let killed = "import signal\ndef f(x): signal.raise_signal(signal.SIGKILL)";
         let mut session = maker.open(Kind::Rows, killed, Options::default()).unwrap();
         let error = session.call(&numbers(vec![1])).unwrap_err();
         let UdfError::Crashed(crash) = &error else {

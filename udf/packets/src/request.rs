@@ -1,5 +1,6 @@
 //! What an engine asks of its broker.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -45,8 +46,8 @@ pub struct Counts {
     pub waited_us: u64,
 }
 
-/// A session that shall be.
-#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+/// A session that shall be. Its `Debug` tells whether there is a token, and never the token.
+#[derive(Default, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Open {
     /// By which it is called from now on; no other live session has it.
@@ -78,6 +79,37 @@ pub struct Open {
     /// The engine's name of its query.
     #[serde(default)]
     pub query: Option<String>,
+}
+
+impl fmt::Debug for Open {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Taken apart whole, so that no field that comes later is forgotten, or shown unasked.
+        let Self {
+            number,
+            interpreter,
+            modules,
+            limits,
+            kind,
+            user,
+            delegation,
+            profile,
+            code_owner,
+            query,
+        } = self;
+        let delegation = delegation.as_ref().map(|_| format_args!("(hidden)"));
+        f.debug_struct("Open")
+            .field("number", number)
+            .field("interpreter", interpreter)
+            .field("modules", modules)
+            .field("limits", limits)
+            .field("kind", kind)
+            .field("user", user)
+            .field("delegation", &delegation)
+            .field("profile", profile)
+            .field("code_owner", code_owner)
+            .field("query", query)
+            .finish()
+    }
 }
 
 /// Limits of one session. What is left out comes from the preset `udf`.
@@ -135,6 +167,19 @@ mod tests {
             ..Open::default()
         }));
         assert_eq!(Request::parse(&asked.to_packet()).unwrap(), asked);
+    }
+
+    #[test]
+    fn a_token_is_never_printed() {
+        let asked = Request::Open(Box::new(Open {
+            user: Some("ada".to_owned()),
+            delegation: Some("eyJhbGciOi".to_owned()),
+            ..Open::default()
+        }));
+        let printed = format!("{asked:?} {asked:#?}");
+        assert!(printed.contains("ada"), "{printed}");
+        assert!(printed.contains("(hidden)"), "{printed}");
+        assert!(!printed.contains("eyJ"), "{printed}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import selectors
 import signal
 import socket
@@ -15,7 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-SOURCE = (Path(__file__).resolve().parents[4] / "udf" / "worker" / "worker.py").read_text()
+WORKER = Path(__file__).resolve().parents[4] / "udf" / "worker"
+SOURCE: str = runpy.run_path(str(WORKER / "joined.py"))["source"]()
 
 
 class Broker:
