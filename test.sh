@@ -47,7 +47,7 @@ packages
 step "format"
 cargo fmt --all --check
 # Workspaces of their own, because they take long to compile or are of other versions.
-for apart in tests/peers/arrow-udf-flight; do
+for apart in udf/datafusion tests/peers/arrow-udf-flight; do
     cargo fmt --manifest-path "$apart/Cargo.toml" --check
     cargo metadata --locked --format-version 1 --manifest-path "$apart/Cargo.toml" >/dev/null
 done
