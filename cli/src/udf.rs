@@ -27,5 +27,5 @@ fn attempt(control: i32, zygote_timeout: Duration) -> Result<(), String> {
         }),
     }?;
     let host = host::probe().map_err(|error| chain(&error))?;
-    lakekeep_udf::serve(control, host, zygote_timeout).map_err(|error| chain(&error))
+    lakekeep_udf_broker::serve(control, host, zygote_timeout).map_err(|error| chain(&error))
 }
