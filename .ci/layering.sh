@@ -36,13 +36,13 @@ INNER = {
     "lakekeep-manager": {
         "lakekeep-api", "lakekeep-identity", "lakekeep-plan", "lakekeep-policy", "lakekeep-profiles",
         "lakekeep-protocol", "lakekeep-sandbox", "lakekeep-seccomp", "lakekeep-store", "lakekeep-sys",
-        "lakekeep-udf", "lakekeep-udf-packets",
+        "lakekeep-udf-broker", "lakekeep-udf-packets",
     },
     "lakekeep-serve": {
         "lakekeep-identity", "lakekeep-manager", "lakekeep-sandbox", "lakekeep-supervisor", "lakekeep-sys",
     },
     "lakekeep-udf-packets": set(),
-    "lakekeep-udf": {
+    "lakekeep-udf-broker": {
         "lakekeep-plan", "lakekeep-policy", "lakekeep-sandbox", "lakekeep-sys", "lakekeep-udf-packets",
     },
     # What engines embed: it speaks to a broker, and links none.
@@ -50,7 +50,7 @@ INNER = {
     "lakekeep-udf-edge": {"lakekeep-policy", "lakekeep-udf-client"},
     "lakekeep": {
         "lakekeep-api", "lakekeep-attacks", "lakekeep-client", "lakekeep-plan", "lakekeep-policy",
-        "lakekeep-sandbox", "lakekeep-seccomp", "lakekeep-sys", "lakekeep-udf",
+        "lakekeep-sandbox", "lakekeep-seccomp", "lakekeep-sys", "lakekeep-udf-broker",
     },
     # Not shipped.
     "lakekeep-attacks": set(),

@@ -59,6 +59,9 @@ pub enum Verb {
         /// The inherited descriptor on which the engine asks.
         #[arg(long, value_name = "FD")]
         control: i32,
+        /// How long the imports of an environment may take, before its first session, as in 90s.
+        #[arg(long, value_name = "TIME", default_value = "50s", value_parser = time)]
+        zygote_timeout: Duration,
     },
     /// Serve user functions in sandboxes over Arrow Flight: to RisingWave, Databend and others.
     ///

@@ -59,7 +59,10 @@ fn main() -> ExitCode {
         Verb::UdfServe { arguments } => beside::udf("flight", &arguments),
         Verb::UdfWorker { arguments } => beside::udf("spark", &arguments),
         Verb::UdfStdio { arguments } => beside::udf("stdio", &arguments),
-        Verb::UdfBroker { control } => udf::broker(control),
+        Verb::UdfBroker {
+            control,
+            zygote_timeout,
+        } => udf::broker(control, zygote_timeout),
         Verb::Completions { shell } => manual::completions(shell),
         Verb::Man { directory } => manual::man(directory.as_deref()),
     }

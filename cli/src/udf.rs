@@ -1,6 +1,7 @@
 //! `lakekeep udf-broker`, for engines.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use lakekeep_sandbox::{chain, host};
 
@@ -8,8 +9,8 @@ use crate::report::Messages;
 use crate::run::OWN_FAILURE;
 
 /// Keeps sessions until the engine closes its end.
-pub fn broker(control: i32) -> ExitCode {
-    match attempt(control) {
+pub fn broker(control: i32, zygote_timeout: Duration) -> ExitCode {
+    match attempt(control, zygote_timeout) {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => {
             Messages { json: false }.say("error", &text);
@@ -18,7 +19,7 @@ pub fn broker(control: i32) -> ExitCode {
     }
 }
 
-fn attempt(control: i32) -> Result<(), String> {
+fn attempt(control: i32, zygote_timeout: Duration) -> Result<(), String> {
     let control = match control {
         1 | 2 => Err("--control: 1 and 2 are for messages; give a socket".to_owned()),
         other => lakekeep_sys::process::inherited(other).map_err(|errno| {
@@ -26,5 +27,5 @@ fn attempt(control: i32) -> Result<(), String> {
         }),
     }?;
     let host = host::probe().map_err(|error| chain(&error))?;
-    lakekeep_udf::serve(control, host).map_err(|error| chain(&error))
+    lakekeep_udf_broker::serve(control, host, zygote_timeout).map_err(|error| chain(&error))
 }

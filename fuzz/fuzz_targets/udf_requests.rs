@@ -14,7 +14,7 @@ fn packet_of(packet: &[u8]) {
         Ok(_) => return,
         Err(error) => return assert!(!error.to_string().is_empty()),
     };
-    let Ok(doc) = lakekeep_udf::policy(&open.limits) else {
+    let Ok(doc) = lakekeep_udf_broker::policy(&open.limits) else {
         return;
     };
     match Policy::check(doc) {

@@ -93,9 +93,14 @@ def command_line(pid: int) -> list[str]:
     return _read(PROC / str(pid) / "cmdline").split("\0")
 
 
+def control_groups(pid: int) -> str:
+    """Its lines of cgroups(7)."""
+    return _read(PROC / str(pid) / "cgroup")
+
+
 def processes_of(sandbox: str) -> set[int]:
     """The host's pids of all in a sandbox, by its control group."""
-    return {pid for pid in processes() if f"/{sandbox}" in _read(PROC / str(pid) / "cgroup")}
+    return {pid for pid in processes() if f"/{sandbox}" in control_groups(pid)}
 
 
 def worker_of(sandbox: str) -> int:

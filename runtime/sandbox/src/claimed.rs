@@ -32,6 +32,8 @@ pub struct Claimed {
     keeper: Arc<Keeper>,
     /// Lives for as long as a sandbox that it serves.
     zygote: Option<Arc<Zygote>>,
+    /// Its init has said that it has started.
+    started: bool,
     /// A task is ready; whether it is one of the zygote's.
     ready: Option<bool>,
     plan: Plan,
@@ -79,16 +81,17 @@ impl Job {
 }
 
 impl Claimed {
-    /// Hears that its init has started.
-    pub(crate) fn begin(
+    /// One whose init has not been heard of yet.
+    pub(crate) fn new(
         keeper: Arc<Keeper>,
         zygote: Option<Arc<Zygote>>,
         plan: Plan,
         held: Held,
-    ) -> Result<Self, SandboxError> {
-        let made = Self {
+    ) -> Self {
+        Self {
             keeper,
             zygote,
+            started: false,
             ready: None,
             plan,
             held,
@@ -97,17 +100,37 @@ impl Claimed {
             ended: VecDeque::new(),
             judged: GroupUsageFacts::default(),
             gone: false,
-        };
-        match made.hear(PATIENCE)? {
-            Some((InitReply::Started, _)) => Ok(made),
-            _ => Err(SandboxError::OutOfTurn { peer: "init" }),
         }
     }
 
-    /// What its zygote said, if it has one that forked no task of it.
-    pub(crate) fn missed_zygote(&self) -> Option<String> {
-        let zygote = self.zygote.as_ref().filter(|_| !self.forked())?;
-        Some(zygote.words().unwrap_or_default())
+    /// Hears that its init has started.
+    pub(crate) fn begun(mut self) -> Result<Self, SandboxError> {
+        match self.hear(PATIENCE)? {
+            Some((InitReply::Started, _)) => self.started = true,
+            _ => return Err(SandboxError::OutOfTurn { peer: "init" }),
+        }
+        Ok(self)
+    }
+
+    /// Its zygote, if it has one that forked no task of it.
+    pub(crate) fn missed_zygote(&self) -> Option<&Zygote> {
+        self.zygote.as_deref().filter(|_| !self.forked())
+    }
+
+    /// Asks for a task to be made ready, which its init does once it has started.
+    pub(crate) fn ask_ready(&self) -> Result<(), SandboxError> {
+        service::get_ready(&self.held.init, &self.plan)
+    }
+
+    /// Whether a task is ready, by what its init has said so far. Does not wait.
+    pub(crate) fn hear_ready(&mut self) -> Result<bool, SandboxError> {
+        while self.ready.is_none() {
+            match self.hear(Duration::ZERO)? {
+                Some((reply, _)) => self.note(reply)?,
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
     }
 
     /// The sandbox's identifier, which is also the name of its cgroup.
@@ -311,7 +334,7 @@ impl Claimed {
     /// # Errors
     /// As [`Claimed::settle`].
     pub fn make_ready(&mut self) -> Result<(), SandboxError> {
-        service::get_ready(&self.held.init, &self.plan)?;
+        self.ask_ready()?;
         self.settle()
     }
 
@@ -343,6 +366,7 @@ impl Claimed {
     /// Keeps what is said before it is asked for.
     fn note(&mut self, reply: InitReply) -> Result<(), SandboxError> {
         match reply {
+            InitReply::Started if !self.started => self.started = true,
             InitReply::Exited(exited) => self.ended.push_back(exited),
             InitReply::Ready { forked } => self.ready = Some(forked),
             _ => return Err(SandboxError::OutOfTurn { peer: "init" }),

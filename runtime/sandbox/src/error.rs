@@ -1,5 +1,7 @@
 //! Why a sandbox could not be made, or was lost.
 
+use std::time::Duration;
+
 use lakekeep_plan::Plan;
 use lakekeep_protocol::ProtocolError;
 use lakekeep_protocol::launch::{Failure, LaunchStep, RootfsStep};
@@ -74,6 +76,16 @@ pub enum SandboxError {
     #[error("the zygote ended or forks nothing that can be believed{}; does its interpreter import what it shall, outside of a sandbox?", said(.words))]
     Zygote {
         /// What it wrote.
+        words: String,
+        /// It has ended: what it wrote last is why, if it wrote anything.
+        ended: bool,
+    },
+    /// A zygote has not made its imports in its time.
+    #[error("the zygote has not made its imports within {} s{}", .patience.as_secs_f64(), said_so_far(.words))]
+    ZygoteSilent {
+        /// How long it was waited for.
+        patience: Duration,
+        /// What it wrote meanwhile.
         words: String,
     },
     /// The init ended without saying how the task ended.
@@ -164,6 +176,13 @@ impl SandboxError {
             errno: failure.errno,
             remedy: format!("{detail}{remedy}"),
         }
+    }
+}
+
+fn said_so_far(words: &str) -> String {
+    match words.trim() {
+        "" => String::new(),
+        words => format!("; it wrote: {words}"),
     }
 }
 

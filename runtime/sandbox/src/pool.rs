@@ -17,17 +17,19 @@
 
 use std::collections::VecDeque;
 use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{Child, ChildStderr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use lakekeep_plan::{HostFacts, Plan, ZygotePlan};
 
 use crate::claimed::Claimed;
 use crate::error::SandboxError;
-use crate::launcher::Launcher;
+use crate::launcher::{Launcher, PATIENCE, readable};
 use crate::planning::identifier;
 use crate::service::Service;
-use crate::zygote::Zygotes;
+use crate::zygote::{Said, Zygote, Zygotes};
 
 /// Most of a launcher's last words that are kept, bytes.
 const WORDS: u64 = 4096;
@@ -39,7 +41,17 @@ pub struct Pool {
     plan: Plan,
     size: usize,
     ready: VecDeque<Claimed>,
+    making: Option<Making>,
+    /// How long a sandbox may take to get ready: where it needs a new zygote, for its imports.
+    patience: Duration,
     zygotes: Option<Zygotes>,
+}
+
+/// A sandbox that is not ready yet.
+#[derive(Debug)]
+struct Making {
+    sandbox: Claimed,
+    since: Instant,
 }
 
 /// A launcher. It ends when no sandbox of it is left. One that is killed takes its
@@ -67,6 +79,19 @@ impl Keeper {
                 words: self.last_words(),
             }),
             other => other,
+        }
+    }
+
+    /// Why nothing of it lives, where it has ended.
+    fn end(&self) -> Option<SandboxError> {
+        // It says nothing unasked: what is to be heard there is its end.
+        let ended = self.ask(|service| readable(service.as_fd(), Duration::ZERO));
+        match ended {
+            Ok(false) => None,
+            Ok(true) => Some(SandboxError::LauncherEnded {
+                words: self.last_words(),
+            }),
+            Err(error) => Some(error),
         }
     }
 
@@ -111,6 +136,8 @@ impl Pool {
             plan,
             size,
             ready: VecDeque::new(),
+            making: None,
+            patience: PATIENCE,
             zygotes: None,
         })
     }
@@ -131,6 +158,14 @@ impl Pool {
         Ok(pool)
     }
 
+    /// The same, with another time than a minute in which a sandbox must be ready: with a
+    /// zygote, that of its imports.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
     /// How many are ready.
     #[must_use]
     pub fn ready(&self) -> usize {
@@ -143,19 +178,98 @@ impl Pool {
     /// # Errors
     /// Of the step that failed; `Zygote` when the pool has one that does not serve.
     pub fn refill(&mut self) -> Result<bool, SandboxError> {
+        if !self.begin()? {
+            return Ok(false);
+        }
+        while !self.hear()? {
+            let left = self
+                .due()
+                .map(|due| due.saturating_duration_since(Instant::now()));
+            if let (Some(voice), Some(left)) = (self.voice(), left) {
+                readable(voice, left)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Begins to make one that is lacking; `false` when none is. What is to be waited for then
+    /// (a zygote's imports) takes as long as it takes: call [`Pool::hear`] when [`Pool::voice`]
+    /// is readable, or at [`Pool::due`]. One is made at a time.
+    ///
+    /// # Errors
+    /// Of the launcher, which answers at once.
+    pub fn begin(&mut self) -> Result<bool, SandboxError> {
+        if self.making.is_some() {
+            return Ok(true);
+        }
         if self.ready.len() >= self.size {
             return Ok(false);
         }
-        let mut made = self.make()?;
-        made.make_ready()?;
-        if let Some(words) = made.missed_zygote() {
-            if let Some(zygotes) = &mut self.zygotes {
-                zygotes.discard();
-            }
-            return Err(SandboxError::Zygote { words });
-        }
-        self.ready.push_back(made);
+        let sandbox = self.make()?;
+        sandbox.ask_ready()?;
+        self.making = Some(Making {
+            sandbox,
+            since: Instant::now(),
+        });
         Ok(true)
+    }
+
+    /// Readable when one that was begun may be ready, or lost; `None` when none was.
+    #[must_use]
+    pub fn voice(&self) -> Option<BorrowedFd<'_>> {
+        self.making.as_ref().map(|making| making.sandbox.voice())
+    }
+
+    /// When one that was begun has had its time; `None` when none was.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        self.making.as_ref()?.since.checked_add(self.patience)
+    }
+
+    /// Hears of the one that was begun: `true` when it is ready now, or none was begun. Does
+    /// not wait. After an error nothing of it is left, and the next one gets another zygote.
+    ///
+    /// # Errors
+    /// `Zygote` and `ZygoteSilent` of a pool with one; `LauncherEnded` and `SandboxEnded` when
+    /// somebody ended them.
+    pub fn hear(&mut self) -> Result<bool, SandboxError> {
+        let Some(mut making) = self.making.take() else {
+            return Ok(true);
+        };
+        match self.heard(&mut making) {
+            Ok(true) => {
+                self.ready.push_back(making.sandbox);
+                Ok(true)
+            }
+            Ok(false) => {
+                self.making = Some(making);
+                Ok(false)
+            }
+            Err(error) => {
+                if let Some(zygotes) = &mut self.zygotes {
+                    zygotes.discard();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn heard(&self, making: &mut Making) -> Result<bool, SandboxError> {
+        let sandbox = &mut making.sandbox;
+        // Its launcher's end, where that is why, tells more.
+        let ready = sandbox
+            .hear_ready()
+            .map_err(|error| self.keeper.end().unwrap_or(error))?;
+        let waits = !ready && making.since.elapsed() < self.patience;
+        match sandbox.missed_zygote().filter(|_| !waits).map(Zygote::said) {
+            Some(Said { words, ended }) if ready => Err(SandboxError::Zygote { words, ended }),
+            Some(Said { words, .. }) => Err(SandboxError::ZygoteSilent {
+                patience: self.patience,
+                words,
+            }),
+            None if ready || waits => Ok(ready),
+            None => Err(SandboxError::SandboxEnded),
+        }
     }
 
     /// One that is ready; or one that is made now.
@@ -163,12 +277,29 @@ impl Pool {
     /// # Errors
     /// Of the step that failed.
     pub fn claim(&mut self) -> Result<Claimed, SandboxError> {
+        match self.claim_ready()? {
+            Some(found) => Ok(found),
+            None => self.make()?.begun(),
+        }
+    }
+
+    /// One that is ready; `None` when none is.
+    ///
+    /// # Errors
+    /// `LauncherEnded`: those that are ready end with it, or have.
+    pub fn claim_ready(&mut self) -> Result<Option<Claimed>, SandboxError> {
+        // The kernel closes its socket before it kills what is below it, which may seem to live
+        // for a moment longer.
+        if let Some(error) = self.keeper.end() {
+            self.ready.clear();
+            return Err(error);
+        }
         while let Some(found) = self.ready.pop_front() {
             if found.lives()? {
-                return Ok(found);
+                return Ok(Some(found));
             }
         }
-        self.make()
+        Ok(None)
     }
 
     fn make(&mut self) -> Result<Claimed, SandboxError> {
@@ -186,10 +317,15 @@ impl Pool {
                 if let Some(zygotes) = &mut self.zygotes {
                     zygotes.discard();
                 }
-                let said = zygote.and_then(|zygote| zygote.words());
-                return Err(said.map_or(error, |words| SandboxError::Zygote { words }));
+                let said = zygote.map(|zygote| zygote.said());
+                return Err(match said {
+                    Some(Said { words, ended }) if ended || !words.is_empty() => {
+                        SandboxError::Zygote { words, ended }
+                    }
+                    _ => error,
+                });
             }
         };
-        Claimed::begin(Arc::clone(&self.keeper), zygote, plan, held)
+        Ok(Claimed::new(Arc::clone(keeper), zygote, plan, held))
     }
 }

@@ -84,6 +84,7 @@ impl Sandbox {
             (InitReply::Ready { forked }, _) if forked == self.plan.task.forked => Ok(self),
             (InitReply::Ready { .. }, _) => Err(SandboxError::Zygote {
                 words: String::new(),
+                ended: false,
             }),
             _ => Err(SandboxError::OutOfTurn { peer: "init" }),
         }

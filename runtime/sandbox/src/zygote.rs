@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use lakekeep_plan::{Plan, ZygotePlan};
+use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 
 use crate::error::SandboxError;
@@ -11,8 +12,12 @@ use crate::planning::identifier;
 use crate::pool::Keeper;
 use crate::service::{Held, Service};
 
-/// Most of a zygote's words that are kept, bytes.
+/// Most of a zygote's words that are kept, bytes: the last ones, which say why it ended.
 const WORDS: usize = 4096;
+
+/// Most that is read of them at once, in pieces of [`WORDS`]: what a pipe holds (pipe(7)) and
+/// its end, for an import may write without end.
+const PIECES: usize = 17;
 
 /// A zygote, started when the first sandbox needs it, and another when it has served as many
 /// as it may.
@@ -27,6 +32,13 @@ pub(crate) struct Zygotes {
 pub(crate) struct Zygote {
     keeper: Arc<Keeper>,
     held: HeldZygote,
+}
+
+/// What a zygote wrote, and whether it has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub words: String,
+    pub ended: bool,
 }
 
 /// A zygote as it came from a launcher. Whoever drops it must have destroyed its sandbox.
@@ -76,9 +88,9 @@ impl Zygote {
         Ok(Self { keeper, held })
     }
 
-    /// What it said, if it did.
-    pub fn words(&self) -> Option<String> {
-        self.held.words()
+    /// What it said since it was asked last.
+    pub fn said(&self) -> Said {
+        self.held.said()
     }
 }
 
@@ -116,10 +128,31 @@ impl HeldZygote {
     /// What it said since it was asked last, if it did: of imports that fail.
     #[must_use]
     pub fn words(&self) -> Option<String> {
-        let mut words = [0; WORDS];
-        let length = rustix::io::read(&self.output, &mut words).unwrap_or(0);
-        let words = words.get(..length).filter(|words| !words.is_empty());
-        words.map(|words| String::from_utf8_lossy(words).into_owned())
+        Some(self.said().words).filter(|words| !words.is_empty())
+    }
+
+    /// Its output has no other end that is written to: what it forks has none of it, so it ends
+    /// with the zygote.
+    pub(crate) fn said(&self) -> Said {
+        let (mut all, mut piece) = (Vec::new(), [0; WORDS]);
+        let mut ended = false;
+        for _ in 0..PIECES {
+            match rustix::io::read(&self.output, &mut piece) {
+                Ok(0) => {
+                    ended = true;
+                    break;
+                }
+                Ok(length) => all.extend_from_slice(piece.get(..length).unwrap_or_default()),
+                Err(Errno::INTR) => {}
+                // Nothing more, for now.
+                Err(_) => break,
+            }
+        }
+        let last = all.get(all.len().saturating_sub(WORDS)..);
+        Said {
+            words: String::from_utf8_lossy(last.unwrap_or_default()).into_owned(),
+            ended,
+        }
     }
 }
 

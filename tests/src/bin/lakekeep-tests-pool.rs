@@ -62,7 +62,7 @@ fn run() -> Result<()> {
         }
     };
     match fill(&mut pool) {
-        Err(SandboxError::Zygote { words }) => {
+        Err(SandboxError::Zygote { words, .. }) => {
             println!("{}", serde_json::json!({ "zygote": words }));
         }
         other => other?,

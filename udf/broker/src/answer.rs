@@ -1,15 +1,29 @@
 //! What a broker answers its engine.
 
+use std::time::Duration;
+
 use lakekeep_sandbox::{Kind, Outcome};
 use lakekeep_udf_packets::{Answer, Verdict, bounded};
 
 /// There is no session, for this reason.
 pub fn failed(number: u32, error: &(dyn std::error::Error + 'static)) -> Answer {
+    refused(number, error, None, None)
+}
+
+/// There is no session, for this reason, for which there is a word; and after which time to ask
+/// again may help.
+pub fn refused(
+    number: u32,
+    error: &(dyn std::error::Error + 'static),
+    code: Option<&'static str>,
+    retry_after: Option<Duration>,
+) -> Answer {
+    let milliseconds = |after: Duration| u64::try_from(after.as_millis()).ok();
     Answer::Failed {
         number,
         message: bounded(lakekeep_sandbox::chain(error)),
-        code: None,
-        retry_after_ms: None,
+        code: code.map(str::to_owned),
+        retry_after_ms: retry_after.and_then(milliseconds),
     }
 }
 

@@ -6,6 +6,9 @@
 //! the worker in it with that end as its standard input. From then on engine and worker talk
 //! to each other alone (docs/udf-wire.md); the broker hears how the worker ends, and says it.
 //!
+//! An environment that is asked for the first time has its imports made by a zygote, which takes
+//! as long as it takes. Its sessions wait for that in a queue; nothing and nobody else does.
+//!
 //! A manager makes sessions of the same [`WORKER`], with the same care for their
 //! [`streams`], in sandboxes of its own.
 //!
@@ -14,9 +17,12 @@
 
 mod answer;
 mod broker;
+mod claim;
+mod kind;
 mod limits;
 mod pools;
 pub mod streams;
+mod waiting;
 
 pub use broker::{BrokerError, serve};
 pub use limits::{LimitsError, policy};

@@ -1,206 +1,153 @@
-//! Sandboxes that wait for sessions, by what they are like.
+//! Sandboxes that wait for sessions, and sessions that wait for sandboxes, by what they are
+//! like. Nothing here waits for what an environment imports.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
 
-use lakekeep_plan::{Command, HostFacts, Plan, Preload};
-use lakekeep_policy::{Policy, PolicyErrors};
-use lakekeep_sandbox::{Claimed, PlanningError, Pool, SandboxError, plan_for, zygote_for};
+use lakekeep_plan::HostFacts;
+use lakekeep_udf_packets::Open;
 
-use lakekeep_udf_packets::{Limits, Open};
+use crate::claim::{ClaimError, Served};
+use crate::kind::{Ground, Kind, Like};
+use crate::waiting::Waiting;
 
-use crate::limits::{self, LimitsError};
-
-/// Sandboxes of one kind that are kept ready.
-const READY: usize = 2;
-
-/// Kinds of sandboxes that are kept. Beyond, those that were asked for least lately go.
-const KINDS: usize = 8;
-
-/// A session without a limit of its own ends after so long.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// How many sandboxes one zygote serves.
-const SERVED: u16 = 64;
-
-/// Where programs are looked for, inside.
-const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-
-/// Why there is no sandbox for a session.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ClaimError {
-    /// Of what was asked.
-    #[error(transparent)]
-    Limits(#[from] LimitsError),
-    /// The limits are not to be had.
-    #[error(transparent)]
-    Policy(#[from] PolicyErrors),
-    /// Of the host, or of the interpreter.
-    #[error(transparent)]
-    Planning(#[from] PlanningError),
-    /// Of the sandbox.
-    #[error(transparent)]
-    Sandbox(#[from] SandboxError),
-}
-
-/// Sandboxes are alike when they show the same environment and have the same limits. Whose
-/// they will be is no part of it: each serves one session.
-#[derive(Debug, Clone, PartialEq)]
-struct Like {
-    interpreter: PathBuf,
-    modules: Vec<String>,
-    limits: Limits,
-}
-
-impl Like {
-    fn of(open: &Open) -> Self {
-        Self {
-            interpreter: open.interpreter.clone(),
-            modules: open.modules.clone(),
-            limits: open.limits.clone(),
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Kind {
-    like: Like,
-    pool: Pool,
-    /// Why its workers are not forked from a zygote.
-    warning: Option<String>,
-    /// Its last refill failed: the next is a claim's.
-    failed: bool,
-}
+/// Kinds of sandboxes that are kept. Beyond, those that were asked for least lately go, if
+/// nobody waits for them.
+pub const KINDS: usize = 8;
 
 /// All of them; those that were asked for last come last.
 #[derive(Debug)]
 pub struct Pools {
-    host: HostFacts,
+    ground: Ground,
     kinds: Vec<Kind>,
+    /// Sandboxes that are kept ready may be lacking.
+    lacking: bool,
 }
 
 impl Pools {
-    /// None yet.
-    pub fn new(host: HostFacts) -> Self {
+    /// None yet. A zygote has so long for its imports.
+    pub fn new(host: HostFacts, zygote_timeout: Duration) -> Self {
         Self {
-            host,
+            ground: Ground {
+                host,
+                zygote_timeout,
+            },
             kinds: Vec::new(),
+            lacking: false,
         }
     }
 
-    /// A sandbox for this session alone, and what is not as it should be.
+    /// Takes a session to those who wait: [`Pools::serve`] tells what becomes of it.
     ///
     /// # Errors
-    /// [`ClaimError`].
-    pub fn claim(&mut self, open: &Open) -> Result<(Claimed, Option<String>), ClaimError> {
-        let like = Like::of(open);
-        let kept = self.take(&like).map(|mut kind| {
-            let claimed = kind.claim(&self.host);
-            (kind, claimed)
-        });
-        let (kind, claimed) = match kept {
-            Some((kind, Ok(claimed))) => (kind, claimed),
-            // A pool that fails is most often one whose launcher was killed: another is made.
-            Some((_, Err(_))) | None => {
-                let mut kind = Kind::start(&self.host, like)?;
-                let claimed = kind.claim(&self.host)?;
-                (kind, claimed)
+    /// Of what is asked for, of starting a launcher, and when too many wait.
+    pub fn ask(&mut self, waiting: Waiting) -> Result<(), ClaimError> {
+        let like = Like::of(&waiting.open);
+        let mut kind = match self.take(&like) {
+            Some(kind) => kind,
+            None => {
+                self.make_room()?;
+                Kind::start(&self.ground, like)?
             }
         };
-        if self.kinds.len() >= KINDS {
-            self.kinds.remove(0);
-        }
+        let enqueued = kind.enqueue(waiting);
         self.kinds.push(kind);
-        Ok(claimed)
+        enqueued
+    }
+
+    fn make_room(&mut self) -> Result<(), ClaimError> {
+        if self.kinds.len() < KINDS {
+            return Ok(());
+        }
+        let idle = self.kinds.iter().position(|it| it.waiting().is_empty());
+        self.kinds.remove(idle.ok_or(ClaimError::Busy)?);
+        Ok(())
+    }
+
+    /// Hears of sandboxes that are being made, and hands out those that are ready.
+    pub fn serve(&mut self) -> Vec<Served> {
+        let mut served = Vec::new();
+        for mut kind in std::mem::take(&mut self.kinds) {
+            match kind.serve(&self.ground, &mut served) {
+                Ok(moved) => {
+                    self.lacking |= moved;
+                    self.kinds.push(kind);
+                }
+                Err(error) => kind.fail(error, &mut served),
+            }
+        }
+        served
+    }
+
+    /// Begins one sandbox that is lacking. For times when nobody waits for the caller.
+    pub fn refill(&mut self) {
+        // Once it is ready, another may be lacking.
+        self.lacking = false;
+        let resting = |kind: &Kind| kind.pool().voice().is_none();
+        for index in (0..self.kinds.len()).rev() {
+            match self.kinds.get_mut(index).filter(|kind| resting(kind)) {
+                None => {}
+                Some(kind) => match kind.refill() {
+                    Ok(false) => {}
+                    Ok(true) => return,
+                    // Nobody waits for it, as nothing is being made; who asks next begins anew.
+                    Err(_) => drop(self.kinds.remove(index)),
+                },
+            }
+        }
+    }
+
+    /// Whether there is use for a quiet time.
+    pub fn lacking(&self) -> bool {
+        self.lacking
+    }
+
+    /// A sandbox has ended, or was given away.
+    pub fn lack(&mut self) {
+        self.lacking = true;
     }
 
     /// What is kept of this kind of sandbox is of no use any more.
-    pub fn forget(&mut self, open: &Open) {
-        drop(self.take(&Like::of(open)));
+    pub fn spoil(&mut self, open: &Open) {
+        let like = Like::of(open);
+        if let Some(kind) = self.kinds.iter_mut().find(|kind| kind.is(&like)) {
+            kind.spoil();
+        }
+    }
+
+    /// The session of this number waits no more.
+    pub fn cancel(&mut self, number: u32) -> Option<Waiting> {
+        self.dismiss(|it| it.number() == number).pop()
+    }
+
+    /// Those whose engine has closed its end wait no more.
+    pub fn deserted(&mut self) -> Vec<Waiting> {
+        self.dismiss(Waiting::is_deserted)
+    }
+
+    fn dismiss(&mut self, leaves: impl Fn(&Waiting) -> bool) -> Vec<Waiting> {
+        let kinds = self.kinds.iter_mut();
+        kinds.flat_map(|kind| kind.dismiss(&leaves)).collect()
+    }
+
+    /// Who waits.
+    pub fn waiting(&self) -> impl Iterator<Item = &Waiting> {
+        self.kinds.iter().flat_map(Kind::waiting)
+    }
+
+    /// Readable when [`Pools::serve`] has something to hear.
+    pub fn voices(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.kinds.iter().filter_map(|kind| kind.pool().voice())
+    }
+
+    /// When [`Pools::serve`] has something to end.
+    pub fn due(&self) -> Option<Instant> {
+        let due = self.kinds.iter().filter_map(|kind| kind.pool().due());
+        due.min()
     }
 
     fn take(&mut self, like: &Like) -> Option<Kind> {
-        let found = self.kinds.iter().position(|kind| kind.like == *like);
+        let found = self.kinds.iter().position(|kind| kind.is(like));
         found.map(|index| self.kinds.remove(index))
     }
-
-    /// Makes one sandbox that is lacking; `false`: none is.
-    pub fn refill(&mut self) -> bool {
-        for kind in self.kinds.iter_mut().rev().filter(|kind| !kind.failed) {
-            match kind.pool.refill() {
-                Ok(true) => return true,
-                Ok(false) => {}
-                // Who claims the next one is told.
-                Err(_) => kind.failed = true,
-            }
-        }
-        false
-    }
-}
-
-impl Kind {
-    fn start(host: &HostFacts, like: Like) -> Result<Self, ClaimError> {
-        let policy = checked(&like.limits)?;
-        let plan = plan(&policy, host, &like)?;
-        let preload = Preload {
-            interpreter: like.interpreter.display().to_string(),
-            modules: like.modules.clone(),
-            sandboxes: SERVED,
-        };
-        let (pool, warning) = match zygote_for(&policy, host, &preload) {
-            Ok(zygote) => (Pool::start_with_zygote(host, plan, READY, zygote)?, None),
-            Err(error) => {
-                let warning = lakekeep_sandbox::chain(&error);
-                (Pool::start(host, plan, READY)?, Some(warning))
-            }
-        };
-        Ok(Self {
-            like,
-            pool,
-            warning,
-            failed: false,
-        })
-    }
-
-    fn claim(&mut self, host: &HostFacts) -> Result<(Claimed, Option<String>), ClaimError> {
-        self.failed = false;
-        if self.pool.ready() == 0 {
-            match self.pool.refill() {
-                Ok(_) => {}
-                Err(error @ SandboxError::Zygote { .. }) => self.go_without_zygote(host, &error)?,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok((self.pool.claim()?, self.warning.clone()))
-    }
-
-    /// The worker makes its imports itself, and says what is wrong with them.
-    fn go_without_zygote(
-        &mut self,
-        host: &HostFacts,
-        why: &SandboxError,
-    ) -> Result<(), ClaimError> {
-        let policy = checked(&self.like.limits)?;
-        let plan = plan(&policy, host, &self.like)?;
-        self.pool = Pool::start(host, plan, READY)?;
-        self.warning = Some(lakekeep_sandbox::chain(why));
-        Ok(())
-    }
-}
-
-/// What a session with these limits may do.
-fn checked(limits: &Limits) -> Result<Policy, ClaimError> {
-    let mut doc = limits::policy(limits)?;
-    doc.limits.wall_time.get_or_insert(LONGEST);
-    Ok(Policy::check(doc)?)
-}
-
-fn plan(policy: &Policy, host: &HostFacts, like: &Like) -> Result<Plan, PlanningError> {
-    let command = Command {
-        arguments: vec![like.interpreter.display().to_string().into_bytes()],
-        path: PATH.to_owned(),
-        ..Command::default()
-    };
-    plan_for(policy, host, &command, Some(&like.interpreter))
 }

@@ -25,7 +25,8 @@ pub enum Answer {
         number: u32,
         /// Why, and what to do.
         message: String,
-        /// The word for it, of those that a manager's interface has.
+        /// The word for it, of those that a manager's interface has; a broker's are
+        /// `ENVIRONMENT_FAILED`, `ENVIRONMENT_SLOW` and `QUEUE_FULL`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<String>,
         /// Milliseconds after which to ask again may help.

@@ -3,7 +3,7 @@
 //! | packet | from | fields | descriptors | answered by |
 //! |---|---|---|---|---|
 //! | `open` | engine | [`Open`] | worker's end, stdout, stderr | `opened` or `failed` |
-//! | `kill` | engine | `number` | | `ended` |
+//! | `kill` | engine | `number` | | `ended`, or `failed` before `opened` |
 //! | `used` | engine | `number`, [`Counts`] | | |
 //! | `opened` | broker | `number`, `sandbox`, `warning` | | |
 //! | `failed` | broker | `number`, `message`, `code`, `retry_after_ms` | | nothing is left of the session |

@@ -8,7 +8,7 @@ use lakekeep_api::Reason;
 use lakekeep_api::v1::{CreateRequest, ExecStart, Kind};
 use lakekeep_policy::PolicyDoc;
 use lakekeep_store::audit::Event;
-use lakekeep_udf::{WORKER, streams};
+use lakekeep_udf_broker::{WORKER, streams};
 use lakekeep_udf_packets::{Answer, Counts, Open, Verdict, bounded};
 use serde::Deserialize;
 use tokio::sync::watch;
@@ -223,7 +223,8 @@ fn requests(open: &Open) -> Result<(CreateRequest, ExecStart), Fault> {
     if query.len() > LONGEST_QUERY {
         return Err(bad(format!("query is longer than {LONGEST_QUERY} bytes")));
     }
-    let policy = lakekeep_udf::policy(&open.limits).map_err(|error| bad(error.to_string()))?;
+    let policy =
+        lakekeep_udf_broker::policy(&open.limits).map_err(|error| bad(error.to_string()))?;
     let create = CreateRequest {
         profile: open.profile.clone().unwrap_or_default(),
         policy: text(&policy)?,
@@ -282,7 +283,7 @@ mod tests {
             ("team", "bob")
         );
         let policy = PolicyDoc::from_toml("policy", &create.policy).unwrap();
-        assert_eq!(policy, lakekeep_udf::policy(&asked.limits).unwrap());
+        assert_eq!(policy, lakekeep_udf_broker::policy(&asked.limits).unwrap());
         assert_eq!(
             start.arguments[..2],
             [b"/usr/bin/python3".to_vec(), b"-c".to_vec()]

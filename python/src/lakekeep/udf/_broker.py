@@ -21,13 +21,17 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Optional, Protocol
 
 from . import _fork
-from ._errors import BrokerUnavailable, SessionRefused
+from ._errors import BrokerUnavailable, EnvironmentFailed, EnvironmentSlow, SessionRefused
 from ._stats import Stats
 from ._watcher import WATCHER
 
 PACKET_LIMIT = 64 * 1024
+# Seconds.
+_LONGEST = 24 * 60 * 60
 _TRY_AGAIN = "try again; if it stays so, `lakekeep doctor` tells what this host lacks"
 _REMEDY = "install the lakekeep binary, or name it in LAKEKEEP_BIN"
+_MEND = "mend what it imports, or name other modules"
+_WAIT = "raise the broker's zygote_timeout= (and open_timeout=), or import less"
 _NO_MANAGER = "start it (lakekeep serve), or unset LAKEKEEP_SOCKET to do without one"
 
 
@@ -310,21 +314,40 @@ class SocketBroker:
 class ChildBroker(SocketBroker):
     """The one that is started for this process: `lakekeep udf-broker`."""
 
-    def __init__(self, binary: Optional[str] = None) -> None:
-        """Starts nothing yet; `binary` is LAKEKEEP_BIN's, or PATH's `lakekeep`."""
+    def __init__(
+        self, binary: Optional[str] = None, *, zygote_timeout: Optional[float] = None
+    ) -> None:
+        """Starts nothing yet.
+
+        Args:
+            binary: LAKEKEEP_BIN's, or PATH's `lakekeep`, when not given.
+            zygote_timeout: Seconds that the imports of an environment may take, before its
+                first session; 50 when not given. Sessions that wait for them wait no longer
+                than `open_timeout` either.
+
+        Raises:
+            ValueError: A time that is none.
+        """
         super().__init__()
+        if zygote_timeout is not None and not 0 < zygote_timeout < _LONGEST:
+            raise ValueError(f"zygote_timeout={zygote_timeout!r}: more than 0, less than a day")
         self._binary = binary
+        self._zygote_timeout = zygote_timeout
 
     def _connect(self) -> socket.socket:
         binary = self._binary or os.environ.get("LAKEKEEP_BIN") or shutil.which("lakekeep")
         if not binary:
             raise BrokerUnavailable("there is no lakekeep binary", remedy=_REMEDY)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [binary, "udf-broker", "--control", str(theirs.fileno())]
+        if self._zygote_timeout is not None:
+            milliseconds = max(1, round(self._zygote_timeout * 1000))
+            command += ["--zygote-timeout", f"{milliseconds}ms"]
         try:
             with theirs:
                 number = theirs.fileno()
                 self._process = subprocess.Popen(  # noqa: S603  the binary is the caller's choice
-                    [binary, "udf-broker", "--control", str(number)],
+                    command,
                     pass_fds=[number],
                     stdin=subprocess.DEVNULL,
                 )
@@ -370,6 +393,10 @@ def _refusal(told: dict[str, Any]) -> BrokerUnavailable:
     if code is None:
         remedy = told.get("remedy") or _TRY_AGAIN
         return BrokerUnavailable(f"no sandbox was made: {message}", remedy=remedy)
+    if code == "ENVIRONMENT_FAILED":
+        return EnvironmentFailed(f"no sandbox was made: {message}", remedy=_MEND)
+    if code == "ENVIRONMENT_SLOW":
+        return EnvironmentSlow(f"no sandbox was made: {message}", remedy=_WAIT)
     return SessionRefused(message, code=code, retry_after=None if after is None else after / 1000)
 
 

@@ -153,8 +153,10 @@ class BrokerUnavailable(UdfError):
 class SessionRefused(BrokerUnavailable):
     """A manager made no sandbox: for want of a right, of a place in a quota, of a profile.
 
+    Or a broker made none, for want of a place in its queue.
+
     Attributes:
-        code: The word for it, such as `DENIED` or `QUOTA_EXCEEDED`.
+        code: The word for it, such as `DENIED`, `QUOTA_EXCEEDED` or `QUEUE_FULL`.
         retry_after: Seconds after which to ask again may help; None: it will not.
     """
 
@@ -166,6 +168,22 @@ class SessionRefused(BrokerUnavailable):
         super().__init__(f"no sandbox was made: {message}")
         self.code = code
         self.retry_after = retry_after
+
+
+class EnvironmentFailed(BrokerUnavailable):
+    """The environment of the function's interpreter cannot import what it shall.
+
+    The message has what the interpreter said of it, a traceback most often.
+    """
+
+    REASON = "UDF_ENVIRONMENT_FAILED"
+    retryable = False
+
+
+class EnvironmentSlow(BrokerUnavailable, TimeoutError):
+    """The environment has not made its imports in the broker's `zygote_timeout`."""
+
+    REASON = "UDF_ENVIRONMENT_SLOW"
 
 
 class BadFunction(UdfError, ValueError):

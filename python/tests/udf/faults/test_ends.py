@@ -132,10 +132,12 @@ def test_the_next_call_when_one_was_killed(own: ChildBroker, whom: str) -> None:
         session = function._pool._sessions[0]
         os.kill(victim(own, whom), signal.SIGKILL)
         assert session.ended(host.PATIENCE) is not None
-        # It may be found out at the first claim, which is told so; the next one works.
+        # The kernel ends whoever made the sandbox first, and its worker last: until then it may
+        # answer. A call that finds it ended is told so.
         with contextlib.suppress(BrokerUnavailable):
-            function(VALUES)
-        assert function(VALUES).equals(VALUES)
+            while session in function._pool._sessions:
+                assert function(VALUES).equals(VALUES)
+        assert function(VALUES).equals(VALUES), "the first call in another session"
         assert not host.gone(lambda: host.left_of(session.sandbox))
 
 

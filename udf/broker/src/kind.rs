@@ -1,0 +1,289 @@
+//! Sandboxes of one kind, and who waits for them.
+//!
+//! | what is heard | first time | again, or after it |
+//! |---|---|---|
+//! | the zygote ended in its imports, and said why | who waits is told | |
+//! | it has not made them in its time | who waits is told | |
+//! | it ended without a word, or forks nothing | workers make their imports themselves | |
+//! | the launcher or the sandbox ended | another is made | who waits is told |
+//!
+//! Who asks next begins anew.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lakekeep_plan::{Command, HostFacts, Plan, Preload};
+use lakekeep_policy::Policy;
+use lakekeep_sandbox::{PlanningError, Pool, SandboxError, plan_for, zygote_for};
+use lakekeep_udf_packets::{Limits, Open};
+
+use crate::claim::{Claim, ClaimError, Served};
+use crate::limits;
+use crate::waiting::Waiting;
+
+/// Sandboxes of one kind that are kept ready.
+const READY: usize = 2;
+
+/// Sessions that may wait for one kind: each has three descriptors of its engine's here.
+pub const QUEUE: usize = 64;
+
+/// A session without a limit of its own ends after so long.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How many sandboxes one zygote serves.
+const SERVED: u16 = 64;
+
+/// Where programs are looked for, inside.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// Of what sandboxes are made.
+#[derive(Debug)]
+pub struct Ground {
+    /// What there is here.
+    pub host: HostFacts,
+    /// How long a zygote may take over its imports.
+    pub zygote_timeout: Duration,
+}
+
+/// Sandboxes are alike when they show the same environment and have the same limits. Whose
+/// they will be is no part of it: each serves one session.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Like {
+    interpreter: PathBuf,
+    modules: Vec<String>,
+    limits: Limits,
+}
+
+impl Like {
+    /// What a session asks for.
+    pub fn of(open: &Open) -> Self {
+        Self {
+            interpreter: open.interpreter.clone(),
+            modules: open.modules.clone(),
+            limits: open.limits.clone(),
+        }
+    }
+}
+
+/// Sandboxes of one kind.
+#[derive(Debug)]
+pub struct Kind {
+    like: Like,
+    pool: Pool,
+    waiting: VecDeque<Waiting>,
+    /// Why its workers are not forked from a zygote.
+    warning: Option<String>,
+    /// One was ready: its imports can be made.
+    proven: bool,
+    /// It was begun anew, and none was ready since.
+    anew: bool,
+    /// One that was ready was dead: the others are, too.
+    spoilt: bool,
+}
+
+impl Kind {
+    /// None is made yet.
+    ///
+    /// # Errors
+    /// Of what was asked for, and of starting a launcher.
+    pub fn start(ground: &Ground, like: Like) -> Result<Self, ClaimError> {
+        let (pool, warning) = pool(ground, &like)?;
+        Ok(Self {
+            like,
+            pool,
+            waiting: VecDeque::new(),
+            warning,
+            proven: false,
+            anew: false,
+            spoilt: false,
+        })
+    }
+
+    /// Whether its sandboxes are like this.
+    pub fn is(&self, like: &Like) -> bool {
+        self.like == *like
+    }
+
+    /// Who waits, the first one first.
+    pub fn waiting(&self) -> &VecDeque<Waiting> {
+        &self.waiting
+    }
+
+    /// A session waits for one.
+    ///
+    /// # Errors
+    /// `Crowded`: as many wait as may.
+    pub fn enqueue(&mut self, waiting: Waiting) -> Result<(), ClaimError> {
+        if self.waiting.len() >= QUEUE {
+            return Err(ClaimError::Crowded {
+                interpreter: self.like.interpreter.clone(),
+            });
+        }
+        self.waiting.push_back(waiting);
+        Ok(())
+    }
+
+    /// Those who wait no more.
+    pub fn dismiss(&mut self, leaves: impl Fn(&Waiting) -> bool) -> Vec<Waiting> {
+        let all = std::mem::take(&mut self.waiting);
+        let (left, stays): (Vec<_>, Vec<_>) = all.into_iter().partition(leaves);
+        self.waiting = stays.into();
+        left
+    }
+
+    /// None of those that are ready is of use.
+    pub fn spoil(&mut self) {
+        self.spoilt = true;
+    }
+
+    /// The pool, to be listened to.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Hears what there is to be heard, hands out what is ready, and has made what is waited
+    /// for; `true`: there is more room for sandboxes that are ready than before.
+    ///
+    /// # Errors
+    /// Why there will be none: [`Kind::fail`] it then.
+    pub fn serve(&mut self, ground: &Ground, served: &mut Vec<Served>) -> Result<bool, ClaimError> {
+        let mut moved = false;
+        if let Err(error) = self.hear(&mut moved) {
+            self.recover(ground, error)?;
+        }
+        if let Err(error) = self.hand_out(served, &mut moved) {
+            self.recover(ground, error)?;
+        }
+        if !self.waiting.is_empty()
+            && let Err(error) = self.pool.begin()
+        {
+            self.recover(ground, error)?;
+        }
+        Ok(moved)
+    }
+
+    fn hear(&mut self, moved: &mut bool) -> Result<(), SandboxError> {
+        if std::mem::take(&mut self.spoilt) {
+            return Err(SandboxError::SandboxEnded);
+        }
+        if self.pool.voice().is_some() && self.pool.hear()? {
+            *moved = true;
+            self.proven = true;
+            self.anew = false;
+        }
+        Ok(())
+    }
+
+    fn hand_out(&mut self, served: &mut Vec<Served>, moved: &mut bool) -> Result<(), SandboxError> {
+        while !self.waiting.is_empty()
+            && let Some(sandbox) = self.pool.claim_ready()?
+        {
+            let warning = self.warning.clone();
+            let claim = |waiting| (waiting, Ok(Claim { sandbox, warning }));
+            served.extend(self.waiting.pop_front().map(claim));
+            *moved = true;
+        }
+        Ok(())
+    }
+
+    /// Begins one that is kept ready for whoever comes; `false` when none is lacking.
+    ///
+    /// # Errors
+    /// Nobody waits for it.
+    pub fn refill(&mut self) -> Result<bool, SandboxError> {
+        self.pool.begin()
+    }
+
+    /// All who wait are told.
+    pub fn fail(self, error: ClaimError, served: &mut Vec<Served>) {
+        let error = std::sync::Arc::new(error);
+        let told = self.waiting.into_iter().map(|it| (it, Err(error.clone())));
+        served.extend(told);
+    }
+
+    /// What is made instead of what was lost.
+    fn recover(&mut self, ground: &Ground, error: SandboxError) -> Result<(), ClaimError> {
+        match error {
+            SandboxError::Zygote { words, ended: true } if !self.proven && !words.is_empty() => {
+                let (interpreter, modules) = self.environment();
+                return Err(ClaimError::Imports {
+                    interpreter,
+                    modules,
+                    words: words.trim().to_owned(),
+                });
+            }
+            SandboxError::ZygoteSilent { patience, words } => {
+                let (interpreter, modules) = self.environment();
+                return Err(ClaimError::Slow {
+                    interpreter,
+                    modules,
+                    patience,
+                    words: words.trim().to_owned(),
+                });
+            }
+            SandboxError::Zygote { .. } if !self.proven => {
+                self.warning = Some(lakekeep_sandbox::chain(&error));
+                self.pool = without_zygote(ground, &self.like)?;
+            }
+            // Most often its launcher was killed.
+            _ if !self.anew && !self.waiting.is_empty() => {
+                (self.pool, self.warning) = pool(ground, &self.like)?;
+                (self.anew, self.proven) = (true, false);
+            }
+            _ => return Err(error.into()),
+        }
+        if !self.waiting.is_empty() {
+            self.pool.begin()?;
+        }
+        Ok(())
+    }
+
+    fn environment(&self) -> (PathBuf, String) {
+        (self.like.interpreter.clone(), self.like.modules.join(", "))
+    }
+}
+
+/// Where there can be a zygote, with one; else with the reason.
+fn pool(ground: &Ground, like: &Like) -> Result<(Pool, Option<String>), ClaimError> {
+    let policy = checked(&like.limits)?;
+    let preload = Preload {
+        interpreter: like.interpreter.display().to_string(),
+        modules: like.modules.clone(),
+        sandboxes: SERVED,
+    };
+    let host = &ground.host;
+    match zygote_for(&policy, host, &preload) {
+        Ok(zygote) => {
+            let plan = plan(&policy, host, like)?;
+            let pool = Pool::start_with_zygote(host, plan, READY, zygote)?;
+            Ok((pool.with_patience(ground.zygote_timeout), None))
+        }
+        Err(error) => {
+            let warning = lakekeep_sandbox::chain(&error);
+            Ok((without_zygote(ground, like)?, Some(warning)))
+        }
+    }
+}
+
+/// The worker makes its imports itself, and says what is wrong with them.
+fn without_zygote(ground: &Ground, like: &Like) -> Result<Pool, ClaimError> {
+    let plan = plan(&checked(&like.limits)?, &ground.host, like)?;
+    Ok(Pool::start(&ground.host, plan, READY)?)
+}
+
+/// What a session with these limits may do.
+fn checked(limits: &Limits) -> Result<Policy, ClaimError> {
+    let mut doc = limits::policy(limits)?;
+    doc.limits.wall_time.get_or_insert(LONGEST);
+    Ok(Policy::check(doc)?)
+}
+
+fn plan(policy: &Policy, host: &HostFacts, like: &Like) -> Result<Plan, PlanningError> {
+    let command = Command {
+        arguments: vec![like.interpreter.display().to_string().into_bytes()],
+        path: PATH.to_owned(),
+        ..Command::default()
+    };
+    plan_for(policy, host, &command, Some(&like.interpreter))
+}
