@@ -27,6 +27,8 @@ INNER = {
     "lakekeep-sandbox": {
         "lakekeep-plan", "lakekeep-policy", "lakekeep-protocol", "lakekeep-seccomp", "lakekeep-sys",
     },
+    # A store of content; it knows neither images nor environments.
+    "lakekeep-content": set(),
     "lakekeep-identity": {"lakekeep-tests"},
     "lakekeep-profiles": {"lakekeep-policy"},
     "lakekeep-store": set(),
@@ -85,6 +87,7 @@ NEVER_LINKS = {
     "lakekeep-supervisor": {"tokio", "tonic", "rusqlite", "cedar-policy"},
     "lakekeep-udf-client": {"tokio", "tonic", "lakekeep-sys"},
     "lakekeep-udf-edge": {"libcontainer", "lakekeep-sandbox"},
+    "lakekeep-content": {"tokio", "hyper", "reqwest", "rustls"},
     "lakekeep-store": {"tokio"},
     "lakekeep-profiles": {"tokio"},
     "lakekeep-policy": {"rustix", "nix", "lakekeep-sys"},
@@ -101,7 +104,7 @@ LICENCE_FILES = {"rust-criu": "Permission is hereby granted, free of charge"}  #
 REGISTRY = "registry+"
 
 MAX_FUNCTION, MAX_FILE = 80, 600
-SHIPPED = ["cli", "manager", "runtime", "seccomp", "udf"]
+SHIPPED = ["cli", "images", "manager", "runtime", "seccomp", "udf"]
 NO_IO = ["runtime/plan/src", "runtime/policy/src", "seccomp/src"]
 IO = r"\bstd::(fs|net|env|process)\b|\b(SystemTime|Instant)::now\b|\brustix::|\blibc::|\blakekeep_sys\b|\bprintln!|\beprintln!"
 # Who may start a program, and who may make a process or a namespace.
