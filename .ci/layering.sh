@@ -29,6 +29,9 @@ INNER = {
     },
     # A store of content; it knows neither images nor environments.
     "lakekeep-content": set(),
+    "lakekeep-unpack": {"lakekeep-content"},
+    "lakekeep-oci": {"lakekeep-content"},
+    "lakekeep-images": {"lakekeep-content", "lakekeep-oci", "lakekeep-unpack"},
     "lakekeep-identity": {"lakekeep-tests"},
     "lakekeep-profiles": {"lakekeep-policy"},
     "lakekeep-store": set(),
@@ -51,13 +54,15 @@ INNER = {
     "lakekeep-udf-client": {"lakekeep-udf-packets"},
     "lakekeep-udf-edge": {"lakekeep-policy", "lakekeep-udf-client"},
     "lakekeep": {
-        "lakekeep-api", "lakekeep-attacks", "lakekeep-client", "lakekeep-plan", "lakekeep-policy",
-        "lakekeep-sandbox", "lakekeep-seccomp", "lakekeep-sys", "lakekeep-udf",
+        "lakekeep-api", "lakekeep-attacks", "lakekeep-client", "lakekeep-content", "lakekeep-images",
+        "lakekeep-oci", "lakekeep-plan", "lakekeep-policy", "lakekeep-sandbox", "lakekeep-seccomp",
+        "lakekeep-sys", "lakekeep-udf", "lakekeep-unpack",
     },
     # Not shipped.
     "lakekeep-attacks": set(),
     "lakekeep-tests": {
-        "lakekeep-api", "lakekeep-attacks", "lakekeep-plan", "lakekeep-policy", "lakekeep-sandbox",
+        "lakekeep-api", "lakekeep-attacks", "lakekeep-content", "lakekeep-plan", "lakekeep-policy",
+        "lakekeep-sandbox",
     },
     # It asks a manager, and keeps sandboxes, as an engine would.
     "lakekeep-bench": {"lakekeep-client", "lakekeep-plan", "lakekeep-policy", "lakekeep-sandbox"},
@@ -88,6 +93,9 @@ NEVER_LINKS = {
     "lakekeep-udf-client": {"tokio", "tonic", "lakekeep-sys"},
     "lakekeep-udf-edge": {"libcontainer", "lakekeep-sandbox"},
     "lakekeep-content": {"tokio", "hyper", "reqwest", "rustls"},
+    "lakekeep-unpack": {"tokio", "hyper", "reqwest", "rustls"},
+    "lakekeep-oci": {"tokio", "hyper", "reqwest", "rustls"},
+    "lakekeep-images": {"tokio", "hyper", "reqwest", "rustls"},
     "lakekeep-store": {"tokio"},
     "lakekeep-profiles": {"tokio"},
     "lakekeep-policy": {"rustix", "nix", "lakekeep-sys"},

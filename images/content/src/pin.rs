@@ -56,6 +56,20 @@ impl Store {
         })
     }
 
+    /// Whether something is pinned at the moment. What is not there is not.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn is_pinned(&self, kind: Kind, digest: &Digest) -> Result<bool, ContentError> {
+        match self.open_stored(kind, digest) {
+            Err(ContentError::Absent { .. }) => Ok(false),
+            // The lock ends with the descriptor, at once.
+            opened => beneath::try_lock(opened?, FlockOperation::NonBlockingLockExclusive)
+                .map(|free| !free)
+                .named("lock", &digest.to_string()),
+        }
+    }
+
     /// Removes a file or a folder, unless it is pinned.
     ///
     /// # Errors

@@ -174,9 +174,11 @@ mod tests {
             let pin = store.pin(kind, &digest).unwrap();
             let second = other.pin(kind, &digest).unwrap();
             assert_eq!(other.remove(kind, &digest).unwrap(), Removed::InUse);
+            assert!(other.is_pinned(kind, &digest).unwrap());
             drop(pin);
             assert_eq!(other.remove(kind, &digest).unwrap(), Removed::InUse);
             drop(second);
+            assert!(!other.is_pinned(kind, &digest).unwrap());
             assert_eq!(other.remove(kind, &digest).unwrap(), Removed::Removed);
             assert_eq!(other.remove(kind, &digest).unwrap(), Removed::Absent);
             let pin = store.pin(kind, &digest);
