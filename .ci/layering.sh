@@ -27,6 +27,11 @@ INNER = {
     "lakekeep-sandbox": {
         "lakekeep-plan", "lakekeep-policy", "lakekeep-protocol", "lakekeep-seccomp", "lakekeep-sys",
     },
+    # A store of content; it knows neither images nor environments.
+    "lakekeep-content": set(),
+    "lakekeep-unpack": {"lakekeep-content"},
+    "lakekeep-oci": {"lakekeep-content"},
+    "lakekeep-images": {"lakekeep-content", "lakekeep-oci", "lakekeep-unpack"},
     "lakekeep-identity": {"lakekeep-tests"},
     "lakekeep-profiles": {"lakekeep-policy"},
     "lakekeep-store": set(),
@@ -49,13 +54,15 @@ INNER = {
     "lakekeep-udf-client": {"lakekeep-udf-packets"},
     "lakekeep-udf-edge": {"lakekeep-policy", "lakekeep-udf-client"},
     "lakekeep": {
-        "lakekeep-api", "lakekeep-attacks", "lakekeep-client", "lakekeep-plan", "lakekeep-policy",
-        "lakekeep-sandbox", "lakekeep-seccomp", "lakekeep-sys", "lakekeep-udf-broker",
+        "lakekeep-api", "lakekeep-attacks", "lakekeep-client", "lakekeep-content", "lakekeep-images",
+        "lakekeep-oci", "lakekeep-plan", "lakekeep-policy", "lakekeep-sandbox", "lakekeep-seccomp",
+        "lakekeep-sys", "lakekeep-udf-broker", "lakekeep-unpack",
     },
     # Not shipped.
     "lakekeep-attacks": set(),
     "lakekeep-tests": {
-        "lakekeep-api", "lakekeep-attacks", "lakekeep-plan", "lakekeep-policy", "lakekeep-sandbox",
+        "lakekeep-api", "lakekeep-attacks", "lakekeep-content", "lakekeep-plan", "lakekeep-policy",
+        "lakekeep-sandbox",
     },
     # It asks a manager, and keeps sandboxes, as an engine would.
     "lakekeep-bench": {
@@ -87,6 +94,10 @@ NEVER_LINKS = {
     "lakekeep-supervisor": {"tokio", "tonic", "rusqlite", "cedar-policy"},
     "lakekeep-udf-client": {"tokio", "tonic", "lakekeep-sys"},
     "lakekeep-udf-edge": {"libcontainer", "lakekeep-sandbox"},
+    "lakekeep-content": {"tokio", "hyper", "reqwest", "rustls"},
+    "lakekeep-unpack": {"tokio", "hyper", "reqwest", "rustls"},
+    "lakekeep-oci": {"tokio", "hyper", "reqwest", "rustls"},
+    "lakekeep-images": {"tokio", "hyper", "reqwest", "rustls"},
     "lakekeep-store": {"tokio"},
     "lakekeep-profiles": {"tokio"},
     "lakekeep-policy": {"rustix", "nix", "lakekeep-sys"},
@@ -103,7 +114,7 @@ LICENCE_FILES = {"rust-criu": "Permission is hereby granted, free of charge"}  #
 REGISTRY = "registry+"
 
 MAX_FUNCTION, MAX_FILE = 80, 600
-SHIPPED = ["cli", "manager", "runtime", "seccomp", "udf"]
+SHIPPED = ["cli", "images", "manager", "runtime", "seccomp", "udf"]
 NO_IO = ["runtime/plan/src", "runtime/policy/src", "seccomp/src"]
 IO = r"\bstd::(fs|net|env|process)\b|\b(SystemTime|Instant)::now\b|\brustix::|\blibc::|\blakekeep_sys\b|\bprintln!|\beprintln!"
 # Who may start a program, and who may make a process or a namespace.

@@ -1,0 +1,221 @@
+//! Images into a library.
+
+use std::fs::File;
+use std::path::Path;
+
+use lakekeep_content::{Digest, Store};
+use lakekeep_oci::{Config, Descriptor, Index, MAX_DOCUMENT, Manifest, MediaType, Platform};
+use rustix::fs::{FileType, Mode, OFlags};
+
+use crate::error::ImageError;
+use crate::library::{Image, Library, reference};
+use crate::{archive, layout, rootfs};
+
+/// Indexes within indexes.
+const DEEPEST: usize = 3;
+
+/// An image that is in the library now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// Its name, in full.
+    pub name: String,
+    /// The digest of its manifest.
+    pub digest: Digest,
+    /// Set-ID bits and the like are left out of images; see docs/images.md.
+    pub layers: usize,
+}
+
+/// Where images come from.
+pub trait Source {
+    /// What there is to choose from.
+    fn index(&self) -> &Index;
+
+    /// Puts what a descriptor leads to into the store. It may have `most` bytes.
+    fn fetch(&self, store: &Store, wanted: &Descriptor, most: u64) -> Result<(), ImageError>;
+}
+
+impl Library {
+    /// Loads all images of an OCI layout folder, of such a folder in an archive, or of an archive
+    /// that `docker save` wrote; of images for several platforms the one for this machine.
+    ///
+    /// Names come with the images; `name` gives another to a single one.
+    ///
+    /// # Errors
+    /// The first thing that is wrong. Images before it are in the library then.
+    pub fn load(&self, path: &Path, name: Option<&str>) -> Result<Vec<Loaded>, ImageError> {
+        let _adding = self.store.share()?;
+        let shown = path.display().to_string();
+        let given = name.map(reference).transpose()?;
+        let source = self.source(path)?;
+        let found = &source.index().manifests;
+        if found.is_empty() {
+            return Err(ImageError::NotImages {
+                path: shown,
+                why: "holds no image".to_owned(),
+            });
+        }
+        if given.is_some() && found.len() > 1 {
+            return Err(ImageError::Several {
+                path: shown,
+                count: found.len(),
+            });
+        }
+        let mut loaded = Vec::new();
+        for descriptor in found {
+            let name = match &given {
+                Some(name) => name.to_string(),
+                None => own_name(path, descriptor)?,
+            };
+            loaded.push(self.take(source.as_ref(), descriptor, name)?);
+        }
+        Ok(loaded)
+    }
+
+    fn source(&self, path: &Path) -> Result<Box<dyn Source>, ImageError> {
+        let open = |errno| ImageError::Open {
+            path: path.display().to_string(),
+            errno,
+        };
+        // NONBLOCK: to open a pipe must not wait.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = rustix::fs::open(path, flags, Mode::empty()).map_err(open)?;
+        let stat = rustix::fs::fstat(&file).map_err(open)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Ok(Box::new(layout::Layout::open(path, file)?)),
+            FileType::RegularFile => Ok(Box::new(archive::read(
+                &self.store,
+                path,
+                File::from(file),
+            )?)),
+            _ => Err(ImageError::NotImages {
+                path: path.display().to_string(),
+                why: "is neither a folder nor a file".to_owned(),
+            }),
+        }
+    }
+
+    /// Fetches one image, unpacks it, and only then gives it its name.
+    fn take(
+        &self,
+        source: &dyn Source,
+        descriptor: &Descriptor,
+        name: String,
+    ) -> Result<Loaded, ImageError> {
+        let chosen = self.choose(source, descriptor, 0)?;
+        self.fetch(source, &chosen, MAX_DOCUMENT)?;
+        let manifest = Manifest::read(&self.store.read_blob(&chosen.digest, MAX_DOCUMENT)?)?;
+        self.fetch(source, &manifest.config, MAX_DOCUMENT)?;
+        let config = self
+            .store
+            .read_blob(&manifest.config.digest, MAX_DOCUMENT)?;
+        let config = Config::read(&config)?;
+        check(&manifest, &config)?;
+        for layer in &manifest.layers {
+            self.fetch(source, layer, self.limits.bytes)?;
+        }
+        let image = Image {
+            name: Some(name.clone()),
+            digest: chosen.digest,
+            manifest,
+            config,
+        };
+        drop(rootfs::root(&self.store, &image, self.limits)?);
+        self.store.set_name(self.images, &name, &image.digest)?;
+        Ok(Loaded {
+            name,
+            digest: image.digest,
+            layers: image.manifest.layers.len(),
+        })
+    }
+
+    /// Of an index the manifest for this machine.
+    fn choose(
+        &self,
+        source: &dyn Source,
+        descriptor: &Descriptor,
+        depth: usize,
+    ) -> Result<Descriptor, ImageError> {
+        if descriptor.media_type == MediaType::Manifest {
+            return Ok(descriptor.clone());
+        }
+        let here = Platform::here();
+        let nothing = |found: &Index| ImageError::Platform {
+            found: platforms(found),
+            wanted: shown(&here),
+        };
+        self.fetch(source, descriptor, MAX_DOCUMENT)?;
+        let index = Index::read(&self.store.read_blob(&descriptor.digest, MAX_DOCUMENT)?)?;
+        match index.for_platform(&here).first() {
+            Some(chosen) if depth < DEEPEST => self.choose(source, chosen, depth + 1),
+            _ => Err(nothing(&index)),
+        }
+    }
+
+    fn fetch(&self, source: &dyn Source, wanted: &Descriptor, most: u64) -> Result<(), ImageError> {
+        if !self.store.contains_blob(&wanted.digest)? {
+            source.fetch(&self.store, wanted, most)?;
+        }
+        let found = self.store.open_blob(&wanted.digest)?.bytes();
+        if found == wanted.size {
+            return Ok(());
+        }
+        Err(ImageError::Size {
+            digest: wanted.digest,
+            wanted: wanted.size,
+            found,
+        })
+    }
+}
+
+fn check(manifest: &Manifest, config: &Config) -> Result<(), ImageError> {
+    let (named, listed) = (config.diff_ids.len(), manifest.layers.len());
+    if named != listed {
+        return Err(ImageError::Layers { named, listed });
+    }
+    let here = Platform::here();
+    if here.runs(&config.platform) {
+        return Ok(());
+    }
+    Err(ImageError::Platform {
+        found: shown(&config.platform),
+        wanted: shown(&here),
+    })
+}
+
+/// The name that came with an image. Of a tag alone, the folder or file is the repository:
+/// `skopeo copy … oci:python:3.12` writes the folder `python` with the tag `3.12`.
+fn own_name(path: &Path, descriptor: &Descriptor) -> Result<String, ImageError> {
+    let said = descriptor.name.as_deref();
+    if let Some(full) = said.filter(|name| name.contains([':', '/'])) {
+        return Ok(reference(full)?.to_string());
+    }
+    let file = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    let stem = [".tar", ".tar.gz", ".tgz", ".tar.zst"]
+        .iter()
+        .find_map(|end| file.strip_suffix(end))
+        .unwrap_or(file);
+    let text = format!("{stem}:{}", said.unwrap_or("latest"));
+    match reference(&text) {
+        Ok(name) => Ok(name.to_string()),
+        Err(_) => Err(ImageError::NoName {
+            path: path.display().to_string(),
+        }),
+    }
+}
+
+fn shown(platform: &Platform) -> String {
+    format!("{}/{}", platform.os, platform.architecture)
+}
+
+fn platforms(index: &Index) -> String {
+    let known = index
+        .manifests
+        .iter()
+        .filter_map(|one| one.platform.as_ref());
+    let mut names: Vec<String> = known.take(20).map(shown).collect();
+    names.dedup();
+    names.join(", ")
+}
