@@ -1,6 +1,7 @@
 //! The command line: one table for parser, help, man page and completions.
 
 mod accounts;
+pub mod images;
 pub mod remote;
 
 use std::ffi::OsString;
@@ -38,6 +39,14 @@ pub enum Verb {
     Inspect(InspectArgs),
     #[command(flatten)]
     Remote(Box<remote::Verb>),
+    /// Keep images: load them, list them, remove them.
+    ///
+    /// `lakekeep run --image NAME` runs on one.
+    #[command(subcommand)]
+    Image(images::ImageVerb),
+    /// Look after the store that images are kept in.
+    #[command(subcommand)]
+    Store(images::StoreVerb),
     /// Run a manager: many users' sandboxes on this machine. Needs lakekeep-manager beside
     /// this program.
     Serve(ServeArgs),
@@ -126,9 +135,10 @@ pub struct PolicyArgs {
     #[arg(long, value_name = "NAME", value_parser = preset)]
     pub preset: Option<Preset>,
 
-    /// "host", a read-only view of this host's programs, or a folder that holds
-    /// a root file system.
-    #[arg(long, value_name = "host|DIR")]
+    /// "host", a read-only view of this host's programs; a folder that holds a
+    /// root file system, written /DIR or ./DIR; or the name or digest of an image that
+    /// `lakekeep image load` has loaded.
+    #[arg(long, value_name = "host|./DIR|NAME|DIGEST")]
     pub image: Option<PathBuf>,
 
     /// Add the prefix of this interpreter to the host image, and its folder to
@@ -213,8 +223,12 @@ pub struct SandboxArgs {
     #[arg(long)]
     pub tty: bool,
 
-    /// The command and its arguments.
-    #[arg(last = true, value_name = "CMD", required = true)]
+    /// Run the command itself, without the words that the image's entrypoint puts before it.
+    #[arg(long, requires = "image")]
+    pub no_entrypoint: bool,
+
+    /// The command and its arguments; an image may have one of its own.
+    #[arg(last = true, value_name = "CMD", required_unless_present = "image")]
     pub command: Vec<OsString>,
 }
 

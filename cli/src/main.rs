@@ -4,6 +4,8 @@ mod args;
 mod attack;
 mod beside;
 mod doctor;
+mod images;
+mod in_image;
 mod inspect;
 mod manual;
 mod plan;
@@ -53,6 +55,8 @@ fn main() -> ExitCode {
         Verb::Plan(arguments) => plan::plan(&arguments),
         Verb::Doctor(arguments) => doctor::doctor(&arguments),
         Verb::Inspect(arguments) => inspect::inspect(&arguments),
+        Verb::Image(verb) => images::image(&verb),
+        Verb::Store(verb) => images::store(&verb),
         Verb::Remote(verb) => remote::answer(*verb),
         Verb::Serve(arguments) => beside::serve(&arguments),
         Verb::Bench { arguments } => beside::bench(&arguments),

@@ -10,6 +10,7 @@ use lakekeep_policy::{DocumentError, MountDoc, MountMode, Policy, PolicyDoc, Pol
 use lakekeep_sandbox::{PlanningError, host, plan_for, zygote_for};
 
 use crate::args::{PolicyArgs, SandboxArgs};
+use crate::in_image::{self, InImage, InImageError};
 
 /// Where programs are looked for inside.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -49,6 +50,15 @@ pub enum RequestError {
     NeedsManager(String),
     #[error("the policy cannot be written down for the manager")]
     Unwritable(#[from] toml::ser::Error),
+    #[error("there is no command; write it behind --")]
+    NoCommand,
+    #[error(
+        "--image {0}: an image of the store's is known to no manager; add --embedded, or name a folder \
+         (./DIR) that it may use"
+    )]
+    ImageAndManager(String),
+    #[error(transparent)]
+    InImage(#[from] InImageError),
     #[error("this host cannot be examined")]
     Host(#[from] host::ProbeError),
     #[error(transparent)]
@@ -61,6 +71,8 @@ pub struct Checked {
     policy: Policy,
     command: Command,
     interpreter: Option<PathBuf>,
+    /// Stays until the run is over, and with it the image.
+    image: Option<InImage>,
 }
 
 /// Lays the flags over the policy file, and checks.
@@ -69,7 +81,14 @@ pub fn check(
     terminal: Option<(u16, u16)>,
 ) -> Result<Checked, RequestError> {
     let policy = &arguments.policy;
-    let doc = read(policy)?.overlay(flags(policy)?);
+    let image = in_image::asked(policy)?;
+    let mut doc = read(policy)?.overlay(match &image {
+        None => flags(policy)?,
+        Some(image) => image.flags(plain_flags(policy)?),
+    });
+    if let Some(image) = &image {
+        image.lay_under(&mut doc);
+    }
     if let Some(mount) = doc.mounts.iter().find(|mount| is_volume(&mount.source)) {
         return Err(RequestError::NeedsManager(format!(
             "--mount {}",
@@ -77,12 +96,11 @@ pub fn check(
         )));
     }
     let command = Command {
-        arguments: arguments
-            .command
-            .iter()
-            .map(|word| word.clone().into_vec())
-            .collect(),
-        path: search_path(policy),
+        arguments: words(arguments, image.as_ref())?,
+        path: match image.as_ref().and_then(InImage::search_path) {
+            Some(path) => path.to_owned(),
+            None => search_path(policy),
+        },
         terminal,
         term: terminal.and_then(|_| std::env::var("TERM").ok()),
         explain: arguments.explain_syscalls,
@@ -91,10 +109,30 @@ pub fn check(
         policy: Policy::check(doc)?,
         command,
         interpreter: policy.interpreter.clone(),
+        image,
     })
 }
 
+/// The command, with what the image puts before it, or has in its place.
+fn words(arguments: &SandboxArgs, image: Option<&InImage>) -> Result<Vec<Vec<u8>>, RequestError> {
+    let given = arguments.command.iter().map(|word| word.clone().into_vec());
+    let given: Vec<Vec<u8>> = given.collect();
+    let words = match image {
+        Some(image) if !arguments.no_entrypoint => image.words(given),
+        _ => given,
+    };
+    if words.is_empty() {
+        return Err(RequestError::NoCommand);
+    }
+    Ok(words)
+}
+
 impl Checked {
+    /// What of the image's wishes is not granted.
+    pub fn notes(&self) -> Vec<String> {
+        self.image.iter().filter_map(InImage::note).collect()
+    }
+
     /// A zygote that serves one sandbox.
     pub fn zygote(&self, host: &HostFacts, python: &str) -> Result<ZygotePlan, RequestError> {
         let preload = Preload {
@@ -167,9 +205,15 @@ fn read_bounded(path: &Path) -> std::io::Result<String> {
 }
 
 fn flags(arguments: &PolicyArgs) -> Result<PolicyDoc, RequestError> {
+    let mut doc = plain_flags(arguments)?;
+    doc.image = image(arguments)?;
+    Ok(doc)
+}
+
+/// All flags but the image.
+fn plain_flags(arguments: &PolicyArgs) -> Result<PolicyDoc, RequestError> {
     let mut doc = PolicyDoc {
         preset: arguments.preset,
-        image: image(arguments)?,
         workdir: arguments.workdir.clone(),
         ..PolicyDoc::default()
     };
@@ -199,6 +243,9 @@ fn image(arguments: &PolicyArgs) -> Result<Option<String>, RequestError> {
     match &arguments.image {
         None => Ok(None),
         Some(path) if path == Path::new("host") => Ok(Some("host".to_owned())),
+        Some(path) if in_image::is_name(path) => {
+            Err(RequestError::ImageAndManager(path.display().to_string()))
+        }
         Some(path) => text(&absolute(path)?).map(Some),
     }
 }

@@ -97,6 +97,12 @@ fn attempt(arguments: &RunArgs) -> Result<Outcome, RunError> {
         false => None,
     };
     let checked = check(&arguments.sandbox, window)?;
+    for note in checked.notes() {
+        let messages = Messages {
+            json: arguments.json,
+        };
+        messages.say("warning", &format!("warning: {note}"));
+    }
     // Before anything is made: a missing file must not cost a sandbox.
     let input = input(&arguments.stdin)?;
     if let Some(path) = &arguments.receipt {

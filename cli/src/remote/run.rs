@@ -30,6 +30,9 @@ async fn through(client: Client, arguments: &RunArgs) -> Answer {
         false => None,
     };
     let (policy, variables) = request::for_task(&arguments.sandbox.policy)?;
+    if arguments.sandbox.command.is_empty() {
+        return Err(RunError::from(request::RequestError::NoCommand).into());
+    }
     // Before anything is made: a missing file must not cost a sandbox.
     let input = input(&arguments.stdin)?;
     if let Some(path) = &arguments.receipt {

@@ -1,0 +1,146 @@
+//! `--image NAME`: an image of the store's under a sandbox.
+
+use std::path::{Component, Path};
+
+use lakekeep_content::Folder;
+use lakekeep_images::{Image, ImageError};
+use lakekeep_policy::PolicyDoc;
+
+use crate::args::PolicyArgs;
+use crate::args::images::StoreArgs;
+use crate::images::{ImagesError, library, place};
+
+/// Where commands run as: in every sandbox the same.
+const USER: &str = "1000";
+
+/// Why an image cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum InImageError {
+    #[error("the image store cannot be used")]
+    Store(#[from] ImagesError),
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    #[error(
+        "the image store's path cannot be followed, or is not UTF-8; name another with LAKEKEEP_STORE"
+    )]
+    Path,
+}
+
+/// An image that stays in the store while this is alive.
+#[derive(Debug)]
+pub struct InImage {
+    image: Image,
+    /// The real path: the launcher follows no link.
+    path: String,
+    _folder: Folder,
+}
+
+/// Whether `--image` names an image, and not "host" or a folder.
+pub fn is_name(image: &Path) -> bool {
+    let first = image.components().next();
+    let folder = matches!(
+        first,
+        Some(Component::RootDir | Component::CurDir | Component::ParentDir)
+    );
+    !folder && image != Path::new("host")
+}
+
+/// The image that the flags name; `None`: they name none of the store's.
+pub fn asked(arguments: &PolicyArgs) -> Result<Option<InImage>, InImageError> {
+    let Some(named) = arguments.image.as_deref().filter(|image| is_name(image)) else {
+        return Ok(None);
+    };
+    let name = named.to_string_lossy();
+    // To look for an image makes no store.
+    if !place(&StoreArgs { store: None })?.exists() {
+        return Err(ImageError::Unknown { name: name.into() }.into());
+    }
+    let library = library(&StoreArgs { store: None })?;
+    let image = library.find(&name)?;
+    let folder = library.root(&image)?;
+    let path = std::fs::canonicalize(folder.path()).map_err(|_| InImageError::Path)?;
+    let path = path.to_str().ok_or(InImageError::Path)?.to_owned();
+    Ok(Some(InImage {
+        image,
+        path,
+        _folder: folder,
+    }))
+}
+
+impl InImage {
+    /// The flags, with the image's tree as the folder.
+    pub fn flags(&self, mut flags: PolicyDoc) -> PolicyDoc {
+        flags.image = Some(self.path.clone());
+        flags
+    }
+
+    /// What the image wishes for, where neither policy nor flags say anything. It is checked as
+    /// they are: an image can ask for nothing that a policy could not.
+    pub fn lay_under(&self, doc: &mut PolicyDoc) {
+        let settings = &self.image.config.settings;
+        for (name, value) in &settings.variables {
+            doc.env
+                .0
+                .entry(name.clone())
+                .or_insert_with(|| value.clone());
+        }
+        let folder = settings.working_folder.trim_end_matches('/');
+        if !folder.is_empty() && doc.workdir.is_none() {
+            doc.workdir = Some(folder.to_owned());
+        }
+    }
+
+    /// Where the image has its programs.
+    pub fn search_path(&self) -> Option<&str> {
+        let variables = &self.image.config.settings.variables;
+        variables
+            .get("PATH")
+            .map(String::as_str)
+            .filter(|path| !path.is_empty())
+    }
+
+    /// The entrypoint, and the command that is given, or else the image's own.
+    pub fn words(&self, given: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        let settings = &self.image.config.settings;
+        let own = |words: &[String]| words.iter().map(|word| word.clone().into_bytes()).collect();
+        let mut words: Vec<Vec<u8>> = own(&settings.entrypoint);
+        if given.is_empty() {
+            words.extend::<Vec<Vec<u8>>>(own(&settings.command));
+        } else {
+            words.extend(given);
+        }
+        words
+    }
+
+    /// A user other than the one that commands run as is a wish that is not granted. That most
+    /// images say nothing, and mean root, is not worth a word.
+    pub fn note(&self) -> Option<String> {
+        let user = self.image.config.settings.user.as_str();
+        let plain = user.split(':').next().unwrap_or_default();
+        let granted = plain.is_empty() || plain == USER || plain == "root" || plain == "0";
+        (!granted).then(|| {
+            format!("the image asks for the user {user:?}; commands run as user {USER}, who can read all of it")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_begin_with_a_slash_or_a_dot() {
+        for name in [
+            "python:3.12",
+            "localhost:5000/a",
+            "sha256:ab",
+            "a/b",
+            ".hidden",
+        ] {
+            assert!(is_name(Path::new(name)), "{name}");
+        }
+        for folder in ["host", "/srv/root", "./root", "../root", ".", ".."] {
+            assert!(!is_name(Path::new(folder)), "{folder}");
+        }
+    }
+}
