@@ -4,6 +4,7 @@ mod args;
 mod attack;
 mod beside;
 mod doctor;
+mod environment;
 mod inspect;
 mod manual;
 mod plan;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         Verb::Plan(arguments) => plan::plan(&arguments),
         Verb::Doctor(arguments) => doctor::doctor(&arguments),
         Verb::Inspect(arguments) => inspect::inspect(&arguments),
+        Verb::Env { verb } => environment::answer(&verb),
         Verb::Remote(verb) => remote::answer(*verb),
         Verb::Serve(arguments) => beside::serve(&arguments),
         Verb::Bench { arguments } => beside::bench(&arguments),

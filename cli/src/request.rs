@@ -7,9 +7,10 @@ use std::path::{Component, Path, PathBuf};
 
 use lakekeep_plan::{Command, HostFacts, Plan, Preload, ZygotePlan};
 use lakekeep_policy::{DocumentError, MountDoc, MountMode, Policy, PolicyDoc, PolicyErrors};
-use lakekeep_sandbox::{PlanningError, host, plan_for, zygote_for};
+use lakekeep_sandbox::{Additions, PlanningError, host, plan_with, zygote_for};
 
 use crate::args::{PolicyArgs, SandboxArgs};
+use crate::environment::{EnvironmentError, Served, serve};
 
 /// Where programs are looked for inside.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -33,6 +34,8 @@ pub enum RequestError {
     Document(#[from] DocumentError),
     #[error(transparent)]
     Policy(#[from] PolicyErrors),
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
     #[error(
         "--mount {0:?} is not SRC:DST[:ro|rw]; write, for example, --mount data.csv:/data.csv:ro"
     )]
@@ -47,6 +50,8 @@ pub enum RequestError {
     NoWorkingDirectory(PathBuf, #[source] std::io::Error),
     #[error("{0} needs a manager; set LAKEKEEP_SOCKET to its socket, or leave it out")]
     NeedsManager(String),
+    #[error("{0} works without a manager only; add --embedded")]
+    WithoutManager(&'static str),
     #[error("the policy cannot be written down for the manager")]
     Unwritable(#[from] toml::ser::Error),
     #[error("this host cannot be examined")]
@@ -61,6 +66,7 @@ pub struct Checked {
     policy: Policy,
     command: Command,
     interpreter: Option<PathBuf>,
+    environment: Option<Served>,
 }
 
 /// Lays the flags over the policy file, and checks.
@@ -69,12 +75,23 @@ pub fn check(
     terminal: Option<(u16, u16)>,
 ) -> Result<Checked, RequestError> {
     let policy = &arguments.policy;
-    let doc = read(policy)?.overlay(flags(policy)?);
+    let mut doc = read(policy)?.overlay(flags(policy)?);
     if let Some(mount) = doc.mounts.iter().find(|mount| is_volume(&mount.source)) {
         return Err(RequestError::NeedsManager(format!(
             "--mount {}",
             mount.source
         )));
+    }
+    let environment = match &arguments.environment {
+        Some(digest) => Some(serve(digest, arguments.environment_of.as_deref())?),
+        None => None,
+    };
+    let mut path = search_path(policy);
+    if let Some(served) = &environment {
+        path = format!("{}:{path}", served.programs);
+        for (name, value) in &served.variables {
+            doc.env.0.entry(name.clone()).or_insert(value.clone());
+        }
     }
     let command = Command {
         arguments: arguments
@@ -82,7 +99,7 @@ pub fn check(
             .iter()
             .map(|word| word.clone().into_vec())
             .collect(),
-        path: search_path(policy),
+        path,
         terminal,
         term: terminal.and_then(|_| std::env::var("TERM").ok()),
         explain: arguments.explain_syscalls,
@@ -91,6 +108,7 @@ pub fn check(
         policy: Policy::check(doc)?,
         command,
         interpreter: policy.interpreter.clone(),
+        environment,
     })
 }
 
@@ -107,8 +125,14 @@ impl Checked {
 
     /// Plans it for this host.
     pub fn plan(&self, host: &HostFacts) -> Result<Plan, RequestError> {
-        let interpreter = self.interpreter.as_deref();
-        Ok(plan_for(&self.policy, host, &self.command, interpreter)?)
+        let additions = Additions {
+            interpreter: self.interpreter.as_deref(),
+            replicas: self
+                .environment
+                .as_ref()
+                .map_or(&[][..], |served| served.replicas.as_slice()),
+        };
+        Ok(plan_with(&self.policy, host, &self.command, &additions)?)
     }
 }
 

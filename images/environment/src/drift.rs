@@ -112,7 +112,10 @@ fn all(manifest: &Manifest) -> Files<'_> {
     let mut files = Files::new();
     for tree in manifest.trees() {
         for entry in &tree.entries {
-            files.insert((tree.root.as_str(), entry.path.as_str()), Found::Entry(&entry.node));
+            files.insert(
+                (tree.root.as_str(), entry.path.as_str()),
+                Found::Entry(&entry.node),
+            );
         }
     }
     for one in manifest.files() {
@@ -141,7 +144,9 @@ fn files(here: &Manifest, there: &Manifest) -> Option<Difference> {
 fn libraries(here: &Manifest, there: &Manifest) -> Vec<Difference> {
     let by_name = |manifest: &Manifest| -> BTreeMap<String, FileNode> {
         let libraries = manifest.libraries().iter();
-        libraries.map(|one| (one.soname.clone(), one.file)).collect()
+        libraries
+            .map(|one| (one.soname.clone(), one.file))
+            .collect()
     };
     let (here, there) = (by_name(here), by_name(there));
     let mut names: Vec<&String> = here.keys().chain(there.keys()).collect();
@@ -150,7 +155,9 @@ fn libraries(here: &Manifest, there: &Manifest) -> Vec<Difference> {
     names.retain(|name| here.get(*name) != there.get(*name));
     names
         .into_iter()
-        .map(|soname| Difference::Library { soname: soname.clone() })
+        .map(|soname| Difference::Library {
+            soname: soname.clone(),
+        })
         .collect()
 }
 
