@@ -1,6 +1,7 @@
 //! The command line: one table for parser, help, man page and completions.
 
 mod accounts;
+pub mod environment;
 pub mod images;
 pub mod remote;
 
@@ -37,6 +38,11 @@ pub enum Verb {
     /// Show what the kernel enforces for a process, what a receipt says, or what a
     /// manager knows of a sandbox.
     Inspect(InspectArgs),
+    /// Take up Python environments, and keep them for `run --environment`.
+    Env {
+        #[command(subcommand)]
+        verb: environment::Verb,
+    },
     #[command(flatten)]
     Remote(Box<remote::Verb>),
     /// Keep images: load them, list them, remove them.
@@ -214,6 +220,15 @@ pub struct PolicyArgs {
 pub struct SandboxArgs {
     #[command(flatten)]
     pub policy: PolicyArgs,
+
+    /// Run with this environment, which `lakekeep env capture` printed: its interpreter,
+    /// libraries and modules, read-only, where they were when it was captured.
+    #[arg(long, value_name = "DIGEST")]
+    pub environment: Option<lakekeep_environment::Digest>,
+
+    /// Refuse to run if the environment of this Python is another now.
+    #[arg(long, value_name = "PYTHON", requires = "environment")]
+    pub environment_of: Option<PathBuf>,
 
     /// Report which system calls were refused.
     #[arg(long)]

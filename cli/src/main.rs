@@ -4,6 +4,7 @@ mod args;
 mod attack;
 mod beside;
 mod doctor;
+mod environment;
 mod images;
 mod in_image;
 mod inspect;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         Verb::Inspect(arguments) => inspect::inspect(&arguments),
         Verb::Image(verb) => images::image(&verb),
         Verb::Store(verb) => images::store(&verb),
+        Verb::Env { verb } => environment::answer(&verb),
         Verb::Remote(verb) => remote::answer(*verb),
         Verb::Serve(arguments) => beside::serve(&arguments),
         Verb::Bench { arguments } => beside::bench(&arguments),

@@ -7,9 +7,10 @@ use std::path::{Component, Path, PathBuf};
 
 use lakekeep_plan::{Command, HostFacts, Plan, Preload, ZygotePlan};
 use lakekeep_policy::{DocumentError, MountDoc, MountMode, Policy, PolicyDoc, PolicyErrors};
-use lakekeep_sandbox::{PlanningError, host, plan_for, zygote_for};
+use lakekeep_sandbox::{Additions, PlanningError, host, plan_with, zygote_for};
 
 use crate::args::{PolicyArgs, SandboxArgs};
+use crate::environment::{EnvironmentError, Served, serve};
 use crate::in_image::{self, InImage, InImageError};
 
 /// Where programs are looked for inside.
@@ -34,6 +35,8 @@ pub enum RequestError {
     Document(#[from] DocumentError),
     #[error(transparent)]
     Policy(#[from] PolicyErrors),
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
     #[error(
         "--mount {0:?} is not SRC:DST[:ro|rw]; write, for example, --mount data.csv:/data.csv:ro"
     )]
@@ -48,6 +51,8 @@ pub enum RequestError {
     NoWorkingDirectory(PathBuf, #[source] std::io::Error),
     #[error("{0} needs a manager; set LAKEKEEP_SOCKET to its socket, or leave it out")]
     NeedsManager(String),
+    #[error("{0} works without a manager only; add --embedded")]
+    WithoutManager(&'static str),
     #[error("the policy cannot be written down for the manager")]
     Unwritable(#[from] toml::ser::Error),
     #[error("there is no command; write it behind --")]
@@ -73,6 +78,7 @@ pub struct Checked {
     interpreter: Option<PathBuf>,
     /// Stays until the run is over, and with it the image.
     image: Option<InImage>,
+    environment: Option<Served>,
 }
 
 /// Lays the flags over the policy file, and checks.
@@ -95,12 +101,23 @@ pub fn check(
             mount.source
         )));
     }
+    let environment = match &arguments.environment {
+        Some(digest) => Some(serve(digest, arguments.environment_of.as_deref())?),
+        None => None,
+    };
+    let mut path = match image.as_ref().and_then(InImage::search_path) {
+        Some(path) => path.to_owned(),
+        None => search_path(policy),
+    };
+    if let Some(served) = &environment {
+        path = format!("{}:{path}", served.programs);
+        for (name, value) in &served.variables {
+            doc.env.0.entry(name.clone()).or_insert(value.clone());
+        }
+    }
     let command = Command {
         arguments: words(arguments, image.as_ref())?,
-        path: match image.as_ref().and_then(InImage::search_path) {
-            Some(path) => path.to_owned(),
-            None => search_path(policy),
-        },
+        path,
         terminal,
         term: terminal.and_then(|_| std::env::var("TERM").ok()),
         explain: arguments.explain_syscalls,
@@ -110,6 +127,7 @@ pub fn check(
         command,
         interpreter: policy.interpreter.clone(),
         image,
+        environment,
     })
 }
 
@@ -145,8 +163,14 @@ impl Checked {
 
     /// Plans it for this host.
     pub fn plan(&self, host: &HostFacts) -> Result<Plan, RequestError> {
-        let interpreter = self.interpreter.as_deref();
-        Ok(plan_for(&self.policy, host, &self.command, interpreter)?)
+        let additions = Additions {
+            interpreter: self.interpreter.as_deref(),
+            replicas: self
+                .environment
+                .as_ref()
+                .map_or(&[][..], |served| served.replicas.as_slice()),
+        };
+        Ok(plan_with(&self.policy, host, &self.command, &additions)?)
     }
 }
 

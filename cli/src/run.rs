@@ -52,12 +52,19 @@ pub enum RunError {
 /// Runs, reports, and answers with the command's exit code.
 pub fn run(arguments: &RunArgs) -> ExitCode {
     let named = std::env::var_os(lakekeep_client::SOCKET_VARIABLE);
-    if !arguments.embedded && named.is_some_and(|name| !name.is_empty()) {
-        return crate::remote::run(arguments);
-    }
     let messages = Messages {
         json: arguments.json,
     };
+    if !arguments.embedded && named.is_some_and(|name| !name.is_empty()) {
+        if arguments.sandbox.environment.is_some() {
+            messages.say(
+                "error",
+                &RequestError::WithoutManager("--environment").to_string(),
+            );
+            return ExitCode::from(OWN_FAILURE);
+        }
+        return crate::remote::run(arguments);
+    }
     match attempt(arguments) {
         Ok(outcome) => {
             let code = outcome.verdict.exit_code;

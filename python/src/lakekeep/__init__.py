@@ -13,6 +13,7 @@
 from typing import TYPE_CHECKING, Any
 
 from . import aio, errors
+from ._capture import CaptureFailed, Environment, capture
 from ._core.run import RunOptions
 from ._core.sandboxes import CreateOptions
 from ._core.target import ConnectOptions
@@ -49,12 +50,14 @@ __version__ = "0.1.0"
 __all__ = [
     "AuditEvent",
     "AuditReport",
+    "CaptureFailed",
     "Client",
     "CompletedTask",
     "ConnectOptions",
     "CreateOptions",
     "Decision",
     "Delegation",
+    "Environment",
     "Event",
     "ExecOptions",
     "FileEntry",
@@ -84,6 +87,7 @@ __all__ = [
     "Verdict",
     "WhoAmI",
     "aio",
+    "capture",
     "connect",
     "errors",
     "map_batches",

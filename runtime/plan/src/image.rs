@@ -27,6 +27,20 @@ pub struct HostImage {
     pub etc_directories: Vec<String>,
     /// The prefixes of an interpreter outside of these, when asked for.
     pub prefixes: Vec<String>,
+    /// The parts of a client's environment, when asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub replicas: Vec<Replica>,
+}
+
+/// A folder or file of a client's environment, shown read-only where it was on the client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Replica {
+    /// Its real path on the host.
+    pub source: String,
+    /// Its path inside. No other replica is within it.
+    pub target: String,
+    /// Whether it is a directory (else a file).
+    pub directory: bool,
 }
 
 /// A folder given as an image.

@@ -19,7 +19,7 @@ mod zygote;
 
 pub use error::PlanError;
 pub use host::HostFacts;
-pub use image::{ImageFacts, MountFacts};
+pub use image::{ImageFacts, MountFacts, Replica};
 pub use layers::{Enforcement, LayerPlan};
 pub use planner::{Command, Inputs, Plan};
 pub use rootfs::{GENERATED_PROC, HOME};

@@ -129,20 +129,38 @@ fn skeleton(parts: &Parts<'_>) -> Vec<RootfsStep> {
         for prefix in &image.prefixes {
             with_parents(prefix, &mut directories);
         }
+        for replica in &image.replicas {
+            place(
+                &replica.target,
+                replica.directory,
+                &mut directories,
+                &mut files,
+            );
+        }
     }
     for (rule, facts) in parts.policy.mounts().iter().zip(parts.mounts) {
         let target = rule.target().as_str();
-        if facts.directory {
-            with_parents(target, &mut directories);
-        } else {
-            parent(target, &mut directories);
-            files.push(file(target, Vec::new()));
-        }
+        place(target, facts.directory, &mut directories, &mut files);
     }
     let mut steps: Vec<RootfsStep> = directories.into_iter().map(directory).collect();
     steps.extend(generated(parts));
     steps.extend(files);
     steps
+}
+
+/// A place to mount a directory or a file on.
+fn place(
+    target: &str,
+    directory: bool,
+    directories: &mut BTreeSet<String>,
+    files: &mut Vec<RootfsStep>,
+) {
+    if directory {
+        with_parents(target, directories);
+    } else {
+        parent(target, directories);
+        files.push(file(target, Vec::new()));
+    }
 }
 
 fn with_parents(path: &str, into: &mut BTreeSet<String>) {
@@ -236,14 +254,15 @@ fn cpu_times(processors: u32) -> String {
 }
 
 fn host(image: &HostImage) -> Vec<RootfsStep> {
-    let bind = |path: &String, executable| RootfsStep::Bind {
-        source: path.clone(),
-        target: path.clone(),
+    let placed = |source: &String, target: &String, executable| RootfsStep::Bind {
+        source: source.clone(),
+        target: target.clone(),
         read_only: true,
         executable,
         owner: None,
         disk: None,
     };
+    let bind = |path: &String, executable| placed(path, path, executable);
     let mut steps: Vec<RootfsStep> = Vec::new();
     for (path, target) in &image.links {
         steps.push(RootfsStep::Symlink {
@@ -255,6 +274,9 @@ fn host(image: &HostImage) -> Vec<RootfsStep> {
     let etc = image.etc_files.iter().chain(&image.etc_directories);
     steps.extend(etc.map(|path| bind(path, false)));
     steps.extend(image.prefixes.iter().map(|path| bind(path, true)));
+    // Last: a part of the host's /usr may be replaced by the client's.
+    let replicas = image.replicas.iter();
+    steps.extend(replicas.map(|part| placed(&part.source, &part.target, true)));
     steps
 }
 

@@ -195,11 +195,15 @@ fn scratch(policy: &Policy, mounts: &[MountFacts], image: &ImageFacts) -> Scratc
         .iter()
         .zip(mounts)
         .map(|(rule, facts)| (rule.target().as_str(), facts.directory));
-    let prefixes = match image {
-        ImageFacts::Host(image) => image.prefixes.as_slice(),
-        ImageFacts::Folder(_) => &[],
+    let (prefixes, replicas) = match image {
+        ImageFacts::Host(image) => (image.prefixes.as_slice(), image.replicas.as_slice()),
+        ImageFacts::Folder(_) => (&[][..], &[][..]),
     };
     let kept = kept.chain(prefixes.iter().map(|prefix| (prefix.as_str(), true)));
+    let parts = replicas
+        .iter()
+        .map(|part| (part.target.as_str(), part.directory));
+    let kept = kept.chain(parts);
     Scratch {
         size: policy.limits().scratch_size().get(),
         inodes: policy.limits().scratch_inodes(),

@@ -44,6 +44,7 @@ fn host_image() -> ImageFacts {
         etc_files: vec!["/etc/ld.so.cache".to_owned()],
         etc_directories: vec!["/etc/ssl/certs".to_owned()],
         prefixes: vec!["/opt/python".to_owned()],
+        replicas: Vec::new(),
     })
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use lakekeep_plan::image::{FolderImage, HostImage};
-use lakekeep_plan::{ImageFacts, MountFacts};
+use lakekeep_plan::{ImageFacts, MountFacts, Replica};
 use lakekeep_policy::{ImageRef, MountRule};
 use lakekeep_sys::{Errno, mount};
 use rustix::fs::FileType;
@@ -79,6 +79,14 @@ pub enum ImageError {
         /// What it should be.
         wanted: &'static str,
     },
+    /// A replicated environment is shown with the host's programs only.
+    #[error(
+        "an environment needs the host's programs around it, not the image {image}; leave the image out"
+    )]
+    NotWithFolder {
+        /// The image.
+        image: String,
+    },
     /// The kernel refuses a look.
     #[error("{what} {path} cannot be looked at")]
     Unreadable {
@@ -95,12 +103,57 @@ pub enum ImageError {
 const IMAGE: &str = "image";
 const SOURCE: &str = "mount source";
 const INTERPRETER: &str = "interpreter";
+const REPLICA: &str = "part of the environment";
+const PLACE: &str = "place for a part of the environment";
+
+/// What is added to an image.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Additions<'a> {
+    /// A program whose prefix the host image shall include.
+    pub interpreter: Option<&'a Path>,
+    /// The parts of a replicated environment.
+    pub replicas: &'a [Replica],
+}
 
 /// Looks at the policy's image.
-pub fn image(image: &ImageRef, interpreter: Option<&Path>) -> Result<ImageFacts, ImageError> {
+pub fn image(image: &ImageRef, additions: &Additions<'_>) -> Result<ImageFacts, ImageError> {
     match image {
-        ImageRef::Host => host(interpreter).map(ImageFacts::Host),
-        ImageRef::Folder(folder) => self::folder(folder).map(ImageFacts::Folder),
+        ImageRef::Host => host(additions).map(ImageFacts::Host),
+        ImageRef::Folder(folder) if additions.replicas.is_empty() => {
+            self::folder(folder).map(ImageFacts::Folder)
+        }
+        ImageRef::Folder(folder) => Err(ImageError::NotWithFolder {
+            image: folder.display().to_string(),
+        }),
+    }
+}
+
+/// Each part is there, and within the host's read-only folders there is a place for it.
+fn replicas(image: &HostImage, parts: &[Replica]) -> Result<Vec<Replica>, ImageError> {
+    for part in parts {
+        same_kind(REPLICA, Path::new(&part.source), part.directory)?;
+        let target = Path::new(&part.target);
+        if image
+            .directories
+            .iter()
+            .any(|shown| target.starts_with(shown))
+        {
+            same_kind(PLACE, target, part.directory)?;
+        }
+    }
+    Ok(parts.to_vec())
+}
+
+fn same_kind(what: &'static str, path: &Path, directory: bool) -> Result<(), ImageError> {
+    let (found, _) = look(what, path)?;
+    match (found, directory) {
+        (FileType::Directory, true) | (FileType::RegularFile, false) => Ok(()),
+        (found, _) => Err(ImageError::Kind {
+            what,
+            path: path.display().to_string(),
+            found: name(found),
+            wanted: if directory { "a directory" } else { "a file" },
+        }),
     }
 }
 
@@ -123,7 +176,7 @@ pub fn mount_source(rule: &MountRule) -> Result<MountFacts, ImageError> {
     }
 }
 
-fn host(interpreter: Option<&Path>) -> Result<HostImage, ImageError> {
+fn host(additions: &Additions<'_>) -> Result<HostImage, ImageError> {
     let mut image = HostImage::default();
     for path in TOP {
         match std::fs::read_link(path) {
@@ -142,9 +195,10 @@ fn host(interpreter: Option<&Path>) -> Result<HostImage, ImageError> {
             _ => {}
         }
     }
-    if let Some(program) = interpreter {
+    if let Some(program) = additions.interpreter {
         image.prefixes = prefixes(program)?;
     }
+    image.replicas = replicas(&image, additions.replicas)?;
     Ok(image)
 }
 

@@ -44,10 +44,10 @@ mod zygote;
 
 pub use claimed::{Claimed, Job};
 pub use error::SandboxError;
-pub use image::ImageError;
+pub use image::{Additions, ImageError};
 pub use lakekeep_sys::error::chain;
 pub use launcher::{Launcher, service_command, state_directory};
-pub use planning::{PlanningError, plan_for, zygote_for};
+pub use planning::{PlanningError, plan_for, plan_with, zygote_for};
 pub use pool::Pool;
 pub use receipt::{LayerReceipt, LayerState, Receipt};
 pub use relay::{Console, Interaction};

@@ -1,3 +1,23 @@
 //! Looking at images and mount sources, for managers that keep what they found.
 
-pub use crate::image::{image, mount_source};
+use std::path::Path;
+
+use lakekeep_plan::ImageFacts;
+use lakekeep_policy::ImageRef;
+
+use crate::image::{Additions, ImageError};
+
+pub use crate::image::mount_source;
+
+/// Looks at a policy's image. `interpreter` is a program whose prefix the host image shall
+/// include.
+///
+/// # Errors
+/// [`ImageError`].
+pub fn image(image: &ImageRef, interpreter: Option<&Path>) -> Result<ImageFacts, ImageError> {
+    let additions = Additions {
+        interpreter,
+        ..Additions::default()
+    };
+    crate::image::image(image, &additions)
+}

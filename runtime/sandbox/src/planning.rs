@@ -6,7 +6,7 @@ use lakekeep_plan::{Command, HostFacts, Inputs, Plan, PlanError, Preload, Zygote
 use lakekeep_policy::Policy;
 use rustix::rand::GetRandomFlags;
 
-use crate::image::{self, ImageError};
+use crate::image::{self, Additions, ImageError};
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +31,25 @@ pub fn plan_for(
     command: &Command,
     interpreter: Option<&Path>,
 ) -> Result<Plan, PlanningError> {
-    let image = image::image(policy.image(), interpreter)?;
+    let additions = Additions {
+        interpreter,
+        ..Additions::default()
+    };
+    plan_with(policy, host, command, &additions)
+}
+
+/// The same, with more that is added to the image.
+///
+/// # Errors
+/// As of [`plan_for`]; for parts of an environment that are not there or have no place, or
+/// with another image than the host's, [`PlanningError::Image`].
+pub fn plan_with(
+    policy: &Policy,
+    host: &HostFacts,
+    command: &Command,
+    additions: &Additions<'_>,
+) -> Result<Plan, PlanningError> {
+    let image = image::image(policy.image(), additions)?;
     let mounts = policy
         .mounts()
         .iter()
@@ -61,7 +79,11 @@ pub fn zygote_for(
 ) -> Result<ZygotePlan, PlanningError> {
     let policy = policy.bare();
     let interpreter = Path::new(&preload.interpreter);
-    let image = image::image(policy.image(), Some(interpreter))?;
+    let additions = Additions {
+        interpreter: Some(interpreter),
+        ..Additions::default()
+    };
+    let image = image::image(policy.image(), &additions)?;
     let inputs = Inputs {
         policy: &policy,
         host,

@@ -1,0 +1,105 @@
+//! `lakekeep env`: the arguments.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use lakekeep_environment::Digest;
+
+/// What to do with environments.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Take up a Python's environment, and print its digest.
+    ///
+    /// The interpreter is run as you, to ask where its things are; nothing else is. What is
+    /// stored is the interpreter, its standard library, all that is on its sys.path, editable
+    /// installations, and the shared libraries that they need.
+    Capture(CaptureArgs),
+    /// List the environments that are stored.
+    Ls(ListArgs),
+    /// Show what an environment holds.
+    Inspect(InspectArgs),
+    /// Tell how a Python's environment now differs from a stored one.
+    Diff(DiffArgs),
+    /// Read a stored environment through, and compare every file with its digest.
+    Verify(OneArgs),
+    /// Remove environments that no sandbox uses.
+    Rm(RemoveArgs),
+}
+
+/// Which environment.
+#[derive(Debug, Args)]
+pub struct What {
+    /// The interpreter: a path, or a name on PATH.
+    #[arg(long, value_name = "PYTHON", default_value = "python3")]
+    pub python: PathBuf,
+
+    /// Also this module or package that is not on sys.path; it can be imported inside.
+    #[arg(long = "module", value_name = "PATH")]
+    pub modules: Vec<PathBuf>,
+
+    /// Also this folder or file.
+    #[arg(long, value_name = "PATH")]
+    pub include: Vec<PathBuf>,
+}
+
+/// `lakekeep env capture`
+#[derive(Debug, Args)]
+pub struct CaptureArgs {
+    #[command(flatten)]
+    pub what: What,
+
+    /// Print JSON: digest, files, bytes, what was left out.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lakekeep env ls`
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lakekeep env inspect`
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// The environment.
+    #[arg(value_name = "DIGEST")]
+    pub digest: Digest,
+
+    /// Print JSON.
+    #[arg(long, conflicts_with = "manifest")]
+    pub json: bool,
+
+    /// Print the manifest itself, file by file.
+    #[arg(long)]
+    pub manifest: bool,
+}
+
+/// `lakekeep env diff`
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// The stored environment.
+    #[arg(value_name = "DIGEST")]
+    pub digest: Digest,
+
+    #[command(flatten)]
+    pub what: What,
+}
+
+/// One environment.
+#[derive(Debug, Args)]
+pub struct OneArgs {
+    /// The environment.
+    #[arg(value_name = "DIGEST")]
+    pub digest: Digest,
+}
+
+/// `lakekeep env rm`
+#[derive(Debug, Args)]
+pub struct RemoveArgs {
+    /// The environments.
+    #[arg(value_name = "DIGEST", required = true)]
+    pub digests: Vec<Digest>,
+}

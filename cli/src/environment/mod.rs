@@ -1,0 +1,136 @@
+//! `lakekeep env`, and environments of `lakekeep run`.
+
+mod places;
+mod serve;
+mod show;
+mod take;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use lakekeep_capture::CaptureError;
+use lakekeep_environment::{Digest, drift};
+use lakekeep_sandbox::chain;
+use lakekeep_tree::TreeError;
+
+use crate::args::environment::{CaptureArgs, DiffArgs, Verb};
+use crate::report::Messages;
+use crate::run::OWN_FAILURE;
+
+pub use serve::{Served, serve};
+
+/// Why there is no environment.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvironmentError {
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    #[error("no program {0:?} on PATH; name the interpreter by its path")]
+    NoPython(PathBuf),
+    #[error(
+        "where environments are kept cannot be told; set XDG_DATA_HOME or HOME to an absolute path"
+    )]
+    NoHome,
+    #[error("the store {path} cannot be made or found; check its folder")]
+    Place {
+        path: PathBuf,
+        #[source]
+        error: std::io::Error,
+    },
+    #[error(
+        "{differences}; to run with what is here now: lakekeep run --environment $(lakekeep env capture --python {python})"
+    )]
+    Drift { differences: String, python: String },
+}
+
+/// Does it, and says what went wrong.
+pub fn answer(verb: &Verb) -> ExitCode {
+    let json = matches!(verb, Verb::Capture(CaptureArgs { json: true, .. }));
+    let text = match verb {
+        Verb::Capture(arguments) => capture(arguments),
+        Verb::Ls(arguments) => list(arguments.json),
+        Verb::Inspect(arguments) => places::store().and_then(|store| {
+            let environment = lakekeep_tree::open(&store, &arguments.digest)?;
+            Ok(show::inspect(&environment, arguments))
+        }),
+        Verb::Diff(arguments) => return diff(arguments),
+        Verb::Verify(arguments) => verify(&arguments.digest),
+        Verb::Rm(arguments) => remove(&arguments.digests),
+    };
+    match text {
+        Ok(text) if std::io::stdout().write_all(text.as_bytes()).is_ok() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => refuse(json, &error),
+    }
+}
+
+fn refuse(json: bool, error: &EnvironmentError) -> ExitCode {
+    Messages { json }.say("error", &chain(error));
+    ExitCode::from(OWN_FAILURE)
+}
+
+fn capture(arguments: &CaptureArgs) -> Result<String, EnvironmentError> {
+    let taken = take::take(&arguments.what)?;
+    let store = places::store()?;
+    let captured = &taken.captured;
+    let made = lakekeep_tree::make(&store, &captured.manifest, &take::Here(captured))?;
+    if arguments.json {
+        return Ok(show::captured(&taken, &made));
+    }
+    for note in &captured.notes {
+        Messages { json: false }.say("note", note);
+    }
+    Ok(format!("{}\n", captured.manifest.digest()))
+}
+
+fn list(json: bool) -> Result<String, EnvironmentError> {
+    let store = places::store()?;
+    let mut rows = Vec::new();
+    for (digest, used) in lakekeep_tree::list(&store)? {
+        match lakekeep_tree::open(&store, &digest) {
+            Ok(environment) => rows.push((environment, used)),
+            // Removed meanwhile.
+            Err(TreeError::Absent { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    rows.sort_by(|(_, a), (_, b)| b.cmp(a));
+    Ok(show::list(&rows, json))
+}
+
+/// Exits with 1 where they differ, as diff(1) does.
+fn diff(arguments: &DiffArgs) -> ExitCode {
+    let found = places::store().and_then(|store| {
+        let there = lakekeep_tree::open(&store, &arguments.digest)?;
+        let here = take::take(&arguments.what)?;
+        Ok(drift(&here.captured.manifest, there.manifest()))
+    });
+    match found {
+        Ok(differences) if differences.is_empty() => ExitCode::SUCCESS,
+        Ok(differences) => {
+            let text: String = differences.iter().map(|one| format!("{one}\n")).collect();
+            match std::io::stdout().write_all(text.as_bytes()) {
+                Ok(()) => ExitCode::from(1),
+                Err(_) => ExitCode::FAILURE,
+            }
+        }
+        Err(error) => refuse(false, &error),
+    }
+}
+
+fn verify(digest: &Digest) -> Result<String, EnvironmentError> {
+    lakekeep_tree::open(&places::store()?, digest)?.verify()?;
+    Ok(format!("{digest} is what it says\n"))
+}
+
+fn remove(digests: &[Digest]) -> Result<String, EnvironmentError> {
+    let store = places::store()?;
+    for digest in digests {
+        if !lakekeep_tree::remove(&store, digest)? {
+            return Err(TreeError::Absent { digest: *digest }.into());
+        }
+    }
+    Ok(String::new())
+}

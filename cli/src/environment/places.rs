@@ -1,0 +1,47 @@
+//! Where environments are kept.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use lakekeep_content::Store;
+use lakekeep_tree::TreeError;
+
+use super::EnvironmentError;
+
+/// The caller's own store. It is opened through no link, so the way to it is resolved first.
+pub fn store() -> Result<Store, EnvironmentError> {
+    let folder = base("XDG_DATA_HOME", ".local/share")?.join("lakekeep");
+    let failed = |error| EnvironmentError::Place {
+        path: folder.clone(),
+        error,
+    };
+    std::fs::create_dir_all(&folder).map_err(failed)?;
+    let real = std::fs::canonicalize(&folder).map_err(failed)?;
+    Ok(Store::open(&real.join("environments")).map_err(TreeError::from)?)
+}
+
+/// What files hashed to at the last capture.
+pub fn stat_cache() -> Result<PathBuf, EnvironmentError> {
+    Ok(base("XDG_CACHE_HOME", ".cache")?.join("lakekeep/environments.stat"))
+}
+
+/// The XDG Base Directory Specification: a variable that is not absolute is passed over.
+fn base(variable: &str, beneath_home: &str) -> Result<PathBuf, EnvironmentError> {
+    let absolute = |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
+    let own = std::env::var_os(variable).and_then(absolute);
+    let home = || std::env::var_os("HOME").and_then(absolute);
+    own.or_else(|| Some(home()?.join(beneath_home)))
+        .ok_or(EnvironmentError::NoHome)
+}
+
+/// A path as it is, or the program of this name on PATH.
+pub fn program(named: &Path) -> Result<PathBuf, EnvironmentError> {
+    if named.components().count() > 1 {
+        return Ok(named.to_owned());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(named))
+        .find(|program| program.is_file())
+        .ok_or_else(|| EnvironmentError::NoPython(named.to_owned()))
+}
