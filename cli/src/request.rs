@@ -105,10 +105,8 @@ pub fn check(
         Some(digest) => Some(serve(digest, arguments.environment_of.as_deref())?),
         None => None,
     };
-    let mut path = match image.as_ref().and_then(InImage::search_path) {
-        Some(path) => path.to_owned(),
-        None => search_path(policy),
-    };
+    let wished = image.as_ref().and_then(InImage::search_path);
+    let mut path = wished.map_or_else(|| search_path(policy), str::to_owned);
     if let Some(served) = &environment {
         path = format!("{}:{path}", served.programs);
         for (name, value) in &served.variables {
