@@ -32,7 +32,9 @@ const LIMITS: Limits = Limits {
 
 fuzz_target!(|bytes: &[u8]| {
     let before = MEMORY.allocated();
-    MEMORY.set_limit(before + MEMORY_LIMIT).expect("below what is there");
+    MEMORY
+        .set_limit(before + MEMORY_LIMIT)
+        .expect("below what is there");
     let entries = read(bytes);
     written(bytes, entries);
     MEMORY.set_limit(usize::MAX).expect("no limit");
@@ -46,7 +48,10 @@ fn read(bytes: &[u8]) -> Option<u64> {
     while let Some(entry) = archive.next_entry().ok()? {
         entries += 1;
         let path = entry.path.as_path();
-        assert!(path.components().all(|part| matches!(part, Component::Normal(_))));
+        assert!(
+            path.components()
+                .all(|part| matches!(part, Component::Normal(_)))
+        );
         assert!(path.components().count() <= LIMITS.depth);
         match entry.kind {
             EntryKind::File { size } => {
@@ -74,10 +79,16 @@ fn written(bytes: &[u8], entries: Option<u64>) {
     let wanted = Digest::of(Algorithm::Sha256, b"none");
     let error = unpack(bytes, folder.as_fd(), &wanted, LIMITS).expect_err("another digest");
     if entries.is_none() {
-        assert!(!matches!(error, UnpackError::WrongDiffId { .. }), "refused only when read");
+        assert!(
+            !matches!(error, UnpackError::WrongDiffId { .. }),
+            "refused only when read"
+        );
     }
     Seal::of(&folder).expect("nothing but files, folders and links");
     let names = fs::read_dir(place.path()).expect("the folder").count();
     assert_eq!(names, 2, "something was made outside");
-    assert_eq!(fs::read(place.path().join("canary")).expect("the file"), b"canary");
+    assert_eq!(
+        fs::read(place.path().join("canary")).expect("the file"),
+        b"canary"
+    );
 }

@@ -20,7 +20,10 @@ fn index(bytes: &[u8]) {
     let Ok(index) = Index::read(bytes) else {
         return;
     };
-    assert!(Manifest::read(bytes).is_err(), "one document that is two things");
+    assert!(
+        Manifest::read(bytes).is_err(),
+        "one document that is two things"
+    );
     assert!(index.manifests.len() <= 1024);
     assert!(index.for_platform(&Platform::here()).len() <= index.manifests.len());
 }
@@ -29,9 +32,17 @@ fn manifest(bytes: &[u8]) {
     let Ok(manifest) = Manifest::read(bytes) else {
         return;
     };
-    assert!(Index::read(bytes).is_err(), "one document that is two things");
+    assert!(
+        Index::read(bytes).is_err(),
+        "one document that is two things"
+    );
     assert!(manifest.layers.len() <= 127);
-    assert!(manifest.layers.iter().all(|layer| layer.media_type == MediaType::Layer));
+    assert!(
+        manifest
+            .layers
+            .iter()
+            .all(|layer| layer.media_type == MediaType::Layer)
+    );
 }
 
 fn config(bytes: &[u8]) {
@@ -39,17 +50,27 @@ fn config(bytes: &[u8]) {
         return;
     };
     let settings = &config.settings;
-    let texts = settings.variables.iter().flat_map(|(name, value)| [name, value]);
+    let texts = settings
+        .variables
+        .iter()
+        .flat_map(|(name, value)| [name, value]);
     let words = settings.entrypoint.iter().chain(&settings.command);
     for text in texts.chain(words) {
         assert!(!text.contains('\0') && text.len() <= 64 << 10);
     }
-    assert!(settings.variables.keys().all(|name| !name.is_empty() && !name.contains('=')));
+    assert!(
+        settings
+            .variables
+            .keys()
+            .all(|name| !name.is_empty() && !name.contains('='))
+    );
 }
 
 /// A name reads back as itself, and holds nothing that steers a path or a terminal.
 fn reference(bytes: &[u8]) {
-    let Some(reference) = std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<Reference>().ok())
+    let Some(reference) = std::str::from_utf8(bytes)
+        .ok()
+        .and_then(|text| text.parse::<Reference>().ok())
     else {
         return;
     };
