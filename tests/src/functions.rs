@@ -241,8 +241,8 @@ pub fn waiting_python(folder: &Path, privilege: Privilege) -> String {
     let packages = packages.find(|path| path.is_dir());
     let packages = packages.unwrap_or_else(|| fail(format_args!("a venv without packages")));
     let waits = "import os\nos.write(0, b'here')\nos.read(0, 1)\n";
-    let written = fs::write(packages.join("cloudpickle.py"), waits);
-    written.unwrap_or_else(|error| fail(format_args!("cloudpickle.py: {error}")));
+    let written = fs::write(packages.join("pyarrow.py"), waits);
+    written.unwrap_or_else(|error| fail(format_args!("pyarrow.py: {error}")));
     folder.join("bin/python3").display().to_string()
 }
 

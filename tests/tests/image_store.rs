@@ -92,6 +92,8 @@ fn layout(place: &Place, owner: Privilege, layers: &[Vec<u8>], settings: &Value)
 fn image(store: &Path, privilege: Privilege, words: &[&str]) -> Output {
     let mut command = Command::new(lakekeep());
     command.args(words).env("LAKEKEEP_STORE", store);
+    // Who runs something keeps its state here, and not in a folder of /tmp.
+    command.env("XDG_RUNTIME_DIR", store.parent().unwrap());
     privilege.apply(&mut command);
     command.output().unwrap()
 }
