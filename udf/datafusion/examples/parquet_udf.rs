@@ -34,6 +34,11 @@ const MONTHS: &str = "
     FROM (SELECT month, spread(temp, dewp) AS safe, (temp - dewp) * 5.0 / 9.0 AS native FROM weather)
     GROUP BY month ORDER BY month";
 
+const OBSERVED: &str = "
+    SELECT CAST(month AS BIGINT) AS month, TRY_CAST(temp AS DOUBLE) AS temp,
+        TRY_CAST(dewp AS DOUBLE) AS dewp
+    FROM observed";
+
 /// To the last bit, and nulls where there are nulls.
 const DIFFERENT: &str = "
     SELECT count(*) FROM weather
@@ -92,8 +97,18 @@ async fn weather(folder: &Path) -> Result<PathBuf, Box<dyn Error>> {
         "/../../examples/quickstart/jfk-weather-2013.csv"
     );
     let path = folder.join("weather.parquet");
-    let options = CsvReadOptions::new().null_regex(Some("^NA$".to_owned()));
-    let table = SessionContext::new().read_csv(csv, options).await?;
+    let names = std::fs::read_to_string(csv)?;
+    let names = names.lines().next().unwrap_or_default().split(',');
+    let fields: Vec<_> = names
+        .map(|name| Field::new(name, DataType::Utf8, true))
+        .collect();
+    // All is text first: what was not observed is `NA`, which the reader's types do not know.
+    let schema = Schema::new(fields);
+    let context = SessionContext::new();
+    context
+        .register_csv("observed", csv, CsvReadOptions::new().schema(&schema))
+        .await?;
+    let table = context.sql(OBSERVED).await?;
     let name = path.to_str().ok_or("the folder's name is not UTF-8")?;
     table
         .write_parquet(name, DataFrameWriteOptions::new(), None)
