@@ -21,7 +21,7 @@ pub struct Loaded {
     pub name: String,
     /// The digest of its manifest.
     pub digest: Digest,
-    /// Set-ID bits and the like are left out of images; see docs/images.md.
+    /// How many layers it has.
     pub layers: usize,
 }
 
