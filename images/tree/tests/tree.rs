@@ -1,5 +1,11 @@
 //! Environments in a store: made, linked, opened, verified, removed; and contents that lie.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 use std::collections::HashMap;
 use std::fs;
 use std::io::Read;
