@@ -1,5 +1,11 @@
 //! What a sender is asked for tells nothing of other senders.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 use lakekeep_environment::{Digest, Holdings, Manifest, NotTaken};
 
 fn manifest(contents: &[&str]) -> Manifest {

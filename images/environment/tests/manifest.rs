@@ -1,5 +1,11 @@
 //! Manifests: what is read, what is written, and what is refused with its line.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 use lakekeep_environment::{
     Difference, Digest, Distribution, Draft, Entry, FileNode, Interpreter, Library, Manifest, Node,
     Rejection, RootFile, SearchPath, Tree, drift,
