@@ -251,7 +251,9 @@ impl Incoming {
                 self.look.paid();
                 return Ok(true);
             }
-            std::hint::spin_loop();
+            // Who is to answer may have been put on this very processor, where it would wait
+            // until the look is over.
+            rustix::thread::sched_yield();
         }
     }
 
