@@ -6,7 +6,6 @@ each, and both ends look for the next one for a while before they sleep.
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 
@@ -26,7 +25,7 @@ def receive(end: socket.socket, packet: bytearray) -> int:
         try:
             return end.recv_into(packet, 0, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            os.sched_yield()
+            continue
     return end.recv_into(packet)
 
 

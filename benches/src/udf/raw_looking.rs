@@ -87,7 +87,7 @@ impl RawLooking {
                 Ok((0, _)) => return Err(BenchError::LostWorker),
                 Ok((size, _)) => return Ok(size),
                 Err(Errno::AGAIN) if Instant::now() > until => flags = RecvFlags::empty(),
-                Err(Errno::AGAIN | Errno::INTR) => rustix::thread::sched_yield(),
+                Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(errno) => return Err(BenchError::io("receive a batch")(errno.into())),
             }
         }

@@ -251,9 +251,7 @@ impl Incoming {
                 self.look.paid();
                 return Ok(true);
             }
-            // Who is to answer may have been put on this very processor, where it would wait
-            // until the look is over.
-            rustix::thread::sched_yield();
+            std::hint::spin_loop();
         }
     }
 

@@ -94,11 +94,9 @@ class Channel:
         """Looks for a packet a while, and the less the more often that was in vain
         (docs/udf-wire.md). A look without waiting, and no exception where there is nothing.
         """
-        coming, now, give_way = self.coming.poll, time.monotonic, os.sched_yield
+        coming, now = self.coming.poll, time.monotonic
         until = now() + self.look
         while not coming(0):
-            # Who is to write may have been put on this very processor.
-            give_way()
             if now() > until:
                 self.rest = self.price = min(2 * self.price + 1, DEAREST)
                 return False

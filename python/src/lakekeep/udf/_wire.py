@@ -256,9 +256,6 @@ class Channel:
         while not found:
             # Cheaper than to be told of nothing by an exception.
             found = bool(coming(0))
-            if not found:
-                # Who is to answer may have been put on this very processor.
-                os.sched_yield()
             if now() > until:
                 # That it came may have been hidden by another thread of this process.
                 self._rest = self._price = min(2 * self._price + 1, _DEAREST)
