@@ -94,6 +94,8 @@ fn image(store: &Path, privilege: Privilege, words: &[&str]) -> Output {
     command.args(words).env("LAKEKEEP_STORE", store);
     // Who runs something keeps its state here, and not in a folder of /tmp.
     command.env("XDG_RUNTIME_DIR", store.parent().unwrap());
+    // Where the tests were started may be closed to the ordinary user.
+    command.current_dir("/");
     privilege.apply(&mut command);
     command.output().unwrap()
 }
