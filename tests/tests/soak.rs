@@ -102,11 +102,11 @@ fn repeat(place: &Place, privilege: Privilege, state: &std::path::Path, runs: us
 }
 
 /// Each start sweeps what dead launchers left, and must not take one for dead that has just
-/// begun.
+/// begun. `LAKEKEEP_TESTS_RUNS` are divided among them, but each makes two.
 #[test]
 fn many_that_start_together_do_not_sweep_one_another() {
     const AT_ONCE: usize = 32;
-    let runs = number_from_env("LAKEKEEP_TESTS_RUNS", 100).max(300);
+    let runs = number_from_env("LAKEKEEP_TESTS_RUNS", 300).max(2 * AT_ONCE);
     for_each_privilege("soak_together", |privilege| {
         let place = Place::new();
         let before = HostSnapshot::take(place.path());
