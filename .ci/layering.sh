@@ -49,10 +49,11 @@ INNER = {
     # What a replicated environment is: plain data.
     "lakekeep-environment": {"lakekeep-policy"},
     "lakekeep-capture": {"lakekeep-environment", "lakekeep-policy"},
-    "lakekeep-tree": {"lakekeep-content", "lakekeep-environment", "lakekeep-policy"},
+    "lakekeep-tree": {"lakekeep-content", "lakekeep-environment", "lakekeep-plan", "lakekeep-policy"},
     "lakekeep-udf-packets": set(),
     "lakekeep-udf-broker": {
-        "lakekeep-plan", "lakekeep-policy", "lakekeep-sandbox", "lakekeep-sys", "lakekeep-udf-packets",
+        "lakekeep-content", "lakekeep-environment", "lakekeep-plan", "lakekeep-policy",
+        "lakekeep-sandbox", "lakekeep-sys", "lakekeep-tree", "lakekeep-udf-packets",
     },
     # What engines embed: it speaks to a broker, and links none.
     "lakekeep-udf-client": {"lakekeep-udf-packets"},
@@ -71,7 +72,8 @@ INNER = {
     },
     # It asks a manager, and keeps sandboxes, as an engine would.
     "lakekeep-bench": {
-        "lakekeep-client", "lakekeep-plan", "lakekeep-policy", "lakekeep-sandbox", "lakekeep-udf-client",
+        "lakekeep-client", "lakekeep-content", "lakekeep-environment", "lakekeep-plan", "lakekeep-policy",
+        "lakekeep-sandbox", "lakekeep-tree", "lakekeep-udf-client",
     },
 }
 # Crates that only these workspace crates may name as a dependency.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use lakekeep_environment::Digest;
 
 use crate::peers::{Choice, Name};
 
@@ -26,6 +27,8 @@ pub enum Verb {
     Keep(KeepArgs),
     /// Wait for a Python that has made its imports, in a new user's sandbox.
     Python(PythonArgs),
+    /// Claim sandboxes that get a client's environment with the claim.
+    Attach(AttachArgs),
     /// Call user functions in sandboxes, beside other ways to have them answered.
     Udf(UdfArgs),
     /// Show where the time of one `lakekeep run` goes.
@@ -147,6 +150,38 @@ pub struct KeepArgs {
 
     #[command(flatten)]
     pub programs: Programs,
+}
+
+/// `lakekeep-bench attach`
+#[derive(Debug, Args)]
+pub struct AttachArgs {
+    /// Rounds; imports are made in each tenth.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    pub n: u32,
+
+    /// The store of environments: `environments` in lakekeep's folder of data, absolute.
+    #[arg(long, value_name = "DIR")]
+    pub store: PathBuf,
+
+    /// The environment, as `lakekeep env capture` printed it on this machine.
+    #[arg(long, value_name = "DIGEST")]
+    pub environment: Digest,
+
+    /// What its interpreter imports, separated by commas.
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        default_value = "pyarrow,pandas"
+    )]
+    pub modules: Vec<String>,
+
+    #[command(flatten)]
+    pub json: Json,
+
+    /// Keep every sample in a folder below this one, with the facts of the machine.
+    #[arg(long, value_name = "DIR")]
+    pub raw: Option<PathBuf>,
 }
 
 /// `lakekeep-bench python`

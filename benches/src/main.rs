@@ -3,10 +3,12 @@
 //! `lakekeep-bench spawn` runs the same static program through every peer, round
 //! after round in a random order; `lakekeep-bench keep` looks at what is kept ready;
 //! `lakekeep-bench python` waits for an interpreter with its imports;
+//! `lakekeep-bench attach` claims sandboxes with a client's environment;
 //! `lakekeep-bench udf` calls user functions;
 //! `lakekeep-bench stages` shows where the time of one `lakekeep run` goes. docs/benchmarks.md holds the method and the results.
 
 mod args;
+mod attach;
 mod crew;
 mod error;
 mod ground;
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Verb::Plot(arguments) => plot::run(&arguments),
         Verb::Keep(arguments) => keep::run(&arguments),
         Verb::Python(arguments) => python::run(&arguments),
+        Verb::Attach(arguments) => attach::run(&arguments),
         Verb::Udf(arguments) => udf::run(&arguments),
         Verb::Stages(arguments) => stages::run(&arguments),
         Verb::Worker(arguments) => worker::run(arguments),

@@ -162,12 +162,12 @@ fn end(sandbox: &mut Claimed, task: u32) -> Result<Outcome, BenchError> {
     }
 }
 
-fn pipe() -> Result<(OwnedFd, OwnedFd), BenchError> {
+pub fn pipe() -> Result<(OwnedFd, OwnedFd), BenchError> {
     let made = pipe_with(PipeFlags::CLOEXEC);
     made.map_err(|errno| BenchError::io("make a pipe")(errno.into()))
 }
 
-fn null() -> Result<OwnedFd, BenchError> {
+pub fn null() -> Result<OwnedFd, BenchError> {
     let null = File::options().read(true).write(true).open("/dev/null");
     null.map(OwnedFd::from)
         .map_err(BenchError::io("open /dev/null"))

@@ -116,7 +116,7 @@ fn report(placed: &[Placed], pss: Option<u64>) -> Report {
 }
 
 /// Says on its last line when all imports are there, as the clock's eight bytes.
-fn program(modules: &[String]) -> String {
+pub fn program(modules: &[String]) -> String {
     let imports = modules.join(", ");
     format!(
         "import {imports}, time, sys; sys.stdout.buffer.write(time.clock_gettime_ns(time.CLOCK_MONOTONIC).to_bytes(8, sys.byteorder))"

@@ -106,13 +106,7 @@ pub fn check(
         None => None,
     };
     let wished = image.as_ref().and_then(InImage::search_path);
-    let mut path = wished.map_or_else(|| search_path(policy), str::to_owned);
-    if let Some(served) = &environment {
-        path = format!("{}:{path}", served.programs);
-        for (name, value) in &served.variables {
-            doc.env.0.entry(name.clone()).or_insert(value.clone());
-        }
-    }
+    let path = wished.map_or_else(|| search_path(policy), str::to_owned);
     let command = Command {
         arguments: words(arguments, image.as_ref())?,
         path,
@@ -163,10 +157,7 @@ impl Checked {
     pub fn plan(&self, host: &HostFacts) -> Result<Plan, RequestError> {
         let additions = Additions {
             interpreter: self.interpreter.as_deref(),
-            replicas: self
-                .environment
-                .as_ref()
-                .map_or(&[][..], |served| served.replicas.as_slice()),
+            view: self.environment.as_ref().map(|served| &served.view),
         };
         Ok(plan_with(&self.policy, host, &self.command, &additions)?)
     }

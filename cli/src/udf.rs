@@ -27,5 +27,11 @@ fn attempt(control: i32, zygote_timeout: Duration) -> Result<(), String> {
         }),
     }?;
     let host = host::probe().map_err(|error| chain(&error))?;
-    lakekeep_udf_broker::serve(control, host, zygote_timeout).map_err(|error| chain(&error))
+    let ground = lakekeep_udf_broker::Ground {
+        host,
+        zygote_timeout,
+        // Said to whoever asks for an environment: most functions need none.
+        environments: crate::environment::store_folder().ok(),
+    };
+    lakekeep_udf_broker::serve(control, ground).map_err(|error| chain(&error))
 }

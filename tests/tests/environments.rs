@@ -169,7 +169,7 @@ fn drift_is_refused_by_name_with_its_remedy() {
         let refused = client.sandbox(&digest, "print(1)").flags(flags).finish();
         assert_eq!(refused.code, 125);
         assert!(refused.stdout.is_empty());
-        let message = "lk-dist 2.0 here, 1.0 in the environment";
+        let message = "lk-dist 2.0 in the client, 1.0 in the environment";
         assert!(refused.stderr.contains(message), "{}", refused.stderr);
         assert!(
             refused.stderr.contains("lakekeep env capture --python"),

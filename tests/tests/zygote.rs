@@ -337,3 +337,26 @@ fn a_filter_that_comes_late_is_missed_too() {
         assert!(why.contains("reading the command's seal back"), "{why}");
     });
 }
+
+#[test]
+fn one_that_is_ready_stays_so_when_an_environment_comes_with_the_claim() {
+    as_root("zygote_environment", |place| {
+        let folder = place.dir("client", Privilege::Root);
+        std::fs::write(folder.join("client_word.py"), "word = 'swordfish'\n").unwrap();
+        let folder = folder.display();
+        let read = "import sys; sys.path.append('/srv/client/lib'); import client_word; \
+                    print(client_word.word)";
+        let shown = format!("show:{folder}:/srv/client/lib");
+        let arguments = [zygote("general"), shown, "2".to_owned(), read.to_owned()];
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        for task in run_pool(place, Privilege::Root, &arguments) {
+            assert_eq!(output(&task), "swordfish\n", "{task}");
+            // Made anew it would have been executed, or forked later: its receipt tells.
+            let warnings = task["outcome"]["receipt"]["warnings"].to_string();
+            assert!(warnings.contains("forked from a zygote"), "{task}");
+        }
+        // Without it there is no such module.
+        let bare = run(place, &zygote("general"), "1", &[read]);
+        assert_eq!(output(&bare[0]), "");
+    });
+}

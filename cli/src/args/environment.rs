@@ -48,6 +48,11 @@ pub struct CaptureArgs {
     #[command(flatten)]
     pub what: What,
 
+    /// Compile modules that have no valid bytecode, in a sandbox: they are then imported as
+    /// fast as others. The digest is that of the environment with it.
+    #[arg(long)]
+    pub compile: bool,
+
     /// Print JSON: digest, files, bytes, what was left out.
     #[arg(long)]
     pub json: bool,

@@ -1,5 +1,6 @@
 //! `lakekeep env`, and environments of `lakekeep run`.
 
+mod compile;
 mod places;
 mod serve;
 mod show;
@@ -10,14 +11,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use lakekeep_capture::CaptureError;
-use lakekeep_environment::{Digest, drift};
-use lakekeep_sandbox::chain;
+use lakekeep_environment::{Digest, NotCompiled, drift};
+use lakekeep_policy::PolicyErrors;
+use lakekeep_sandbox::host::ProbeError;
+use lakekeep_sandbox::{PlanningError, SandboxError, chain};
 use lakekeep_tree::TreeError;
+use rustix::io::Errno;
 
 use crate::args::environment::{CaptureArgs, DiffArgs, Verb};
 use crate::report::Messages;
 use crate::run::OWN_FAILURE;
 
+pub use places::store_folder;
 pub use serve::{Served, serve};
 
 /// Why there is no environment.
@@ -39,6 +44,22 @@ pub enum EnvironmentError {
         #[source]
         error: std::io::Error,
     },
+    #[error("modules cannot be compiled: {why}; leave --compile out")]
+    Uncompiled { why: String },
+    #[error("what the compiler said is not taken; leave --compile out")]
+    NotCompiled(#[from] NotCompiled),
+    #[error("this host cannot be examined")]
+    Host(#[from] ProbeError),
+    #[error(transparent)]
+    Policy(#[from] PolicyErrors),
+    #[error(transparent)]
+    Planning(#[from] PlanningError),
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    #[error("pipe2")]
+    Pipe(#[source] Errno),
+    #[error("speaking with the compiler")]
+    Compiler(#[source] std::io::Error),
     #[error(
         "{differences}; to run with what is here now: lakekeep run --environment $(lakekeep env capture --python {python})"
     )]
@@ -75,14 +96,19 @@ fn capture(arguments: &CaptureArgs) -> Result<String, EnvironmentError> {
     let taken = take::take(&arguments.what)?;
     let store = places::store()?;
     let captured = &taken.captured;
-    let made = lakekeep_tree::make(&store, &captured.manifest, &take::Here(captured))?;
+    let mut made = lakekeep_tree::make(&store, &captured.manifest, &take::Here(captured))?;
+    if arguments.compile
+        && let Some(compiled) = compile::once(&store, &made.environment)?
+    {
+        made = compiled;
+    }
     if arguments.json {
         return Ok(show::captured(&taken, &made));
     }
     for note in &captured.notes {
         Messages { json: false }.say("note", note);
     }
-    Ok(format!("{}\n", captured.manifest.digest()))
+    Ok(format!("{}\n", made.environment.manifest().digest()))
 }
 
 fn list(json: bool) -> Result<String, EnvironmentError> {

@@ -4,12 +4,18 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use lakekeep_content::Store;
+use lakekeep_environment::Digest;
 use lakekeep_tree::TreeError;
 
 use super::EnvironmentError;
 
-/// The caller's own store. It is opened through no link, so the way to it is resolved first.
+/// The caller's own store.
 pub fn store() -> Result<Store, EnvironmentError> {
+    Ok(Store::open(&store_folder()?).map_err(TreeError::from)?)
+}
+
+/// Its folder. It is opened through no link, so the way to it is resolved first.
+pub fn store_folder() -> Result<PathBuf, EnvironmentError> {
     let folder = base("XDG_DATA_HOME", ".local/share")?.join("lakekeep");
     let failed = |error| EnvironmentError::Place {
         path: folder.clone(),
@@ -17,12 +23,17 @@ pub fn store() -> Result<Store, EnvironmentError> {
     };
     std::fs::create_dir_all(&folder).map_err(failed)?;
     let real = std::fs::canonicalize(&folder).map_err(failed)?;
-    Ok(Store::open(&real.join("environments")).map_err(TreeError::from)?)
+    Ok(real.join("environments"))
 }
 
 /// What files hashed to at the last capture.
 pub fn stat_cache() -> Result<PathBuf, EnvironmentError> {
     Ok(base("XDG_CACHE_HOME", ".cache")?.join("lakekeep/environments.stat"))
+}
+
+/// Where the name of an environment's twin with more bytecode is remembered.
+pub fn compiled(digest: &Digest) -> Result<PathBuf, EnvironmentError> {
+    Ok(base("XDG_CACHE_HOME", ".cache")?.join(format!("lakekeep/compiled/{digest}")))
 }
 
 /// The XDG Base Directory Specification: a variable that is not absolute is passed over.

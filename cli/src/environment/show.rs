@@ -17,7 +17,7 @@ fn amount(manifest: &Manifest) -> (usize, u64) {
 }
 
 pub fn captured(taken: &Taken, made: &Made) -> String {
-    let manifest = &taken.captured.manifest;
+    let manifest = made.environment.manifest();
     let (files, bytes) = amount(manifest);
     let told = json!({
         "digest": manifest.digest().to_string(),

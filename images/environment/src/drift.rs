@@ -108,10 +108,18 @@ enum Found<'a> {
     Single(FileNode),
 }
 
+/// Bytecode is made of its source, and says nothing new: one side may have more of it.
+fn is_bytecode(path: &str) -> bool {
+    let folder = path.strip_suffix(".pyc").map_or(Some(path), |path| {
+        path.rsplit_once('/').map(|(folder, _)| folder)
+    });
+    folder.is_some_and(|folder| folder == "__pycache__" || folder.ends_with("/__pycache__"))
+}
+
 fn all(manifest: &Manifest) -> Files<'_> {
     let mut files = Files::new();
     for tree in manifest.trees() {
-        for entry in &tree.entries {
+        for entry in tree.entries.iter().filter(|it| !is_bytecode(&it.path)) {
             files.insert(
                 (tree.root.as_str(), entry.path.as_str()),
                 Found::Entry(&entry.node),
@@ -165,13 +173,13 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Difference::Interpreter { here, there } => {
-                write!(f, "Python {here} here, {there} in the environment")
+                write!(f, "Python {here} in the client, {there} in the environment")
             }
             Difference::Distribution { name, here, there } => {
                 let or = |version: &Option<String>| version.clone().unwrap_or("none".to_owned());
                 write!(
                     f,
-                    "{name} {} here, {} in the environment",
+                    "{name} {} in the client, {} in the environment",
                     or(here),
                     or(there)
                 )

@@ -9,11 +9,13 @@
 //!
 //! Nothing here touches a file.
 
+mod compiled;
 mod digest;
 mod drift;
 mod holdings;
 mod manifest;
 
+pub use compiled::{Compiled, MAX_COMPILED_BYTES, NotCompiled};
 pub use digest::{Digest, DigestError};
 pub use drift::{Difference, drift};
 pub use holdings::{Challenge, Holdings, NotTaken};

@@ -358,8 +358,8 @@ fn drift_names_what_differs() {
     assert_eq!(
         told,
         [
-            "numpy 2.1.3 here, 2.0.2 in the environment",
-            "six 1.17 here, none in the environment"
+            "numpy 2.1.3 in the client, 2.0.2 in the environment",
+            "six 1.17 in the client, none in the environment"
         ]
     );
     let mut edited = draft();

@@ -13,10 +13,13 @@
 //! appears whole or not at all (`lakekeep_content`), and nothing in it is executed here.
 
 mod error;
+mod held;
 mod make;
 mod place;
 mod stored;
+mod view;
 
 pub use error::TreeError;
+pub use held::Held;
 pub use make::{Contents, Made, make};
 pub use stored::{Environment, Mount, list, open, remove};

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from typing import Callable, Optional, Union
 
 from .errors import LakekeepError
 
+# As diff(1) does.
+_DIFFERS = 1
 _REMEDY = "install the lakekeep binary, or name it in LAKEKEEP_BIN"
 
 
@@ -67,16 +70,11 @@ def capture(
     Raises:
         CaptureFailed: If there is no lakekeep binary, or it refuses.
     """
-    modules = sorted(_local_modules(function)) if function is not None else []
-    interpreter = os.fspath(python or _executable())
-    command = [_binary(), "env", "capture", "--json", "--python", interpreter]
-    for module in modules:
-        command += ["--module", module]
+    modules = local_modules(function)
+    what = _what(python, modules)
     for path in include:
-        command += ["--include", os.path.abspath(path)]
-    done = subprocess.run(  # noqa: S603 - the command is the user's own lakekeep
-        command, stdin=subprocess.DEVNULL, capture_output=True, check=False
-    )
+        what += ["--include", os.path.abspath(path)]
+    done = _run(["capture", "--json", *what])
     if done.returncode != 0:
         raise CaptureFailed(_message(done.stderr))
     told = json.loads(done.stdout)
@@ -86,6 +84,53 @@ def capture(
         bytes=int(told["bytes"]),
         notes=tuple(str(note) for note in told["notes"]),
         modules=tuple(modules),
+    )
+
+
+def differences(
+    digest: str,
+    function: Optional[Callable[..., object]] = None,
+    *,
+    python: Optional[Union[str, os.PathLike[str]]] = None,
+) -> tuple[str, ...]:
+    """What an environment has not as this interpreter has it now, a sentence each.
+
+    Args:
+        digest: The environment's.
+        function: Also the local modules that it can reach; see `capture`.
+        python: Another interpreter than this one.
+
+    Raises:
+        CaptureFailed: If there is no such environment, or it cannot be compared.
+    """
+    done = _run(["diff", digest, *_what(python, local_modules(function))])
+    if done.returncode not in (0, _DIFFERS):
+        raise CaptureFailed(_message(done.stderr))
+    return tuple(done.stdout.decode("utf-8", "replace").splitlines())
+
+
+def local_modules(function: Optional[Callable[..., object]]) -> list[str]:
+    """Where the local modules are that a function can reach; see `capture`."""
+    return [] if function is None else sorted(_local_modules(function))
+
+
+def capture_command(
+    function: Optional[Callable[..., object]] = None, python: Optional[str] = None
+) -> str:
+    """What one types into a shell to capture it."""
+    return shlex.join(["lakekeep", "env", "capture", *_what(python, local_modules(function))])
+
+
+def _what(python: Optional[Union[str, os.PathLike[str]]], modules: Iterable[str]) -> list[str]:
+    words = ["--python", os.fspath(python or _executable())]
+    for module in modules:
+        words += ["--module", module]
+    return words
+
+
+def _run(words: list[str]) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(  # noqa: S603 - the command is the user's own lakekeep
+        [_binary(), "env", *words], stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
 
 

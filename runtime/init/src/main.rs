@@ -25,6 +25,7 @@ mod readback;
 mod ready;
 mod report;
 mod scratch;
+mod shown;
 mod stub;
 mod supervisor;
 mod task;

@@ -23,6 +23,7 @@ use crate::prepare::{Prepared, Start};
 use crate::readback;
 use crate::report::{Failure, Setup};
 use crate::scratch::Shared;
+use crate::shown::Shown;
 use crate::task::{Spawned, Task};
 
 /// How long a zygote may take over a task that somebody asked for: less than the imports
@@ -136,6 +137,14 @@ impl Ready {
     /// Whether `pid` is the process without which there is no task.
     pub fn is(&self, pid: i32) -> bool {
         self.task.stub().as_raw_nonzero().get() == pid
+    }
+
+    /// Mounts trees in its table too.
+    ///
+    /// # Errors
+    /// As of [`Shown::attach_in`].
+    pub fn show(&self, shown: &Shown<'_>) -> Result<Result<(), Errno>, Errno> {
+        shown.attach_in(self.task.stub_fd())
     }
 
     /// Ends it. Its process is reaped as any other child.

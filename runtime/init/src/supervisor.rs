@@ -17,6 +17,7 @@ use crate::nursling::Zygote;
 use crate::ready::Ready;
 use crate::report::Failure;
 use crate::scratch::Shared;
+use crate::shown::Shown;
 use crate::task::{Spawned, Task};
 
 const SIGCHLD: i32 = 17;
@@ -224,10 +225,41 @@ impl Supervisor {
                 let errno = placed.err().map_or(0, Errno::raw_os_error);
                 self.manager.send(&InitReply::Placed { errno }, &[])?;
             }
+            InitRequest::Show { targets } => {
+                let shown = self.show(&targets, descriptors)?;
+                let errno = shown.err().map_or(0, Errno::raw_os_error);
+                self.manager.send(&InitReply::Placed { errno }, &[])?;
+            }
             InitRequest::List { nonce } => self.list(nonce)?,
             InitRequest::Acknowledge { task } => self.ends.retain(|end| end.task != task),
         }
         Ok(true)
+    }
+
+    /// Mounts trees in the init's own table, and in that of a task that is ready; one in
+    /// which they have no place, as below a scratch directory, is made anew.
+    fn show(
+        &mut self,
+        targets: &[String],
+        trees: Vec<OwnedFd>,
+    ) -> Result<Result<(), Errno>, Errno> {
+        let shown = match Shown::new(targets, trees) {
+            Ok(shown) => shown,
+            Err(errno) => return Ok(Err(errno)),
+        };
+        let copies = match shown.attach() {
+            Ok(copies) => copies,
+            Err(errno) => return Ok(Err(errno)),
+        };
+        let Some(ready) = &self.ready else {
+            return Ok(Ok(()));
+        };
+        if ready.show(&copies)?.is_err()
+            && let Some(spec) = self.discard_ready()
+        {
+            self.want(Box::new(spec), Instant::now());
+        }
+        Ok(Ok(()))
     }
 
     fn start(

@@ -199,6 +199,11 @@ impl Task {
         self.stub
     }
 
+    /// The stub, whatever becomes of its pid.
+    pub fn stub_fd(&self) -> &OwnedFd {
+        &self.stub_fd
+    }
+
     pub fn listener(&self) -> Option<&OwnedFd> {
         self.listener.as_ref()
     }

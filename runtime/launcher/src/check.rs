@@ -2,7 +2,9 @@
 
 use std::path::{Component, Path};
 
-use lakekeep_protocol::launch::{IdSource, LaunchStep, MAX_NURSERY, RootfsStep, SandboxSpec};
+use lakekeep_protocol::launch::{
+    IdSource, LaunchStep, MAX_NURSERY, MAX_TREES, RootfsStep, SandboxSpec,
+};
 use lakekeep_protocol::zygote::ZygoteSpec;
 
 use crate::error::Failed;
@@ -15,7 +17,8 @@ const MAX_STEPS: usize = 4096;
 const MAX_GENERATED: usize = 1 << 20;
 
 /// Capabilities that an init may be given over its own user namespace.
-const INIT_MAY_HAVE: u64 = 1 << 0 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 19 | 1 << 21 | 1 << 23;
+const INIT_MAY_HAVE: u64 =
+    1 << 0 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 18 | 1 << 19 | 1 << 21 | 1 << 23;
 
 /// Checks a whole specification before anything is made.
 pub fn sandbox(spec: &SandboxSpec, privileged: bool) -> Result<(), Failed> {
@@ -93,6 +96,23 @@ fn steps(steps: &[RootfsStep]) -> Result<(), Failed> {
         return Err(refuse("root file system of too many steps or bytes"));
     }
     Ok(())
+}
+
+/// Checks what a sandbox that runs is to get.
+pub fn extension(steps: &[RootfsStep]) -> Result<(), Failed> {
+    self::steps(steps)?;
+    let mounts = steps
+        .iter()
+        .filter(|step| matches!(step, RootfsStep::Bind { .. }));
+    if mounts.count() > MAX_TREES {
+        return Err(refuse("more mounts than one answer has trees"));
+    }
+    let unfit =
+        |step: &RootfsStep| matches!(step, RootfsStep::Image { .. } | RootfsStep::Symlink { .. });
+    if steps.iter().any(unfit) {
+        return Err(refuse("a root that is in use gets no image and no link"));
+    }
+    steps.iter().try_for_each(step)
 }
 
 /// Checks the paths of one step.
@@ -200,6 +220,35 @@ mod tests {
             };
             assert!(sandbox(&spec, true).is_err(), "{bit}");
         }
+    }
+
+    #[test]
+    fn an_extension_has_places_and_a_few_mounts() {
+        let directory = |path: &str| RootfsStep::Directory {
+            path: path.to_owned(),
+            mode: 0o755,
+        };
+        let bind = |source: &str| RootfsStep::Bind {
+            source: source.to_owned(),
+            target: "/home/a".to_owned(),
+            read_only: true,
+            executable: true,
+            owner: None,
+            disk: None,
+        };
+        extension(&[directory("/home/a"), bind("/x")]).unwrap();
+        extension(&vec![bind("/x"); MAX_TREES]).unwrap();
+        assert!(extension(&vec![bind("/x"); MAX_TREES + 1]).is_err());
+        assert!(extension(&[directory("/home/../a")]).is_err());
+        assert!(extension(&[bind("/x/../y")]).is_err());
+        let link = RootfsStep::Symlink {
+            path: "/a".to_owned(),
+            target: "/b".to_owned(),
+        };
+        let image = RootfsStep::Image {
+            folder: "/a".to_owned(),
+        };
+        assert!(extension(&[link]).is_err() && extension(&[image]).is_err());
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub fn assemble(ground: &Ground<'_>, steps: &[RootfsStep]) -> Result<Vec<u16>, F
                 }
                 assembly.bind(index, step)?;
             }
-            made => assembly.make(made).map_err(failed(index))?,
+            made => make(&assembly.root, made).map_err(failed(index))?,
         }
     }
     if !made_whole {
@@ -89,38 +89,6 @@ impl<'a> Assembly<'a> {
             first_id: ground.first_id,
             unmapped: Vec::new(),
         })
-    }
-
-    /// A directory, link or file of the skeleton.
-    fn make(&self, step: &RootfsStep) -> Result<(), Errno> {
-        match step {
-            RootfsStep::Directory { path, mode } => {
-                let (parent, name) = self.parent(path)?;
-                rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(*mode))
-            }
-            RootfsStep::Symlink { path, target } => {
-                let (parent, name) = self.parent(path)?;
-                rustix::fs::symlinkat(target, parent, name)
-            }
-            RootfsStep::File {
-                path,
-                contents,
-                mode,
-            } => {
-                let (parent, name) = self.parent(path)?;
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-                let file = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(*mode))?;
-                write_all(file.as_fd(), contents)
-            }
-            RootfsStep::Image { .. } | RootfsStep::Bind { .. } => Err(Errno::INVAL),
-        }
-    }
-
-    fn parent<'p>(&self, path: &'p str) -> Result<(OwnedFd, &'p OsStr), Errno> {
-        let path = Path::new(path);
-        let name = path.file_name().ok_or(Errno::INVAL)?;
-        let parent = mount::beneath(&self.root, path.parent().ok_or(Errno::INVAL)?)?;
-        Ok((parent, name))
     }
 
     /// The skeleton alone is the root: read-only from here on.
@@ -190,6 +158,59 @@ impl<'a> Assembly<'a> {
         }
         Ok(())
     }
+}
+
+/// Makes a directory, link or file of a skeleton.
+fn make(skeleton: &OwnedFd, step: &RootfsStep) -> Result<(), Errno> {
+    match step {
+        RootfsStep::Directory { path, mode } => {
+            let (parent, name) = parent(skeleton, path)?;
+            rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(*mode))
+        }
+        RootfsStep::Symlink { path, target } => {
+            let (parent, name) = parent(skeleton, path)?;
+            rustix::fs::symlinkat(target, parent, name)
+        }
+        RootfsStep::File {
+            path,
+            contents,
+            mode,
+        } => {
+            let (parent, name) = parent(skeleton, path)?;
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            let file = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(*mode))?;
+            write_all(file.as_fd(), contents)
+        }
+        RootfsStep::Image { .. } | RootfsStep::Bind { .. } => Err(Errno::INVAL),
+    }
+}
+
+fn parent<'p>(skeleton: &OwnedFd, path: &'p str) -> Result<(OwnedFd, &'p OsStr), Errno> {
+    let path = Path::new(path);
+    let name = path.file_name().ok_or(Errno::INVAL)?;
+    let parent = mount::beneath(skeleton, path.parent().ok_or(Errno::INVAL)?)?;
+    Ok((parent, name))
+}
+
+/// Makes what of `steps` is not there yet in the skeleton of a sandbox that runs, which shows
+/// at once in all its mount tables, and the trees of those that are mounts.
+pub fn extend(
+    first_id: u32,
+    skeleton: &OwnedFd,
+    steps: &[RootfsStep],
+) -> Result<Vec<OwnedFd>, Failed> {
+    let mut trees = Vec::new();
+    for (index, step) in steps.iter().enumerate() {
+        let number = u16::try_from(index).unwrap_or(u16::MAX);
+        match tree(first_id, number, step)? {
+            Some((tree, _)) => trees.push(tree),
+            None => match make(skeleton, step) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(Failed::errno(LaunchStep::Rootfs(number), errno)),
+            },
+        }
+    }
+    Ok(trees)
 }
 
 /// The tree of a [`RootfsStep::Bind`], restricted and mapped while it is mounted

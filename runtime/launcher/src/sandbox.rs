@@ -160,6 +160,7 @@ impl Sandbox {
             first_id,
         };
         let unmapped_mounts = rootfs::assemble(&ground, &spec.rootfs)?;
+        folder.keep_skeleton(&spec.rootfs)?;
         let launcher = workshop.state.name();
         let group = workshop
             .groups
@@ -191,10 +192,8 @@ impl Sandbox {
         let (init, facts) = container::create(spec, &placement, &folders, inherited)?;
         let failed = |error| Failed::other(LaunchStep::ReadBack, &error);
         if !group.holds(init.pid()).map_err(failed)? {
-            return Err(Failed::refused(
-                LaunchStep::ReadBack,
-                "the init is not in its cgroup",
-            ));
+            let detail = "the init is not in its cgroup";
+            return Err(Failed::refused(LaunchStep::ReadBack, detail));
         }
         let limits = group.limits().map_err(failed)?;
         folder.unmount()?;
@@ -297,6 +296,14 @@ impl Sandbox {
         }
     }
 
+    /// The trees of more mounts, and places for them in its root.
+    pub fn extend(&self, steps: &[RootfsStep]) -> Result<Vec<OwnedFd>, Failed> {
+        let skeleton = self.folder.skeleton.as_ref().ok_or_else(|| {
+            Failed::refused(LaunchStep::Check, "the root of this sandbox is an image's")
+        })?;
+        rootfs::extend(self.created.id_range.0, skeleton, steps)
+    }
+
     /// Before its end: on version 1 a frozen process does not die of SIGKILL.
     pub fn thaw(&mut self) -> Result<(), Failed> {
         match self.frozen {
@@ -345,6 +352,9 @@ const FILES_SIZE: &std::ffi::CStr = c"16m";
 #[derive(Debug)]
 struct Folder {
     path: PathBuf,
+    /// What the sandbox's root shows, where no image is below it: more can be made in it while
+    /// the sandbox runs.
+    skeleton: Option<OwnedFd>,
     mounted: bool,
     removed: bool,
 }
@@ -359,6 +369,7 @@ impl Folder {
         rustix::fs::mkdir(&path, searchable).map_err(failed)?;
         let mut folder = Self {
             path,
+            skeleton: None,
             mounted: false,
             removed: false,
         };
@@ -374,6 +385,18 @@ impl Folder {
                 .map_err(failed)?;
         }
         Ok(folder)
+    }
+
+    /// Holds on to the skeleton, past the unmount. Nothing may be changed in a layer of an
+    /// overlay that is mounted (the kernel's overlayfs.rst).
+    fn keep_skeleton(&mut self, steps: &[RootfsStep]) -> Result<(), Failed> {
+        let image = |step: &RootfsStep| matches!(step, RootfsStep::Image { .. });
+        if !steps.iter().any(image) {
+            let place = mount::host_place(&self.path.join("skeleton"));
+            let failed = |errno| Failed::errno(LaunchStep::StateDirectory, errno);
+            self.skeleton = Some(place.map_err(failed)?);
+        }
+        Ok(())
     }
 
     /// Unmounts it with all that is mounted in it, at once.

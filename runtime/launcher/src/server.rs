@@ -235,6 +235,11 @@ impl Server {
                 let tree = self.find(&id)?.volume(&step)?;
                 Ok((LauncherReply::Kept, vec![tree]))
             }
+            LauncherRequest::Extend { id, steps } => {
+                check::extension(&steps)?;
+                let trees = self.find(&id)?.extend(&steps)?;
+                Ok((LauncherReply::Kept, trees))
+            }
             LauncherRequest::Usage { id } => {
                 let usage = self.find(&id)?.usage()?;
                 Ok((LauncherReply::Usage(usage), Vec::new()))

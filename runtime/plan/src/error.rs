@@ -84,7 +84,7 @@ pub enum PlanError {
         /// What it is.
         found: &'static str,
     },
-    /// A mount target whose way leads over a link or a file of the image.
+    /// A mount target that is taken, or whose way leads over a link or a file of the image.
     #[error("mount target {target}: {path} is {found}; choose another target")]
     TargetBlocked {
         /// The mount's target.

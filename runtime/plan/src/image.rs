@@ -43,6 +43,18 @@ pub struct Replica {
     pub directory: bool,
 }
 
+/// How a client's environment is shown to a command.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct View {
+    /// Its parts.
+    pub replicas: Vec<Replica>,
+    /// Folder of its interpreter, first on `PATH`; absolute, inside.
+    pub programs: String,
+    /// Name and value of variables that its interpreter needs. Those that a policy or a caller
+    /// gives come before them.
+    pub variables: Vec<(String, String)>,
+}
+
 /// A folder given as an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FolderImage {

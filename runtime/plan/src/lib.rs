@@ -6,6 +6,7 @@
 //! reason, before a single process is made.
 
 mod error;
+mod extend;
 pub mod host;
 pub mod image;
 mod layers;
@@ -18,8 +19,9 @@ mod text;
 mod zygote;
 
 pub use error::PlanError;
+pub use extend::Extension;
 pub use host::HostFacts;
-pub use image::{ImageFacts, MountFacts, Replica};
+pub use image::{ImageFacts, MountFacts, Replica, View};
 pub use layers::{Enforcement, LayerPlan};
 pub use planner::{Command, Inputs, Plan};
 pub use rootfs::{GENERATED_PROC, HOME};

@@ -160,12 +160,13 @@ fn process(sandbox: &SandboxSpec) -> Result<Process, OciSpecError> {
 }
 
 fn capabilities(bits: u64) -> Capabilities {
-    const NAMED: [(u64, Capability); 8] = [
+    const NAMED: [(u64, Capability); 9] = [
         (0, Capability::Chown),
         (5, Capability::Kill),
         (6, Capability::Setgid),
         (7, Capability::Setuid),
         (8, Capability::Setpcap),
+        (18, Capability::SysChroot),
         (19, Capability::SysPtrace),
         (21, Capability::SysAdmin),
         (23, Capability::SysNice),

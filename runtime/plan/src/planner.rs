@@ -14,13 +14,14 @@ use crate::layers::{self, LayerPlan};
 use crate::rootfs::{self, Parts};
 use crate::task;
 
-/// `CAP_CHOWN`, `CAP_KILL`, `CAP_SETGID`, `CAP_SETUID`, `CAP_SETPCAP`,
+/// `CAP_CHOWN`, `CAP_KILL`, `CAP_SETGID`, `CAP_SETUID`, `CAP_SETPCAP`, `CAP_SYS_CHROOT`,
 /// `CAP_SYS_PTRACE`, `CAP_SYS_ADMIN`, `CAP_SYS_NICE`: what the init needs, in its own user
-/// namespace, to make a task's namespaces and mounts, to give its scratch
+/// namespace, to make a task's namespaces and mounts, to enter the mount table of one that is
+/// ready (for which setns(2) wants CAP_SYS_CHROOT too), to give its scratch
 /// directories away, to become its user, to read it back, to choose its processors
 /// (the last is good for nothing else outside the host's own user namespace) and to end it.
 const INIT_CAPABILITIES: u64 =
-    1 << 0 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 19 | 1 << 21 | 1 << 23;
+    1 << 0 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 18 | 1 << 19 | 1 << 21 | 1 << 23;
 
 /// User and group inside, where there is more than one id.
 const TASK_USER: u32 = 1000;

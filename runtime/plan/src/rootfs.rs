@@ -7,7 +7,7 @@ use lakekeep_policy::{MountMode, MountRule, Policy, Preset};
 use lakekeep_protocol::launch::RootfsStep;
 
 use crate::error::PlanError;
-use crate::image::{FolderImage, HostImage, ImageFacts, MountFacts};
+use crate::image::{FolderImage, HostImage, ImageFacts, MountFacts, Replica};
 
 /// Home of the user inside.
 pub const HOME: &str = "/home/user";
@@ -253,16 +253,43 @@ fn cpu_times(processors: u32) -> String {
     text
 }
 
-fn host(image: &HostImage) -> Vec<RootfsStep> {
-    let placed = |source: &String, target: &String, executable| RootfsStep::Bind {
-        source: source.clone(),
-        target: target.clone(),
+/// A file or folder of the host that is shown read-only, as nobody's.
+pub fn shown(source: &str, target: &str, executable: bool) -> RootfsStep {
+    RootfsStep::Bind {
+        source: source.to_owned(),
+        target: target.to_owned(),
         read_only: true,
         executable,
         owner: None,
         disk: None,
+    }
+}
+
+/// Places for `replicas` in a root of these steps that was made without them, parents first.
+/// What is within another mount has its place there, or has none.
+pub fn places(root: &[RootfsStep], replicas: &[Replica]) -> Vec<RootfsStep> {
+    let within_a_mount = |target: &str| {
+        root.iter().any(|step| match step {
+            RootfsStep::Bind { target: mount, .. } => Path::new(target).starts_with(mount),
+            _ => false,
+        })
     };
-    let bind = |path: &String, executable| placed(path, path, executable);
+    let mut directories = BTreeSet::new();
+    let mut files = Vec::new();
+    for part in replicas {
+        if !within_a_mount(&part.target) {
+            place(&part.target, part.directory, &mut directories, &mut files);
+        }
+    }
+    directories
+        .into_iter()
+        .map(directory)
+        .chain(files)
+        .collect()
+}
+
+fn host(image: &HostImage) -> Vec<RootfsStep> {
+    let bind = |path: &String, executable| shown(path, path, executable);
     let mut steps: Vec<RootfsStep> = Vec::new();
     for (path, target) in &image.links {
         steps.push(RootfsStep::Symlink {
@@ -276,7 +303,7 @@ fn host(image: &HostImage) -> Vec<RootfsStep> {
     steps.extend(image.prefixes.iter().map(|path| bind(path, true)));
     // Last: a part of the host's /usr may be replaced by the client's.
     let replicas = image.replicas.iter();
-    steps.extend(replicas.map(|part| placed(&part.source, &part.target, true)));
+    steps.extend(replicas.map(|part| shown(&part.source, &part.target, true)));
     steps
 }
 

@@ -77,6 +77,16 @@ pub enum LauncherRequest {
         /// What it is.
         spec: Box<ZygoteSpec>,
     },
+    /// Make room in a running sandbox's root for more mounts, and make their trees: first
+    /// each [`RootfsStep::Directory`] and [`RootfsStep::File`] that is not there yet, then one
+    /// tree for each [`RootfsStep::Bind`], at most [`MAX_TREES`]. The manager hands them to the
+    /// sandbox's init to show. A sandbox with an image takes none.
+    Extend {
+        /// The sandbox's identifier.
+        id: String,
+        /// In order.
+        steps: Vec<RootfsStep>,
+    },
     /// Bound what a volume may use on its disk, and read the bound back. It outlives
     /// every sandbox.
     Quota {
@@ -89,6 +99,9 @@ pub enum LauncherRequest {
 
 /// Most descriptors of one slot.
 pub const MAX_KEPT: usize = 4;
+
+/// Most trees of one answer: what travels beside one packet, with room for a large body.
+pub const MAX_TREES: usize = 12;
 
 /// Most slots of one sandbox.
 pub const MAX_SLOTS: usize = 64;
@@ -110,7 +123,7 @@ pub enum LauncherReply {
     Done,
     /// The next sandboxes, at most [`MAX_LISTED`]; none: there are no more.
     Sandboxes(Vec<HeldSandbox>),
-    /// The descriptors of a slot, beside.
+    /// The descriptors of a slot, or trees in the order of their steps, beside.
     Kept,
     /// What a sandbox uses.
     Usage(GroupUsageFacts),

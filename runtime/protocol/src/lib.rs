@@ -17,9 +17,10 @@
 //! | [`LauncherRequest::Usage`] | manager → launcher | – | `Usage` or `Failed` | – |
 //! | [`LauncherRequest::Freeze`] | manager → launcher | – | `Done` or `Failed` | – |
 //! | [`LauncherRequest::Volume`] | manager → launcher | – | `Kept` or `Failed` | – |
+//! | [`LauncherRequest::Extend`] | manager → launcher | – | `Kept` or `Failed` | – |
 //! | [`LauncherRequest::Quota`] | manager → launcher | – | `Quota` or `Failed` | – |
 //! | [`LauncherRequest::Zygote`] | manager → launcher | where it writes | `Done` or `Failed` | – |
-//! | [`LauncherReply::Kept`] | launcher → manager | copies of those kept; the tree | – | – |
+//! | [`LauncherReply::Kept`] | launcher → manager | copies of those kept; the trees | – | – |
 //! | [`LauncherReply::Created`] | launcher → manager | a pidfd of the init | – | – |
 //! | [`LauncherReply::Failed`] | launcher → manager | – | – | the request, all its effects undone |
 //! | [`InitRequest::Spawn`] | manager → init | stdin, stdout, stderr (none with a terminal) | `Spawned` or `SpawnFailed` | – |
@@ -28,6 +29,7 @@
 //! | [`InitRequest::List`] | manager → init | – | `Tasks` | – |
 //! | [`InitRequest::Acknowledge`] | manager → init | – | nothing | – |
 //! | [`InitRequest::Place`] | manager → init | the tree | `Placed` | – |
+//! | [`InitRequest::Show`] | manager → init | the trees | `Placed` | – |
 //! | [`InitReply::Started`] | init → manager | – | – | – |
 //! | [`InitReply::Spawned`] | init → manager | the terminal's controller, if asked for | – | – |
 //! | [`InitReply::Exited`] | init → manager | – | – | the task |
@@ -48,7 +50,7 @@ pub use launch::{LauncherReply, LauncherRequest};
 pub use task::{InitReply, InitRequest};
 
 /// The version of every frame; a peer of another version is refused.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 
 /// The descriptor number on which an init finds its socket. A launcher finds
 /// its own on standard input.

@@ -42,6 +42,13 @@ pub enum InitRequest {
         /// Absolute, inside: an empty directory of the root.
         target: String,
     },
+    /// Mount trees, for the task that is ready and for those that start from now on. As many
+    /// descriptors, in the order of their places. After a failure some may be mounted: end
+    /// the sandbox then.
+    Show {
+        /// Absolute, inside: directories or files of the root, as what is shown there.
+        targets: Vec<String>,
+    },
     /// The end of a task is known: it need not be told again.
     Acknowledge {
         /// Which task.
@@ -77,7 +84,7 @@ pub enum InitReply {
         /// It was forked from the sandbox's zygote.
         forked: bool,
     },
-    /// A tree was mounted, or not.
+    /// What was to be mounted was, or not.
     Placed {
         /// 0, or why not.
         errno: i32,

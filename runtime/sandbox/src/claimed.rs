@@ -5,12 +5,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lakekeep_plan::Plan;
+use lakekeep_plan::{Extension, Plan, View};
 use lakekeep_protocol::facts::{EndFacts, GroupUsageFacts, TaskFacts};
+use lakekeep_protocol::launch::{MAX_TREES, RootfsStep};
 use lakekeep_protocol::task::{Exited, TaskFailure};
 use lakekeep_protocol::{InitReply, InitRequest};
 
 use crate::error::SandboxError;
+use crate::image;
 use crate::launcher::readable;
 use crate::pool::Keeper;
 use crate::service::{self, End, Held};
@@ -152,6 +154,46 @@ impl Claimed {
     #[must_use]
     pub fn forked(&self) -> bool {
         self.ready == Some(true)
+    }
+
+    /// Shows a client's environment, read-only and where it was on the client, to all tasks that
+    /// start from now on; one that is ready stays so, unless a part lies below a task's own
+    /// writable directories (`/tmp`, the home folder). Once for a sandbox, which then serves
+    /// whoever's environment it is, and nobody else.
+    ///
+    /// # Errors
+    /// `Part` and `NoPlace` before anything is done; of the launcher, and `Show`: end the
+    /// sandbox then, for some of it may be in sight.
+    pub fn show(&mut self, view: &View) -> Result<(), SandboxError> {
+        image::parts(&self.plan.sandbox.rootfs, &view.replicas)?;
+        let extended = self.plan.extend(view);
+        let Extension { mut places, mounts } = extended.map_err(SandboxError::NoPlace)?;
+        for some in mounts.chunks(MAX_TREES) {
+            let mut steps = std::mem::take(&mut places);
+            steps.extend_from_slice(some);
+            let id = &self.plan.sandbox.id;
+            let trees = self.keeper.ask(|service| service.extend(id, steps))?;
+            self.mount(some.iter().filter_map(target).collect(), &trees)?;
+        }
+        Ok(())
+    }
+
+    fn mount(&mut self, targets: Vec<String>, trees: &[OwnedFd]) -> Result<(), SandboxError> {
+        let trees: Vec<_> = trees.iter().map(AsFd::as_fd).collect();
+        let request = InitRequest::Show {
+            targets: targets.clone(),
+        };
+        self.held.init.send(&request, &trees)?;
+        loop {
+            match self.hear(PATIENCE)? {
+                Some((InitReply::Placed { errno: 0 }, _)) => return Ok(()),
+                Some((InitReply::Placed { errno }, _)) => {
+                    return Err(SandboxError::Show { targets, errno });
+                }
+                Some((other, _)) => self.note(other)?,
+                None => return Err(SandboxError::SandboxEnded),
+            }
+        }
     }
 
     /// Starts a task, and returns its number when it has been sealed, read back, and has
@@ -395,6 +437,13 @@ impl Drop for Claimed {
         if !self.gone && self.keeper.ask(|service| service.destroy(id)).is_err() {
             // Its launcher has ended, and it with it.
         }
+    }
+}
+
+fn target(step: &RootfsStep) -> Option<String> {
+    match step {
+        RootfsStep::Bind { target, .. } => Some(target.clone()),
+        _ => None,
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use lakekeep_plan::Plan;
+use lakekeep_plan::{Plan, PlanError};
 use lakekeep_protocol::ProtocolError;
 use lakekeep_protocol::launch::{Failure, LaunchStep, RootfsStep};
 use lakekeep_sys::Errno;
+
+use crate::image::ImageError;
 
 /// A failure of the sandbox itself, never of the code in it.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +116,20 @@ pub enum SandboxError {
         layer: &'static str,
         /// What was read back.
         found: String,
+    },
+    /// A part of an environment is not there, or has no place.
+    #[error(transparent)]
+    Part(#[from] ImageError),
+    /// An environment has no place in this sandbox.
+    #[error("the environment cannot be shown in this sandbox; make the sandbox with it")]
+    NoPlace(#[source] PlanError),
+    /// An init could not show it.
+    #[error("showing {}{}", .targets.join(", "), errno_text(*.errno))]
+    Show {
+        /// Of these places, one.
+        targets: Vec<String>,
+        /// The kernel's errno.
+        errno: i32,
     },
     /// Frames.
     #[error(transparent)]

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use lakekeep_plan::image::{FolderImage, HostImage};
-use lakekeep_plan::{ImageFacts, MountFacts, Replica};
+use lakekeep_plan::{ImageFacts, MountFacts, Replica, View};
 use lakekeep_policy::{ImageRef, MountRule};
+use lakekeep_protocol::launch::RootfsStep;
 use lakekeep_sys::{Errno, mount};
 use rustix::fs::FileType;
 
@@ -111,15 +112,21 @@ const PLACE: &str = "place for a part of the environment";
 pub struct Additions<'a> {
     /// A program whose prefix the host image shall include.
     pub interpreter: Option<&'a Path>,
-    /// The parts of a replicated environment.
-    pub replicas: &'a [Replica],
+    /// A replicated environment.
+    pub view: Option<&'a View>,
+}
+
+impl Additions<'_> {
+    fn replicas(&self) -> &[Replica] {
+        self.view.map_or(&[][..], |view| view.replicas.as_slice())
+    }
 }
 
 /// Looks at the policy's image.
 pub fn image(image: &ImageRef, additions: &Additions<'_>) -> Result<ImageFacts, ImageError> {
     match image {
         ImageRef::Host => host(additions).map(ImageFacts::Host),
-        ImageRef::Folder(folder) if additions.replicas.is_empty() => {
+        ImageRef::Folder(folder) if additions.replicas().is_empty() => {
             self::folder(folder).map(ImageFacts::Folder)
         }
         ImageRef::Folder(folder) => Err(ImageError::NotWithFolder {
@@ -130,18 +137,29 @@ pub fn image(image: &ImageRef, additions: &Additions<'_>) -> Result<ImageFacts, 
 
 /// Each part is there, and within the host's read-only folders there is a place for it.
 fn replicas(image: &HostImage, parts: &[Replica]) -> Result<Vec<Replica>, ImageError> {
+    let shown: Vec<&str> = image.directories.iter().map(String::as_str).collect();
+    check_replicas(&shown, parts)?;
+    Ok(parts.to_vec())
+}
+
+/// The same for a sandbox that is planned already.
+pub fn parts(root: &[RootfsStep], parts: &[Replica]) -> Result<(), ImageError> {
+    let shown = root.iter().filter_map(|step| match step {
+        RootfsStep::Bind { source, target, .. } if source == target => Some(target.as_str()),
+        _ => None,
+    });
+    check_replicas(&shown.collect::<Vec<_>>(), parts)
+}
+
+fn check_replicas(shown: &[&str], parts: &[Replica]) -> Result<(), ImageError> {
     for part in parts {
         same_kind(REPLICA, Path::new(&part.source), part.directory)?;
         let target = Path::new(&part.target);
-        if image
-            .directories
-            .iter()
-            .any(|shown| target.starts_with(shown))
-        {
+        if shown.iter().any(|folder| target.starts_with(folder)) {
             same_kind(PLACE, target, part.directory)?;
         }
     }
-    Ok(parts.to_vec())
+    Ok(())
 }
 
 fn same_kind(what: &'static str, path: &Path, directory: bool) -> Result<(), ImageError> {
@@ -198,7 +216,7 @@ fn host(additions: &Additions<'_>) -> Result<HostImage, ImageError> {
     if let Some(program) = additions.interpreter {
         image.prefixes = prefixes(program)?;
     }
-    image.replicas = replicas(&image, additions.replicas)?;
+    image.replicas = replicas(&image, additions.replicas())?;
     Ok(image)
 }
 

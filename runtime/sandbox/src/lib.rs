@@ -47,7 +47,7 @@ pub use error::SandboxError;
 pub use image::{Additions, ImageError};
 pub use lakekeep_sys::error::chain;
 pub use launcher::{Launcher, service_command, state_directory};
-pub use planning::{PlanningError, plan_for, plan_with, zygote_for};
+pub use planning::{PlanningError, plan_for, plan_with, zygote_for, zygote_with};
 pub use pool::Pool;
 pub use receipt::{LayerReceipt, LayerState, Receipt};
 pub use relay::{Console, Interaction};

@@ -64,7 +64,11 @@ pub fn plan_with(
         command,
         id: &id,
     };
-    Ok(Plan::new(&inputs)?)
+    let mut plan = Plan::new(&inputs)?;
+    if let Some(view) = additions.view {
+        plan.tell(view);
+    }
+    Ok(plan)
 }
 
 /// As [`plan_for`], for a zygote of tasks under this policy. It knows nothing of their mounts
@@ -77,13 +81,25 @@ pub fn zygote_for(
     host: &HostFacts,
     preload: &Preload,
 ) -> Result<ZygotePlan, PlanningError> {
-    let policy = policy.bare();
-    let interpreter = Path::new(&preload.interpreter);
     let additions = Additions {
-        interpreter: Some(interpreter),
+        interpreter: Some(Path::new(&preload.interpreter)),
         ..Additions::default()
     };
-    let image = image::image(policy.image(), &additions)?;
+    zygote_with(policy, host, preload, &additions)
+}
+
+/// The same with what is added to the image, of which the interpreter must be a part.
+///
+/// # Errors
+/// As of [`zygote_for`] and of [`plan_with`].
+pub fn zygote_with(
+    policy: &Policy,
+    host: &HostFacts,
+    preload: &Preload,
+    additions: &Additions<'_>,
+) -> Result<ZygotePlan, PlanningError> {
+    let policy = policy.bare();
+    let image = image::image(policy.image(), additions)?;
     let inputs = Inputs {
         policy: &policy,
         host,
@@ -96,7 +112,11 @@ pub fn zygote_for(
         },
         id: &identifier()?,
     };
-    Ok(ZygotePlan::new(&inputs, preload)?)
+    let mut zygote = ZygotePlan::new(&inputs, preload)?;
+    if let Some(view) = additions.view {
+        zygote.tell(view);
+    }
+    Ok(zygote)
 }
 
 pub(crate) fn identifier() -> Result<String, rustix::io::Errno> {

@@ -239,6 +239,19 @@ impl Service {
         }
     }
 
+    /// Trees for a running sandbox, for its init to show, in the order of the steps that are
+    /// mounts; and places for them in its root.
+    ///
+    /// # Errors
+    /// Of the launcher: a source that is not there, a root that is an image's.
+    pub fn extend(&self, id: &str, steps: Vec<RootfsStep>) -> Result<Vec<OwnedFd>, SandboxError> {
+        let id = id.to_owned();
+        match self.answer(&LauncherRequest::Extend { id, steps }, &[])? {
+            (LauncherReply::Kept, trees) => Ok(trees),
+            _ => Err(out_of_turn()),
+        }
+    }
+
     /// Starts the zygote of a sandbox that sets ids aside. What it says, of imports that
     /// fail, goes to `output`.
     ///

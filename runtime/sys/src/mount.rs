@@ -13,7 +13,7 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
     OpenTreeFlags, UnmountFlags,
 };
-use rustix::thread::UnshareFlags;
+use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType, UnshareFlags};
 
 use crate::process::last_errno;
 
@@ -50,6 +50,31 @@ pub fn unshare() -> Result<(), Errno> {
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", private)
+}
+
+/// The caller's own mount table, for [`enter`] to come back to.
+pub fn own_table() -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    rustix::fs::open("/proc/self/ns/mnt", flags, Mode::empty())
+}
+
+/// Moves the calling process into the mount table `table`; its root and its working directory
+/// are then that table's root (setns(2)).
+///
+/// # Errors
+/// `EPERM` without CAP_SYS_ADMIN over the table's user namespace and CAP_SYS_CHROOT in the
+/// caller's own; `EINVAL` when the process has several threads.
+pub fn enter(table: impl AsFd) -> Result<(), Errno> {
+    let table = table.as_fd();
+    rustix::thread::move_into_link_name_space(table, Some(LinkNameSpaceType::Mount))
+}
+
+/// The same for the table of the process behind `pidfd` (Linux 5.8).
+///
+/// # Errors
+/// As of [`enter`]; `ESRCH` when it has ended; `EPERM` without the right to look at it.
+pub fn enter_table_of(pidfd: impl AsFd) -> Result<(), Errno> {
+    rustix::thread::move_into_thread_name_spaces(pidfd.as_fd(), ThreadNameSpaceType::MOUNT)
 }
 
 /// A detached copy of the mount at `path`, with all that is mounted below it.

@@ -7,6 +7,9 @@
 //! interpreter, whose programs the scripts then are; one that begins with `/` is a command,
 //! its arguments after blanks. What of a zygote that does not serve is told on its own line.
 //!
+//! `show:SOURCE:TARGET,...` after that, or first, shows parts of an environment in each sandbox
+//! once it is claimed.
+//!
 //! Beside the launcher, where an embedder's program is.
 
 use std::fs::File;
@@ -14,7 +17,7 @@ use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
-use lakekeep_plan::{Command, Preload};
+use lakekeep_plan::{Command, Preload, Replica, View};
 use lakekeep_policy::{Policy, PolicyDoc};
 use lakekeep_sandbox::{Claimed, Job, Pool, SandboxError, Stdio, host, plan_for, zygote_for};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -25,7 +28,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("lakekeep-tests-pool: {error}");
+            eprintln!("lakekeep-tests-pool: {}", lakekeep_sandbox::chain(&*error));
             ExitCode::FAILURE
         }
     }
@@ -35,6 +38,8 @@ fn run() -> Result<()> {
     let mut arguments = std::env::args().skip(1).peekable();
     let zygote = arguments.next_if(|first| first.starts_with("zygote:"));
     let zygote = zygote.as_deref().map(Zygote::parse).transpose()?;
+    let shown = arguments.next_if(|next| next.starts_with("show:"));
+    let view = shown.as_deref().map(view).transpose()?;
     let first = arguments.next().ok_or("how many sandboxes?")?;
     let (wait, count) = match first.strip_prefix("wait:") {
         Some(count) => (true, count.parse()?),
@@ -69,7 +74,11 @@ fn run() -> Result<()> {
     }
     let mut claimed = Vec::new();
     for _ in 0..count {
-        claimed.push(pool.claim()?);
+        let mut sandbox = pool.claim()?;
+        if let Some(view) = &view {
+            sandbox.show(view)?;
+        }
+        claimed.push(sandbox);
     }
     for sandbox in &mut claimed {
         for script in &scripts {
@@ -85,6 +94,24 @@ fn run() -> Result<()> {
         last.end()?;
     }
     Ok(())
+}
+
+/// An environment of these parts.
+fn view(text: &str) -> Result<View> {
+    let parts = text.trim_start_matches("show:").split(',');
+    let replica = |part: &str| -> Result<Replica> {
+        let (source, target) = part.split_once(':').ok_or("show:SOURCE:TARGET,...")?;
+        Ok(Replica {
+            source: source.to_owned(),
+            target: target.to_owned(),
+            directory: Path::new(source).is_dir(),
+        })
+    };
+    Ok(View {
+        replicas: parts.map(replica).collect::<Result<_>>()?,
+        programs: "/srv/client/bin".to_owned(),
+        variables: vec![("CLIENT".to_owned(), "ada".to_owned())],
+    })
 }
 
 /// How the pool's zygote is asked for.

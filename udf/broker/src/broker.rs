@@ -4,7 +4,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lakekeep_plan::HostFacts;
 use lakekeep_sandbox::{Claimed, Job, Outcome, SandboxError, Stdio};
 use lakekeep_sys::socket;
 use lakekeep_udf_packets::{Answer, MAX_PACKET, Open, Request, bounded};
@@ -12,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::claim::{Claim, ClaimError};
+use crate::kind::Ground;
 use crate::pools::Pools;
 use crate::streams::{self, StreamsError};
 use crate::waiting::Waiting;
@@ -72,18 +72,14 @@ struct Broker {
 }
 
 /// Serves the engine at the other end of `control` until it closes it. Every sandbox ends
-/// then. An environment's imports may take `zygote_timeout`.
+/// then.
 ///
 /// # Errors
 /// [`BrokerError`] of poll(2) and of the control socket.
-pub fn serve(
-    control: OwnedFd,
-    host: HostFacts,
-    zygote_timeout: Duration,
-) -> Result<(), BrokerError> {
+pub fn serve(control: OwnedFd, ground: Ground) -> Result<(), BrokerError> {
     let mut broker = Broker {
         control,
-        pools: Pools::new(host, zygote_timeout),
+        pools: Pools::new(ground),
         sessions: Vec::new(),
     };
     let mut packet = vec![0; MAX_PACKET];
@@ -216,13 +212,10 @@ impl Broker {
         let Waiting { open, streams } = waiting;
         let Claim {
             mut sandbox,
+            interpreter,
             warning,
         } = claim;
-        let mut job = Job::new([
-            open.interpreter.display().to_string().as_str(),
-            "-c",
-            WORKER,
-        ]);
+        let mut job = Job::new([interpreter.display().to_string().as_str(), "-c", WORKER]);
         job.last = true;
         let spawned = sandbox.spawn(&job, Stdio::Given(streams));
         if spawned.is_err() {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use lakekeep_policy::PolicyErrors;
 use lakekeep_sandbox::{Claimed, PlanningError, SandboxError};
 
+use crate::environment::EnvironmentError;
 use crate::kind::QUEUE;
 use crate::limits::LimitsError;
 use crate::pools::KINDS;
@@ -20,6 +21,8 @@ const LATER: Duration = Duration::from_secs(1);
 pub struct Claim {
     /// It serves nobody else.
     pub sandbox: Claimed,
+    /// What runs its worker.
+    pub interpreter: PathBuf,
     /// What slows it down.
     pub warning: Option<String>,
 }
@@ -40,6 +43,9 @@ pub enum ClaimError {
     /// Of the host, or of the interpreter.
     #[error(transparent)]
     Planning(#[from] PlanningError),
+    /// Of the captured environment.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
     /// Of the sandbox.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -90,7 +96,7 @@ impl ClaimError {
     #[must_use]
     pub fn code(&self) -> Option<&'static str> {
         match self {
-            Self::Imports { .. } => Some("ENVIRONMENT_FAILED"),
+            Self::Imports { .. } | Self::Environment(_) => Some("ENVIRONMENT_FAILED"),
             Self::Slow { .. } => Some("ENVIRONMENT_SLOW"),
             Self::Crowded { .. } | Self::Busy => Some("QUEUE_FULL"),
             Self::Limits(_) | Self::Policy(_) | Self::Planning(_) | Self::Sandbox(_) => None,

@@ -15,10 +15,11 @@ use std::time::Duration;
 
 use lakekeep_plan::{Command, HostFacts, Plan, Preload};
 use lakekeep_policy::Policy;
-use lakekeep_sandbox::{PlanningError, Pool, SandboxError, plan_for, zygote_for};
+use lakekeep_sandbox::{PlanningError, Pool, SandboxError, plan_with, zygote_with};
 use lakekeep_udf_packets::{Limits, Open};
 
 use crate::claim::{Claim, ClaimError, Served};
+use crate::environment::Base;
 use crate::limits;
 use crate::waiting::Waiting;
 
@@ -44,6 +45,8 @@ pub struct Ground {
     pub host: HostFacts,
     /// How long a zygote may take over its imports.
     pub zygote_timeout: Duration,
+    /// The folder of the store that has the user's environments.
+    pub environments: Option<PathBuf>,
 }
 
 /// Sandboxes are alike when they show the same environment and have the same limits. Whose
@@ -51,6 +54,7 @@ pub struct Ground {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Like {
     interpreter: PathBuf,
+    environment: Option<String>,
     modules: Vec<String>,
     limits: Limits,
 }
@@ -60,6 +64,7 @@ impl Like {
     pub fn of(open: &Open) -> Self {
         Self {
             interpreter: open.interpreter.clone(),
+            environment: open.environment.clone(),
             modules: open.modules.clone(),
             limits: open.limits.clone(),
         }
@@ -70,6 +75,7 @@ impl Like {
 #[derive(Debug)]
 pub struct Kind {
     like: Like,
+    base: Base,
     pool: Pool,
     waiting: VecDeque<Waiting>,
     /// Why its workers are not forked from a zygote.
@@ -88,9 +94,13 @@ impl Kind {
     /// # Errors
     /// Of what was asked for, and of starting a launcher.
     pub fn start(ground: &Ground, like: Like) -> Result<Self, ClaimError> {
-        let (pool, warning) = pool(ground, &like)?;
+        let environment = like.environment.as_deref();
+        let store = ground.environments.as_deref();
+        let base = Base::find(&like.interpreter, environment, store)?;
+        let (pool, warning) = pool(ground, &like, &base)?;
         Ok(Self {
             like,
+            base,
             pool,
             waiting: VecDeque::new(),
             warning,
@@ -117,7 +127,7 @@ impl Kind {
     pub fn enqueue(&mut self, waiting: Waiting) -> Result<(), ClaimError> {
         if self.waiting.len() >= QUEUE {
             return Err(ClaimError::Crowded {
-                interpreter: self.like.interpreter.clone(),
+                interpreter: self.base.interpreter().to_owned(),
             });
         }
         self.waiting.push_back(waiting);
@@ -179,9 +189,12 @@ impl Kind {
         while !self.waiting.is_empty()
             && let Some(sandbox) = self.pool.claim_ready()?
         {
-            let warning = self.warning.clone();
-            let claim = |waiting| (waiting, Ok(Claim { sandbox, warning }));
-            served.extend(self.waiting.pop_front().map(claim));
+            let claim = Claim {
+                sandbox,
+                interpreter: self.base.interpreter().to_owned(),
+                warning: self.warning.clone(),
+            };
+            served.extend(self.waiting.pop_front().map(|it| (it, Ok(claim))));
             *moved = true;
         }
         Ok(())
@@ -224,11 +237,11 @@ impl Kind {
             }
             SandboxError::Zygote { .. } if !self.proven => {
                 self.warning = Some(lakekeep_sandbox::chain(&error));
-                self.pool = without_zygote(ground, &self.like)?;
+                self.pool = without_zygote(ground, &self.like, &self.base)?;
             }
             // Most often its launcher was killed.
             _ if !self.anew && !self.waiting.is_empty() => {
-                (self.pool, self.warning) = pool(ground, &self.like)?;
+                (self.pool, self.warning) = pool(ground, &self.like, &self.base)?;
                 (self.anew, self.proven) = (true, false);
             }
             _ => return Err(error.into()),
@@ -240,35 +253,38 @@ impl Kind {
     }
 
     fn environment(&self) -> (PathBuf, String) {
-        (self.like.interpreter.clone(), self.like.modules.join(", "))
+        (
+            self.base.interpreter().to_owned(),
+            self.like.modules.join(", "),
+        )
     }
 }
 
 /// Where there can be a zygote, with one; else with the reason.
-fn pool(ground: &Ground, like: &Like) -> Result<(Pool, Option<String>), ClaimError> {
+fn pool(ground: &Ground, like: &Like, base: &Base) -> Result<(Pool, Option<String>), ClaimError> {
     let policy = checked(&like.limits)?;
     let preload = Preload {
-        interpreter: like.interpreter.display().to_string(),
+        interpreter: base.interpreter().display().to_string(),
         modules: like.modules.clone(),
         sandboxes: SERVED,
     };
     let host = &ground.host;
-    match zygote_for(&policy, host, &preload) {
+    match zygote_with(&policy, host, &preload, &base.additions()) {
         Ok(zygote) => {
-            let plan = plan(&policy, host, like)?;
+            let plan = plan(&policy, host, base)?;
             let pool = Pool::start_with_zygote(host, plan, READY, zygote)?;
             Ok((pool.with_patience(ground.zygote_timeout), None))
         }
         Err(error) => {
             let warning = lakekeep_sandbox::chain(&error);
-            Ok((without_zygote(ground, like)?, Some(warning)))
+            Ok((without_zygote(ground, like, base)?, Some(warning)))
         }
     }
 }
 
 /// The worker makes its imports itself, and says what is wrong with them.
-fn without_zygote(ground: &Ground, like: &Like) -> Result<Pool, ClaimError> {
-    let plan = plan(&checked(&like.limits)?, &ground.host, like)?;
+fn without_zygote(ground: &Ground, like: &Like, base: &Base) -> Result<Pool, ClaimError> {
+    let plan = plan(&checked(&like.limits)?, &ground.host, base)?;
     Ok(Pool::start(&ground.host, plan, READY)?)
 }
 
@@ -279,11 +295,11 @@ fn checked(limits: &Limits) -> Result<Policy, ClaimError> {
     Ok(Policy::check(doc)?)
 }
 
-fn plan(policy: &Policy, host: &HostFacts, like: &Like) -> Result<Plan, PlanningError> {
+fn plan(policy: &Policy, host: &HostFacts, base: &Base) -> Result<Plan, PlanningError> {
     let command = Command {
-        arguments: vec![like.interpreter.display().to_string().into_bytes()],
+        arguments: vec![base.interpreter().display().to_string().into_bytes()],
         path: PATH.to_owned(),
         ..Command::default()
     };
-    plan_for(policy, host, &command, Some(&like.interpreter))
+    plan_with(policy, host, &command, &base.additions())
 }

@@ -18,6 +18,7 @@
 mod answer;
 mod broker;
 mod claim;
+mod environment;
 mod kind;
 mod limits;
 mod pools;
@@ -25,6 +26,8 @@ pub mod streams;
 mod waiting;
 
 pub use broker::{BrokerError, serve};
+pub use environment::EnvironmentError;
+pub use kind::Ground;
 pub use limits::{LimitsError, policy};
 
 /// The program that decodes and calls functions, inside. It speaks docs/udf-wire.md.

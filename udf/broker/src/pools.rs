@@ -2,9 +2,8 @@
 //! like. Nothing here waits for what an environment imports.
 
 use std::os::fd::BorrowedFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use lakekeep_plan::HostFacts;
 use lakekeep_udf_packets::Open;
 
 use crate::claim::{ClaimError, Served};
@@ -25,13 +24,10 @@ pub struct Pools {
 }
 
 impl Pools {
-    /// None yet. A zygote has so long for its imports.
-    pub fn new(host: HostFacts, zygote_timeout: Duration) -> Self {
+    /// None yet.
+    pub fn new(ground: Ground) -> Self {
         Self {
-            ground: Ground {
-                host,
-                zygote_timeout,
-            },
+            ground,
             kinds: Vec::new(),
             lacking: false,
         }

@@ -109,6 +109,7 @@ impl Broker {
         let request = Open {
             number: 0,
             interpreter: environment.interpreter.clone(),
+            environment: None,
             modules: environment.modules.clone(),
             limits: options.limits.clone(),
             kind: Some(function.kind.word().to_owned()),

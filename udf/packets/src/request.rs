@@ -55,6 +55,10 @@ pub struct Open {
     /// The Python of the function's environment: absolute. A broker shows its prefix; a
     /// manager starts what is there in the profile's image and volumes.
     pub interpreter: PathBuf,
+    /// The digest of a captured environment, which is shown where it was on the client; its
+    /// interpreter runs the worker then, and not the one above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
     /// What every worker of this environment imports, before any user's code is there.
     #[serde(default)]
     pub modules: Vec<String>,
@@ -87,6 +91,7 @@ impl fmt::Debug for Open {
         let Self {
             number,
             interpreter,
+            environment,
             modules,
             limits,
             kind,
@@ -100,6 +105,7 @@ impl fmt::Debug for Open {
         f.debug_struct("Open")
             .field("number", number)
             .field("interpreter", interpreter)
+            .field("environment", environment)
             .field("modules", modules)
             .field("limits", limits)
             .field("kind", kind)

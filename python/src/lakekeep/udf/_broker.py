@@ -42,6 +42,7 @@ class Request:
     Attributes:
         kind: The function's kind.
         interpreter: The absolute path of the Python that runs the worker.
+        environment: The digest of a captured environment, whose interpreter runs it instead.
         modules: What it has imported before the function arrives.
         memory: Bytes the sandbox may have; None: as the profile says.
         cpu: Cores, a fraction too; None: as the profile says.
@@ -55,6 +56,7 @@ class Request:
 
     kind: str
     interpreter: str
+    environment: Optional[str] = None
     modules: tuple[str, ...] = ("pyarrow",)
     memory: Optional[int] = None
     cpu: Optional[float] = None
@@ -78,6 +80,8 @@ class Request:
             "limits": limits,
             **told,
         }
+        if self.environment is not None:
+            opened["environment"] = self.environment
         if self.delegation is not None:
             opened["delegation"] = self.delegation
         return json.dumps({"open": opened}).encode()
@@ -370,6 +374,16 @@ class ManagerBroker(SocketBroker):
         """Connects to nothing yet; `path` is that of the manager's API, or LAKEKEEP_SOCKET's."""
         super().__init__()
         self._path = path
+
+    def open(self, request: Request, descriptors: Sequence[int], timeout: float) -> Handle:
+        """See Broker. A manager shows what its profiles have, and no environment of a client's."""
+        if request.environment is not None:
+            raise SessionRefused(
+                "this manager shows no captured environments to functions: leave environment= "
+                "out, or LAKEKEEP_SOCKET unset",
+                code="UNSUPPORTED",
+            )
+        return super().open(request, descriptors, timeout)
 
     def _connect(self) -> socket.socket:
         path = self._path or os.environ.get("LAKEKEEP_SOCKET")

@@ -180,6 +180,26 @@ class EnvironmentFailed(BrokerUnavailable):
     retryable = False
 
 
+class EnvironmentDrift(BrokerUnavailable):
+    """The environment that was named is not this interpreter's any more; nothing has run.
+
+    Attributes:
+        differences: Each in a sentence, such as `numpy 2.1.3 in the client, 2.0.2 in the
+            environment`.
+    """
+
+    REASON = "UDF_ENVIRONMENT_DRIFT"
+    retryable = False
+
+    def __init__(self, digest: str, differences: tuple[str, ...], command: str) -> None:
+        """Takes what differs, and the command that captures what is here now."""
+        super().__init__(
+            f"environment {digest[:12]}: {'; '.join(differences)}",
+            remedy=f'say environment="auto", or name what this prints: {command}',
+        )
+        self.differences = differences
+
+
 class EnvironmentSlow(BrokerUnavailable, TimeoutError):
     """The environment has not made its imports in the broker's `zygote_timeout`."""
 

@@ -6,11 +6,12 @@ import contextlib
 import functools
 import inspect
 import os
+import re
 import sys
 import sysconfig
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from types import ModuleType
 from typing import Any, Callable, Optional, TypedDict, Union
 
@@ -19,6 +20,7 @@ import pyarrow as pa
 
 from . import _fork
 from ._broker import Broker, Request, default_broker
+from ._environment import AUTO, Chosen, Wanted
 from ._errors import BadFunction
 
 # Whose answer is one column, as long as the input or one value.
@@ -28,6 +30,7 @@ ROWWISE = frozenset(("scalar", "pandas", "rows"))
 STREAMS = frozenset(("batches", "table"))
 KINDS = COLUMN_KINDS | STREAMS | {"grouped"}
 _SOURCE_LIMIT = 32 * 1024
+_ENVIRONMENT = re.compile(rf"{AUTO}|[0-9a-f]{{64}}")
 
 # A type as pyarrow has it, or the name of one, such as `int64`.
 Type = Union[str, Any]
@@ -49,6 +52,10 @@ class Options(TypedDict, total=False):
         code_owner: Who wrote it, where that is not the user.
         query: The engine's query, for the audit.
         interpreter: The absolute path of the Python that runs it; this one's.
+        environment: Which libraries it runs with. None: those of `interpreter` on the host.
+            `"auto"` or True: this interpreter's, as they are when the first sandbox is made,
+            with the local modules that the function reaches (`lakekeep.capture`). A digest, or
+            what `lakekeep.capture` gave: those, if they are the same as this interpreter's.
         modules: What is imported before it arrives; `("pyarrow",)`.
         by_value: Modules whose code is sent along, as the sandbox does not have them.
         max_bytes: Bytes one answered batch may have; 256 MiB.
@@ -79,6 +86,7 @@ class Options(TypedDict, total=False):
     code_owner: Optional[str]
     query: Optional[str]
     interpreter: str
+    environment: Wanted
     modules: Sequence[str]
     by_value: Sequence[ModuleType]
     max_bytes: int
@@ -110,6 +118,7 @@ class Settings:
     code_owner: Optional[str] = None
     query: Optional[str] = None
     interpreter: str = field(default_factory=lambda: sys.executable)
+    environment: Wanted = None
     modules: Sequence[str] = ("pyarrow",)
     by_value: Sequence[ModuleType] = ()
     max_bytes: int = 256 << 20
@@ -147,15 +156,23 @@ class Settings:
             value = getattr(settings, name)
             if value is not None and value < 1:
                 raise BadFunction(f"{name}={value}: at least 1")
+        if isinstance(settings.environment, str) and not _ENVIRONMENT.fullmatch(
+            settings.environment
+        ):
+            raise BadFunction(
+                f"environment={settings.environment!r}: no digest",
+                remedy='say "auto", or what `lakekeep env capture` printed',
+            )
         if settings.look is not None and not 0 <= settings.look <= 1:
             raise BadFunction(f"look={settings.look}: seconds, at most 1")
         return settings
 
-    def request(self, kind: str) -> Request:
-        """What the broker is asked for."""
+    def request(self, kind: str, environment: Optional[str] = None) -> Request:
+        """What the broker is asked for, with the environment of this digest."""
         return Request(
             kind=kind,
             interpreter=os.path.abspath(self.interpreter),
+            environment=environment,
             modules=tuple(self.modules),
             memory=self.memory,
             cpu=self.cpu,
@@ -178,6 +195,7 @@ class Function:
         answers: The schema of what it answers.
         pickle: The function, as only a sandbox opens it.
         source: Its lines and where they are from, for tracebacks.
+        chosen: The environment that its sandboxes show, if there can be one.
     """
 
     name: str
@@ -185,6 +203,7 @@ class Function:
     answers: Any
     pickle: bytes = field(repr=False)
     source: Optional[dict[str, Any]] = field(repr=False)
+    chosen: Optional[Chosen] = field(default=None, repr=False)
 
     @classmethod
     def of(
@@ -207,6 +226,19 @@ class Function:
                 remedy="make what it refers to within it: connections, locks, files",
             ) from error
         return cls(name, kind, answer_schema(kind, returns), pickled, _source(function))
+
+    @classmethod
+    def declared(
+        cls, function: Callable[..., Any], kind: str, returns: Any, settings: Settings
+    ) -> Function:
+        """Declares a function that is run with these settings.
+
+        Raises:
+            BadFunction: As `of`.
+        """
+        found = cls.of(function, kind, returns, settings.by_value)
+        interpreter = os.path.abspath(settings.interpreter)
+        return replace(found, chosen=Chosen(function, settings.environment, interpreter))
 
 
 def answer_schema(kind: str, returns: Any) -> Any:

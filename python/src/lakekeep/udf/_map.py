@@ -52,7 +52,7 @@ def map_batches(
     if kind == "table":
         raise BadFunction("kind 'table' takes single values", remedy="use safe")
     settings = Settings.of(options)
-    declared = Function.of(function, kind, returns, settings.by_value)
+    declared = Function.declared(function, kind, returns, settings)
     schema, batches = _source(reader)
     given = plain_schema(schema)
     plain = (_values.plain_batch(one, given) for one in batches)

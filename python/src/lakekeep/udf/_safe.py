@@ -35,7 +35,7 @@ class Safe:
         settings: Settings,
     ) -> None:
         """See `safe`."""
-        self.function = Function.of(function, kind, returns, settings.by_value)
+        self.function = Function.declared(function, kind, returns, settings)
         self.settings = settings
         self._pool = Pool(self.function, settings)
         self._given = None

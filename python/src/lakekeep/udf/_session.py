@@ -78,6 +78,8 @@ class Session:
         limit = settings.session_timeout
         self._ends = None if limit is None else time.monotonic() + limit
         self._handle: Optional[Handle] = None
+        # Before the time of opening begins: the first capture reads all there is.
+        self._environment = function.chosen.digest() if function.chosen else None
         # Seconds of the present wait, and the option that they are of.
         self._limit: tuple[Optional[float], str] = None, "timeout"
         ours, theirs = _wire.socket_pair()
@@ -90,7 +92,7 @@ class Session:
         pipes = [os.pipe(), os.pipe()]
         writers = [write for _, write in pipes]
         try:
-            request = self._settings.request(self.function.kind)
+            request = self._settings.request(self.function.kind, self._environment)
             timeout = self._settings.open_timeout
             descriptors = [theirs.fileno(), *writers]
             self._handle = self._settings.broker.open(request, descriptors, timeout)
@@ -107,7 +109,7 @@ class Session:
         if kind == _wire.ERROR and call == 0:
             raise BadFunction(
                 f"{self.function.name} cannot be had in the sandbox: {_check.failure(content)}",
-                remedy="the sandbox needs the modules that the function was pickled with",
+                remedy=self._missing(),
             )
         self._expect(kind == _wire.OPENED and call == 0, "no answer to its opening")
         version = _check.document(content).get("version")
@@ -116,6 +118,16 @@ class Session:
         self.stats.spawn = time.monotonic() - began
         # From here on it is data.
         self._channel.sent = 0
+
+    def _missing(self) -> str:
+        if self._environment is None:
+            return "the sandbox needs the modules that the function was pickled with"
+        python = self._settings.interpreter
+        return (
+            f"environment {self._environment[:12]} is what was captured of this interpreter:"
+            f" install what is missing ({python} -m pip install …), or name its folder in"
+            " lakekeep.capture(include=…), and make the function anew"
+        )
 
     def _introduce(self) -> None:
         function, settings = self.function, self._settings
