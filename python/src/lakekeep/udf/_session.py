@@ -110,9 +110,11 @@ class Session:
                 remedy="the sandbox needs the modules that the function was pickled with",
             )
         self._expect(kind == _wire.OPENED and call == 0, "no answer to its opening")
-        version = _check.document(content).get("version")
+        opened = _check.document(content)
+        version = opened.get("version")
         told = _check.text(version, 32) or type(version).__name__
         self._expect(version == _wire.VERSION, f"an OPENED that is no version 1's, but: {told}")
+        self._channel.avoided = _check.numbers(opened.get("processors"))
         self.stats.spawn = time.monotonic() - began
         # From here on it is data.
         self._channel.sent = 0
