@@ -259,6 +259,15 @@ def test_a_crash_where_there_is_no_ctypes(bare: Bare, broker: Broker) -> None:
         assert "in crash" in raised.value.output
 
 
+def test_a_session_whose_sandbox_has_ended_is_not_alive(bare: Bare, broker: Broker) -> None:
+    with opened(bare, same) as session:
+        assert session.alive
+        # Its socket is open: as where a process that it left behind has it.
+        bare.opened[-1].see(0)
+        assert not session.alive
+        assert not session.open
+
+
 @pytest.mark.parametrize("way", ["kill", "exit", "close"])
 @pytest.mark.parametrize("phase", ["opening", "first call", "between"])
 def test_a_worker_that_ends(bare: Bare, broker: Broker, way: str, phase: str) -> None:

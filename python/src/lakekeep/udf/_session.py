@@ -157,8 +157,11 @@ class Session:
     @property
     def alive(self) -> bool:
         """Whether the next call can be sent to it; what came unasked ends it."""
-        if self._failure is not None or self._channel.idle:
-            return self._failure is None
+        if self._failure is not None:
+            return False
+        # Whoever else has its end of the socket would keep it open.
+        if self._channel.idle and self.ended(0) is None:
+            return True
         self._end(SessionClosed("the session ended by itself", remedy="open another"))
         return False
 
