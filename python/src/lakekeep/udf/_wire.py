@@ -168,9 +168,6 @@ class Channel:
         length = sum(map(len, pieces))
         self._large = length > PIECE
         self.sent += length
-        if self._large:
-            # Its parts are read while others are written, or one after the other.
-            step_aside(self.avoided)
         queue = self._outgoing
         if length <= PIECE:
             queue.append(([HEADER.pack(kind, INLINE, 0, call, length, rows), *pieces], None))
