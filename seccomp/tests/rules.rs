@@ -486,6 +486,8 @@ fn other_threads_keep_a_share_of_the_processor() {
     }
     expect("udf", "sched_setscheduler", &[], &[set(0, 0)]);
     expect("udf", "setpriority", &[], &[first(0)]);
+    let timers = [first(0), first(1 << 32)];
+    expect("udf", "setitimer", &timers, &[first(1), first(2)]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ SOURCE is this file with the texts of its modules before it, for nothing of it i
 installed where it runs; source.rs and joined.py put it together.
 """
 
+import faulthandler
 import sys
 import types
 
@@ -30,6 +31,8 @@ def load(texts):
     return package
 
 
+# Of what is imported now; more is had of it once there is a socket (crash.py).
+faulthandler.enable()
 program = load(TEXTS)  # noqa: F821  it stands before this file's text
 if __name__ == "__main__":
     program.session.main()

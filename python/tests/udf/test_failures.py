@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -145,26 +148,124 @@ def test_a_crash_names_signal_and_library(broker: Broker, name: str, words: str)
                 function(pa.array([1]))
             assert raised.value.signal == name
             assert "in crash" in raised.value.details["stack"]
-            # Under the profile `udf` there is no executable memory for the handler.
-            assert raised.value.library.startswith("/") or not isinstance(broker, Bare)
-        if words and isinstance(broker, Bare):
+            assert raised.value.library.startswith("/")
+        if words:
             assert any(word in raised.value.library for word in words.split("|"))
 
 
-def test_a_crash_where_no_callback_can_be_had(bare: Bare, broker: Broker) -> None:
-    """As under the profile `udf` with some builds of Python."""
+CRASHES = """
+#include <stdlib.h>
+#include <string.h>
+volatile int *nowhere = (int *)16;
+int reads(int depth) { return depth ? reads(depth - 1) + 1 : *nowhere; }
+int in_libc(int depth) { return depth ? in_libc(depth - 1) + 1 : (int)strlen((char *)16); }
+int aborts(int depth) { if (!depth) abort(); return aborts(depth - 1) + 1; }
+int overflows(int depth) {
+    volatile char much[4096];
+    much[depth & 4095] = 1;
+    return overflows(depth + 1) + much[7];
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def crashing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library whose functions crash."""
+    folder = tmp_path_factory.mktemp("native")
+    source, library = folder / "crashing.c", folder / "libcrashing.so"
+    source.write_text(CRASHES)
+    compiler = shutil.which("cc")
+    assert compiler, "test.sh installs it"
+    command = [compiler, "-shared", "-fPIC", "-w", "-o", str(library), str(source)]
+    subprocess.run(command, check=True)
+    return library
+
+
+@pytest.mark.parametrize("lock", ["CDLL", "PyDLL"])
+@pytest.mark.parametrize("how", ["reads", "in_libc", "aborts", "overflows"])
+def test_a_crash_names_the_library_it_is_in(
+    bare: Bare, broker: Broker, crashing: Path, how: str, lock: str
+) -> None:
+    """With Python's lock and without; with the library's caller in libc; with no stack left."""
+    library = str(crashing)
+
+    def crash(a: Any) -> Any:
+        import ctypes
+
+        return getattr(ctypes, lock)(library)[how](3)
+
+    with safe(crash, returns="int64", broker=bare) as function:
+        with pytest.raises(WorkerCrashed) as raised:
+            function(pa.array([1]))
+        assert raised.value.library == library
+        assert raised.value.signal == ("SIGABRT" if how == "aborts" else "SIGSEGV")
+        stack = raised.value.details["stack"]
+        assert stack.endswith("in crash\n"), "the user's frames, and nobody else's"
+        # Faulthandler has told of it before.
+        assert "Fatal Python error" in raised.value.output
+
+
+def test_a_crash_in_another_thread_has_its_stack(broker: Broker) -> None:
+    def crash(a: Any) -> Any:
+        import ctypes
+        import threading
+
+        def within() -> None:
+            ctypes.string_at(0)
+
+        thread = threading.Thread(target=within)
+        thread.start()
+        thread.join()
+
+    with safe(crash, returns="int64", broker=broker) as function:
+        with pytest.raises(WorkerCrashed) as raised:
+            function(pa.array([1]))
+        assert raised.value.signal == "SIGSEGV"
+        assert "in within" in raised.value.details["stack"]
+
+
+def test_last_words_that_hang_end(bare: Bare, broker: Broker) -> None:
+    """As where memory was being had when it crashed."""
+    told = "        last_word(WATCHES[0]"
+    assert told in bare.source
+    bare.source = bare.source.replace(told, f"        while True: pass\n{told}", 1)
+    bare.source = bare.source.replace("PATIENCE = 2.0", "PATIENCE = 0.1", 1)
+
+    def crash(a: Any) -> Any:
+        import os
+
+        os.abort()
+
+    with safe(crash, returns="int64", broker=bare, timeout=30) as function:
+        with pytest.raises(WorkerCrashed) as raised:
+            function(pa.array([1]))
+        assert raised.value.signal == "SIGALRM"
+        assert "in crash" in raised.value.details["stack"], "faulthandler's word"
+
+
+def test_a_crash_where_there_is_no_ctypes(bare: Bare, broker: Broker) -> None:
 
     def crash(a: Any) -> Any:
         import ctypes
 
         return ctypes.string_at(0)
 
-    bare.source = bare.source.replace("    import ctypes\n", "    raise MemoryError\n", 1)
+    assert "    import ctypes\n" in bare.source
+    bare.source = bare.source.replace("    import ctypes\n", "    raise ImportError\n", 1)
     with safe(crash, returns="int64", broker=bare) as function:
         with pytest.raises(WorkerCrashed) as raised:
             function(pa.array([1]))
         assert raised.value.signal == "SIGSEGV"
         assert "in crash" in raised.value.output
+
+
+def test_a_session_whose_sandbox_has_ended_is_not_alive(bare: Bare, broker: Broker) -> None:
+    with opened(bare, same) as session:
+        assert session.alive
+        # Its socket is open: as where a process that it left behind has it.
+        bare.opened[-1].see(0)
+        assert not session.alive
+        assert not session.open
 
 
 @pytest.mark.parametrize("way", ["kill", "exit", "close"])

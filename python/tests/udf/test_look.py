@@ -6,13 +6,15 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from udf.bare import Bare
 
-from lakekeep.udf import BadFunction, Broker, Function, Session, Settings, TimedOut, _wire
+from lakekeep.udf import BadFunction, Broker, Function, Session, Settings, TimedOut, _check, _wire
+from lakekeep.udf._aside import step_aside
 
 ONE = pa.RecordBatch.from_pydict({"a": [1]})
 DONE = _wire.HEADER.pack(_wire.DONE, _wire.INLINE, 0, 1, 0, 0)
@@ -104,6 +106,62 @@ def test_nobody_looks_where_it_is_in_the_way(monkeypatch: pytest.MonkeyPatch) ->
     assert Settings.of({"cpu": 0.5}).looking == 0
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     assert Settings.of({"look": 0.0002}).looking == 0
+
+
+def processor() -> int:
+    """Where this thread is, as proc_pid_stat(5) has it."""
+    return int(Path("/proc/thread-self/stat").read_text().rpartition(")")[2].split()[36])
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor: nowhere to go")
+def test_who_is_on_the_workers_processor_leaves_it() -> None:
+    before, left = os.sched_getaffinity(0), False
+    # The scheduler may bring it back at any time: it need not stay away, it must have left.
+    for _ in range(100):
+        here = processor()
+        step_aside(frozenset((here,)))
+        assert os.sched_getaffinity(0) == before, "it may use what it could"
+        left = left or processor() != here
+    assert left
+
+
+def test_who_has_nowhere_to_go_stays() -> None:
+    before = os.sched_getaffinity(0)
+    step_aside(frozenset(before))
+    assert os.sched_getaffinity(0) == before
+
+
+def test_a_look_begins_aside_and_again_after_one_in_vain(
+    ends: tuple[Counted, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = ends
+    stepped: list[frozenset[int]] = []
+    monkeypatch.setattr(_wire, "step_aside", stepped.append)
+    channel = _wire.Channel(ours, 1 << 20, 4, look=0.03)
+    channel.avoided = frozenset((1,))
+    for _ in range(2):
+        theirs.send(DONE)
+        channel.receive()
+    assert stepped == [{1}]
+    in_vain(channel)
+    # One is waited for; the next is looked for.
+    for _ in range(2):
+        theirs.send(DONE)
+        channel.receive()
+    assert stepped == [{1}, {1}]
+
+
+def test_a_session_knows_its_workers_processors(bare: Bare, broker: Broker) -> None:
+    with opened(bare, lambda a: a) as session:
+        assert session._channel.avoided == os.sched_getaffinity(bare.opened[-1].pid)
+
+
+@pytest.mark.parametrize(
+    ("told", "numbers"),
+    [([0, 3], {0, 3}), ([-1, True, "1", 1.0, 1 << 70, 2], {2}), (7, set()), (None, set())],
+)
+def test_what_a_worker_says_of_processors_is_numbers(told: Any, numbers: set[int]) -> None:
+    assert _check.numbers(told) == numbers
 
 
 @pytest.mark.parametrize("look", [-0.1, 1.5])

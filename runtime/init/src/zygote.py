@@ -17,6 +17,7 @@ sys.path[:] = [entry for entry in sys.path if entry]
 
 import ctypes
 import errno
+import faulthandler
 import gc
 import importlib
 import io
@@ -511,8 +512,12 @@ def ended(action, own_frames=1):
 
 
 def main():
+    # A crash of native code in it would leave no word.
+    faulthandler.enable()
     for module in sys.argv[1:]:
         importlib.import_module(module)
+    # How a task's process dies is its own matter.
+    faulthandler.disable()
     gc.collect()
     gc.disable()
     # Shared with all children for as long as nobody writes to it.

@@ -16,8 +16,9 @@ use crate::UdfError;
 use crate::channel::timespec;
 use crate::function::{Environment, Function, Options};
 use crate::link::{Link, borrowed};
+use crate::opening::{Asked, Opening};
 use crate::output::Output;
-use crate::session::{Opening, Session};
+use crate::session::Session;
 
 /// Asked for on both ends of a session; the kernel grants what `net.core.wmem_max` allows.
 const SOCKET_BUFFER: usize = 1 << 20;
@@ -87,14 +88,28 @@ impl Broker {
     /// it runs the user's code.
     ///
     /// # Errors
-    /// [`UdfError::BadFunction`]: it cannot be sent as declared, or an option is out of its
-    /// range. [`UdfError::Unavailable`].
+    /// As [`Broker::ask`] and [`Asked::begin`].
     pub fn begin(
         &self,
         environment: &Environment,
         function: &Function,
         options: Options,
     ) -> Result<Opening, UdfError> {
+        self.ask(environment, function, options)?.begin()
+    }
+
+    /// As [`Broker::begin`], for those who want to end it before there is a sandbox: it may
+    /// have to wait for what an environment imports. Returns at once.
+    ///
+    /// # Errors
+    /// [`UdfError::BadFunction`]: it cannot be sent as declared, or an option is out of its
+    /// range. [`UdfError::Unavailable`]: there is nobody to be asked.
+    pub fn ask(
+        &self,
+        environment: &Environment,
+        function: &Function,
+        options: Options,
+    ) -> Result<Asked, UdfError> {
         function.check()?;
         options.check()?;
         let link = self.link()?;
@@ -119,11 +134,11 @@ impl Broker {
             code_owner: options.code_owner.clone(),
             query: options.query.clone(),
         };
-        let lease = link.claim(request, &borrowed(&given), options.open_timeout)?;
+        let lease = link.ask(request, &borrowed(&given))?;
         // The worker's ends are the worker's alone, or its death would not be noticed.
         drop(given);
-        let function = function.clone();
-        Ok(Session::begin(ours, output, lease, function, options))
+        let session = Session::of((ours, output), lease, function, &options);
+        Ok(Asked::new(session, function.clone(), options))
     }
 
     /// The broker; a new one, where a program's has ended.

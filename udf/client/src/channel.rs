@@ -14,6 +14,7 @@ use rustix::net::{
 };
 
 use crate::UdfError;
+use crate::aside::Aside;
 use crate::look::Look;
 use crate::output::Output;
 use crate::wire::{Frame, HEADER, Header, PIECE, kind, place};
@@ -189,6 +190,8 @@ pub(crate) struct Incoming {
     partial: Option<Partial>,
     packet: Vec<u8>,
     pub(crate) look: Look,
+    /// Who looks on the worker's processor waits for itself.
+    pub(crate) aside: Aside,
     pub(crate) output: Output,
     /// What waits beyond it is [`Broken::Expired`].
     pub(crate) deadline: Option<Instant>,
@@ -210,6 +213,7 @@ impl Incoming {
             partial: None,
             packet: vec![0; PIECE],
             look,
+            aside: Aside::default(),
             output,
             deadline: None,
         }
@@ -238,6 +242,7 @@ impl Incoming {
         let Some(most) = self.look.now().filter(|_| self.partial.is_none()) else {
             return Ok(false);
         };
+        self.aside.step();
         let until = Instant::now() + most;
         let until = self.deadline.map_or(until, |deadline| deadline.min(until));
         loop {

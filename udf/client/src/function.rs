@@ -293,8 +293,10 @@ fn plain(field: &Field) -> Result<(), &DataType> {
     }
 }
 
-/// A schema as it is sent: without metadata, which could make its values extensions.
-pub(crate) fn bare(schema: &Schema) -> SchemaRef {
+/// A schema as it is sent, and as the answers' is: without metadata, which could make its
+/// values extensions. Whoever has one with metadata compares it with this.
+#[must_use]
+pub fn bare(schema: &Schema) -> SchemaRef {
     Schema::new(bare_fields(schema.fields())).into()
 }
 

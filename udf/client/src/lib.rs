@@ -33,6 +33,7 @@
 //! Nothing that a worker answers is believed: see [`check`]. docs/udf-wire.md is the contract
 //! of the wire, docs/udf.md tells who talks to whom.
 
+mod aside;
 mod broker;
 mod channel;
 pub mod check;
@@ -42,6 +43,7 @@ mod explain;
 mod function;
 mod link;
 mod look;
+mod opening;
 mod output;
 mod session;
 mod stream;
@@ -50,8 +52,9 @@ mod wire;
 
 pub use broker::Broker;
 pub use error::{Crash, Raised, UdfError};
-pub use function::{Code, Environment, Function, Kind, Limits, Options};
+pub use function::{Code, Environment, Function, Kind, Limits, Options, bare};
 pub use lakekeep_udf_packets::Verdict;
 pub use link::End;
-pub use session::{Canceller, Map, Opening, Session};
+pub use opening::{Asked, Opening};
+pub use session::{Canceller, Map, Session};
 pub use stream::{Input, Results, Stream};

@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use lakekeep_udf_packets::{Answer, MAX_PACKET, Open, Request, Verdict};
@@ -197,46 +197,23 @@ impl Link {
         }
     }
 
-    /// A sandbox whose worker has these descriptors.
-    pub(crate) fn claim(
+    /// Asks for a sandbox whose worker has these descriptors.
+    pub(crate) fn ask(
         self: &Arc<Self>,
         mut open: Open,
         given: &[BorrowedFd<'_>],
-        patience: Duration,
     ) -> Result<Lease, UdfError> {
         let slot = Arc::new(Slot::default());
         open.number = self.number(&slot)?;
-        // From here on it is ended by whatever goes wrong.
-        let mut lease = Lease {
+        // From here on it is ended by whatever goes wrong, and when nobody wants it any more.
+        let lease = Lease {
             link: self.clone(),
             number: open.number,
             slot,
-            made: Made {
-                sandbox: String::new(),
-                warning: None,
-            },
+            made: OnceLock::new(),
         };
         self.say(&Request::Open(Box::new(open)), given)
             .inspect_err(|_| self.forget(lease.number))?;
-        let heard = lease.slot.wait(patience, |heard| match &heard.failed {
-            Some(message) => Some(Err(message.clone())),
-            None => heard.made.clone().map(Ok),
-        });
-        match heard {
-            Some(Ok(made)) => lease.made = made,
-            Some(Err(message)) => {
-                return Err(UdfError::unavailable(
-                    format!("no sandbox was made: {message}"),
-                    "see what the broker says; `lakekeep doctor` tells what this host lacks",
-                ));
-            }
-            None => {
-                return Err(UdfError::unavailable(
-                    format!("the broker made no sandbox within {patience:?}"),
-                    "raise open_timeout",
-                ));
-            }
-        }
         Ok(lease)
     }
 
@@ -293,10 +270,37 @@ pub(crate) struct Lease {
     link: Arc<Link>,
     number: u32,
     slot: Arc<Slot>,
-    pub(crate) made: Made,
+    made: OnceLock<Made>,
 }
 
 impl Lease {
+    /// Waits until there is a sandbox.
+    pub(crate) fn wait(&self, patience: Duration) -> Result<(), UdfError> {
+        let heard = self.slot.wait(patience, |heard| match &heard.failed {
+            Some(message) => Some(Err(message.clone())),
+            None => heard.made.clone().map(Ok),
+        });
+        match heard {
+            Some(Ok(made)) => {
+                self.made.get_or_init(|| made);
+                Ok(())
+            }
+            Some(Err(message)) => Err(UdfError::unavailable(
+                format!("no sandbox was made: {message}"),
+                "see what the broker says; `lakekeep doctor` tells what this host lacks",
+            )),
+            None => Err(UdfError::unavailable(
+                format!("the broker made no sandbox within {patience:?}"),
+                "raise open_timeout",
+            )),
+        }
+    }
+
+    /// The sandbox, once there is one.
+    pub(crate) fn made(&self) -> Option<&Made> {
+        self.made.get()
+    }
+
     /// Asks for its end; returns at once.
     pub(crate) fn kill(&self) {
         if lock(&self.slot.heard).end.is_none() {

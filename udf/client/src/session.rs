@@ -12,6 +12,7 @@ use arrow_schema::{ArrowError, SchemaRef};
 use rustix::net::Shutdown;
 use serde_json::{Value, json};
 
+use crate::aside::Aside;
 use crate::channel::{Broken, Incoming, Outgoing};
 use crate::encode::{self, Encoder};
 use crate::explain::explained;
@@ -33,8 +34,8 @@ const SETTLE: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct Shared {
     socket: Arc<OwnedFd>,
-    lease: Lease,
-    cancelled: AtomicBool,
+    pub(crate) lease: Lease,
+    pub(crate) cancelled: AtomicBool,
     /// Batches that were given to a stream: while some are, its function is not too slow.
     pub(crate) given: AtomicU64,
 }
@@ -103,46 +104,17 @@ pub(crate) struct Sent {
     rows: u64,
 }
 
-/// A sandbox that was made, and whose worker has not heard of the function yet.
-#[derive(Debug)]
-pub struct Opening {
-    session: Session,
-    function: Function,
-    options: Options,
-}
-
-impl Opening {
-    /// Ends it from another thread.
-    #[must_use]
-    pub fn canceller(&self) -> Canceller {
-        self.session.canceller()
-    }
-
-    /// Waits until the worker has the function ready.
-    ///
-    /// # Errors
-    /// [`UdfError::BadFunction`], [`UdfError::TimedOut`], or what became of the worker
-    /// meanwhile.
-    pub fn finish(self) -> Result<Session, UdfError> {
-        let mut session = self.session;
-        match session.introduce(&self.function, &self.options) {
-            Ok(()) => Ok(session),
-            Err(broken) => Err(session.core.failed(broken)),
-        }
-    }
-}
-
 impl Session {
-    pub(crate) fn begin(
-        socket: OwnedFd,
-        output: Output,
+    /// With a worker that has not heard of the function yet.
+    pub(crate) fn of(
+        (socket, output): (OwnedFd, Output),
         lease: Lease,
-        function: Function,
-        options: Options,
-    ) -> Opening {
+        function: &Function,
+        options: &Options,
+    ) -> Self {
         let socket = Arc::new(socket);
         let ahead = options.ahead.max(1);
-        let mut session = Self {
+        Self {
             core: Core {
                 incoming: Incoming::new(
                     (socket.clone(), output),
@@ -169,16 +141,15 @@ impl Session {
                 encoder: Encoder::default(),
                 arguments: bare(&function.arguments),
             },
-        };
-        session.core.incoming.deadline = Some(Instant::now() + options.open_timeout);
-        Opening {
-            session,
-            function,
-            options,
         }
     }
 
-    fn introduce(&mut self, function: &Function, options: &Options) -> Result<(), Broken> {
+    /// Has the worker make the function ready.
+    pub(crate) fn introduce(
+        &mut self,
+        function: &Function,
+        options: &Options,
+    ) -> Result<(), Broken> {
         let input = |error| Broken::Error(UdfError::Input(error));
         let (format, attribute, content) = match &function.code {
             Code::Pickled(bytes) => ("pickle", None, bytes.clone()),
@@ -252,13 +223,14 @@ impl Session {
     /// The sandbox's identifier.
     #[must_use]
     pub fn sandbox(&self) -> &str {
-        &self.core.shared.lease.made.sandbox
+        let made = self.core.shared.lease.made();
+        made.map_or("", |made| &made.sandbox)
     }
 
     /// What the broker found not as it should be, and slows sessions down.
     #[must_use]
     pub fn warning(&self) -> Option<&str> {
-        self.core.shared.lease.made.warning.as_deref()
+        self.core.shared.lease.made()?.warning.as_deref()
     }
 
     /// Whether the next call can be sent; what came unasked ends the session.
@@ -352,6 +324,7 @@ impl Core {
             _ => return Err(violation("no answer to its opening").into()),
         }
         let told = told::document(&frame.content)?;
+        self.incoming.aside = Aside::of(told::numbers(&told, "processors"));
         match told.get("version").and_then(Value::as_u64) {
             Some(VERSION) => Ok(()),
             _ => Err(violation("another version of the protocol").into()),

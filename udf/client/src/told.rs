@@ -36,6 +36,13 @@ fn word(object: &Map<String, Value>, name: &str, limit: usize) -> String {
     value.map(|value| text(value, limit)).unwrap_or_default()
 }
 
+/// The numbers of a list; what else is in it is passed over.
+pub(crate) fn numbers(object: &Map<String, Value>, name: &str) -> impl Iterator<Item = usize> {
+    let values = object.get(name).and_then(Value::as_array);
+    let numbers = values.into_iter().flatten().filter_map(Value::as_u64);
+    numbers.filter_map(|number| usize::try_from(number).ok())
+}
+
 /// The error that an ERROR frame tells of.
 pub(crate) fn failure(content: &[u8]) -> UdfError {
     let told = match document(content) {
@@ -85,11 +92,15 @@ pub(crate) fn fatal_stack(printed: &str) -> String {
     };
     let mut blocks = words.split("\n\n");
     let frames = blocks.nth(1).unwrap_or_default().lines();
-    let users =
-        frames.filter(|line| line.starts_with("  File \"") && !line.contains("\"<string>\""));
+    let users = frames.filter(|line| line.starts_with("  File \"") && !ours(line));
     let mut users: Vec<String> = users.map(|line| format!("{line}\n")).take(32).collect();
     users.reverse();
     text(&users.concat(), 4096)
+}
+
+/// Whether a line names a frame of the worker's program, or of what it was forked from.
+fn ours(line: &str) -> bool {
+    line.contains("\"<string>\"") || line.contains("\"<lakekeep>\"")
 }
 
 #[cfg(test)]
@@ -121,7 +132,7 @@ mod tests {
     fn the_frames_of_a_crash_come_outermost_first() {
         let printed = "before\nFatal Python error: Segmentation fault\n\n\
             Current thread 0x1 (most recent call first):\n  File \"a.py\", line 2 in inner\n  \
-            File \"a.py\", line 9 in outer\n  File \"<string>\", line 1 in main\n\nmore";
+            File \"a.py\", line 9 in outer\n  File \"<string>\", line 1 in main\n  File \"<lakekeep>\", line 5 in main\n\nmore";
         let stack = fatal_stack(printed);
         assert_eq!(
             stack,

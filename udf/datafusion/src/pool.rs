@@ -115,11 +115,11 @@ impl Pool {
 
     fn open(&self, call: &Call) -> Result<Session, UdfError> {
         let options = self.options.clone();
-        let opening = self
+        let asked = self
             .broker
-            .begin(&self.environment, &self.function, options)?;
-        call.runs(opening.canceller())?;
-        opening.finish()
+            .ask(&self.environment, &self.function, options)?;
+        call.runs(asked.canceller())?;
+        asked.begin()?.finish()
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Session>> {

@@ -1,7 +1,20 @@
-"""A native crash names itself before the process dies of it: a hint, for the engine."""
+"""A native crash names itself before the process dies of it: a hint, for the engine.
+
+First faulthandler writes Python's stack to standard error, which is safe after any crash. Then
+words of this program's are run. They are Python, which is not safe after a crash; but the
+process is lost anyway, a second fault kills at once (the signal is blocked), and a timer
+ends what hangs.
+
+No callback of ctypes leads to them: it would need memory that was written and is executed,
+which the seccomp profile `udf` refuses. The handler is the C library's `__cxa_finalize(handle)`.
+It calls what `__cxa_atexit(function, argument, handle)` has registered for a handle, the last
+first (Itanium C++ ABI, 3.3.6.3). A handler's first argument is the signal's number, so that
+is the handle; and the functions are Python's own.
+"""
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import mmap
 import os
@@ -10,72 +23,140 @@ import socket
 import struct
 import sys
 from types import FrameType
+from typing import Any
 
 from lakekeep_worker.failure import MESSAGE_LIMIT, is_own
 from lakekeep_worker.wire import CRASHED, HEADER, INLINE
 
+try:
+    import ctypes
+except ImportError:  # some Pythons are built without it
+    ctypes = None  # type: ignore[assignment]
+
 FATAL = ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT")
-# Where ucontext_t has the instruction pointer and the stack pointer.
-REGISTERS = {"x86_64": (168, 160), "aarch64": (440, 432)}
+# Where ucontext_t has its stack_t, and where the instruction pointer and the stack pointer.
+STACK_AT, REGISTERS = 16, {"x86_64": (168, 160), "aarch64": (440, 432)}
 # These pass on what others did wrong; the next caller on the stack is more telling.
-RUNTIMES = ("libc.so", "libc-", "ld-linux", "ld-musl", "libpthread", "libgcc_s", "libstdc++")
+RUNTIMES = (
+    *("libc.so", "libc-", "ld-linux", "ld-musl", "libpthread", "libgcc_s", "libstdc++"),
+    "libffi",
+)
 # Bytes: of the handlers' own stack, and of what is looked through of the crashed one.
 STACK, LOOKED_THROUGH = 1 << 20, 16 * 1024
+# Seconds that last words may take.
+PATIENCE = 2.0
+# Of sigaction(2): SA_ONSTACK, SA_RESETHAND, SA_SIGINFO.
+FLAGS = 0x08000000 | 0x80000000 | 4
 
 # start, end, mode, path
 Area = tuple[int, int, str, str]
 
 
-def watch_crashes(sock: socket.socket) -> object:
-    """Has a crash tell the engine what it was; what comes back is to be kept.
+class Watch:
+    """What last words need, as long as the process lives.
 
-    A handler in Python is not safe after a crash; but the process is lost anyway, a second
-    fault inside it kills at once (the signal is blocked), and alarm(2) ends one that hangs.
+    Attributes:
+        sock: The engine's socket.
+        stack: The handlers' own: a stack overflow leaves no room on the ordinary one.
+        base: Its address.
+        words: What Python runs, for each signal.
     """
-    import ctypes
 
-    where = REGISTERS.get(os.uname().machine)
-    kind = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+    def __init__(self, sock: socket.socket) -> None:
+        """Takes the engine's socket; nothing is watched yet."""
+        self.sock = sock
+        self.stack = mmap.mmap(-1, STACK)
+        self.base = ctypes.addressof(ctypes.c_char.from_buffer(self.stack))
+        numbers = (int(getattr(signal, name)) for name in FATAL)
+        self.words = {number: ctypes.create_string_buffer(died_of(number)) for number in numbers}
 
-    def handler(number: int, _info: int, context: int) -> None:
-        signal.alarm(2)
-        try:
-            last_word(sock, number, context, where)
-        finally:
-            signal.raise_signal(number)
+    def begin(self) -> None:
+        """Has a crash lead to faulthandler's words, and from there to `died`."""
+        libc = ctypes.CDLL(None)
+        # struct sigaction: handler, mask, flags, restorer.
+        handler = pointer(libc["__cxa_finalize"]).value
+        action = struct.pack("P128xI4xP", handler, FLAGS, 0)
+        # Else it would take its own handlers for those that were there before.
+        faulthandler.disable()
+        for number, words in self.words.items():
+            register(libc, number, words)
+            libc.sigaction(number, action, None)
+        # It comes first; then it raises the signal again, for the handler that it found.
+        faulthandler.enable()
+        # stack_t: base, flags, size. Faulthandler's own is too small for Python.
+        libc.sigaltstack(struct.pack("PiP", self.base, 0, STACK), None)
 
-    callback = kind(handler)
-    libc = ctypes.CDLL(None, use_errno=True)
-    stack = mmap.mmap(-1, STACK)
-    address = ctypes.addressof(ctypes.c_char.from_buffer(stack))
-    # stack_t: base, flags, size. A stack overflow leaves no room on the ordinary one.
-    libc.sigaltstack(struct.pack("PiP", address, 0, STACK), None)
-    on_stack, once, with_info = 0x08000000, 0x80000000, 4
-    pointer = ctypes.cast(callback, ctypes.c_void_p).value
-    action = struct.pack("P128xI4xP", pointer, on_stack | once | with_info, 0)
-    for name in FATAL:
-        libc.sigaction(int(getattr(signal, name)), action, None)
-    return callback, stack
+    def context(self) -> int | None:
+        """Where the kernel has saved the registers of the crash; none where it is not known.
+
+        Known by the stack_t in it, which is the one that was set. The outermost is the
+        crash's: within its handler faulthandler has raised the signal again.
+        """
+        frames, mark, at = bytes(self.stack), struct.pack("P", self.base), STACK
+        while (at := frames.rfind(mark, 0, at)) >= 0:
+            if at % 8 == 0 and frames[at + 16 : at + 24] == struct.pack("P", STACK):
+                return self.base + at - STACK_AT
+        return None
 
 
-def last_word(
-    sock: socket.socket, number: int, context: int, where: tuple[int, int] | None
-) -> None:
+# The one that there is.
+WATCHES: list[Watch] = []
+
+
+def pointer(function: Any) -> ctypes.c_void_p:
+    """Where a function of C is."""
+    return ctypes.cast(function, ctypes.c_void_p)
+
+
+def died_of(number: int) -> bytes:
+    """What Python is to run when a signal has come."""
+    return b"__import__('sys').modules['lakekeep_worker.crash'].died(%d)" % number
+
+
+def register(libc: Any, number: int, words: Any) -> None:
+    """Has `__cxa_finalize(number)` take the interpreter's lock, and run the words."""
+    handle, argument = ctypes.c_void_p(number), ctypes.c_void_p(ctypes.addressof(words))
+    libc.__cxa_atexit(pointer(ctypes.pythonapi.PyRun_SimpleString), argument, handle)
+    # Registered last, called first: whoever crashed may not have it.
+    libc.__cxa_atexit(pointer(ctypes.pythonapi.PyGILState_Ensure), None, handle)
+
+
+def watch_crashes(sock: socket.socket) -> None:
+    """Has a crash tell what it was, before the process dies of it."""
+    if ctypes is None:
+        faulthandler.enable()
+        return
+    WATCHES.append(Watch(sock))
+    WATCHES[0].begin()
+
+
+def died(number: int) -> None:
+    """Tells of the signal, in the thread that it came to; and has the process die of it."""
+    try:
+        # Where a filter refuses it, nothing more is said: what hangs would not be ended.
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+        # Of this frame's callers, the first is that of the words.
+        last_word(WATCHES[0], number, sys._getframe(1).f_back)
+    finally:
+        signal.raise_signal(number)
+
+
+def last_word(watch: Watch, number: int, frame: FrameType | None) -> None:
     """Sends what is known of the crash, without waiting."""
     report = {"signal": signal.Signals(number).name, "library": "", "stack": ""}
     try:
-        report["stack"] = python_stack()
-        if where is not None:
+        report["stack"] = python_stack(frame)
+        where, context = REGISTERS.get(os.uname().machine), watch.context()
+        if where is not None and context is not None:
             report["library"] = culprit(context, where)
     finally:
         content = json.dumps(report).encode()
         header = HEADER.pack(CRASHED, INLINE, 0, 0, len(content), 0)
-        sock.sendmsg([header, content], [], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        watch.sock.sendmsg([header, content], [], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
 
-def python_stack() -> str:
-    """The Python frames of the crash that are the user's."""
-    frame: FrameType | None = sys._getframe()
+def python_stack(frame: FrameType | None) -> str:
+    """The Python frames from the crash's on that are the user's."""
     lines: list[str] = []
     while frame is not None and len(lines) < 32:
         if not is_own(frame):
@@ -87,13 +168,11 @@ def python_stack() -> str:
 
 def culprit(context: int, where: tuple[int, int]) -> str:
     """The library at the instruction, or the nearest on the stack that is no runtime."""
-    import ctypes
-
-    pointer, stack = (struct.unpack("Q", ctypes.string_at(context + at, 8))[0] for at in where)
+    code, stack = (struct.unpack("Q", ctypes.string_at(context + at, 8))[0] for at in where)
     areas = mapped_areas()
     top = next((end for start, end, _, _ in areas if start <= stack < end), stack)
     size = min(top - stack, LOOKED_THROUGH) // 8 * 8
-    words = (pointer, *struct.unpack(f"{size // 8}Q", ctypes.string_at(stack, size)))
+    words = (code, *struct.unpack(f"{size // 8}Q", ctypes.string_at(stack, size)))
     first = ""
     for word in words:
         path = library(word, areas)

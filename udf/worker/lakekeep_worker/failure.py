@@ -14,8 +14,9 @@ class Refused(Exception):
 
 
 def is_own(frame: FrameType) -> bool:
-    """Whether a frame is of this program, and not of the user's code."""
-    return frame.f_globals.get("__package__") == __package__
+    """Whether a frame is of this program, or of what it was forked from: not the user's code."""
+    forked_from = frame.f_code.co_filename == "<lakekeep>"
+    return forked_from or frame.f_globals.get("__package__") == __package__
 
 
 def explained(error: BaseException, row: int | None = None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import fcntl
 import gc
 import json
@@ -111,7 +110,9 @@ def opened(channel: Channel) -> Session | None:
     # What was imported stays: collections need not go through it each time.
     gc.freeze()
     versions = {"python": sys.version.split()[0], "pyarrow": pa.__version__}
-    channel.send_json(OPENED, 0, {"version": VERSION, **versions})
+    # Who looks for an answer on one of these keeps it from being made.
+    processors = sorted(os.sched_getaffinity(0))
+    channel.send_json(OPENED, 0, {"version": VERSION, **versions, "processors": processors})
     return session
 
 
@@ -131,20 +132,13 @@ def main() -> None:
     """Serves the engine at descriptor 0; ends the process."""
     sock = take_socket()
     cast(Any, sys.stdout).reconfigure(line_buffering=True)
-    try:
-        kept: object = watch_crashes(sock)
-    except (OSError, MemoryError, ImportError):
-        # A profile without writable and executable memory has no callbacks for ctypes,
-        # where libffi was built without static ones: the stack goes to standard error.
-        kept = None
-        faulthandler.enable()
+    watch_crashes(sock)
     try:
         session = opened(Channel(sock))
         if session is not None:
             session.serve()
     except (EngineGone, ConnectionError):
         pass
-    del kept
     sys.stdout.flush()
     sys.stderr.flush()
     # Not the interpreter's own end: threads of the user's function would hold it up.

@@ -162,6 +162,12 @@ def document(content: bytes) -> dict[str, Any]:
     return found
 
 
+def numbers(value: object) -> frozenset[int]:
+    """The numbers of a list; what else is in it is passed over."""
+    values = value if isinstance(value, list) else ()
+    return frozenset(one for one in values if type(one) is int and 0 <= one < 1 << 16)
+
+
 def failure(content: bytes) -> UserFunctionError | ResultRefused:
     """The error that an ERROR frame tells of."""
     told = document(content)

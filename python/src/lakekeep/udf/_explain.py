@@ -46,6 +46,8 @@ def _crashed(name: str, end: End) -> WorkerCrashed:
 
 # Characters of a stack.
 _STACK_LIMIT = 4096
+# Files of the worker's program, and of what it was forked from.
+_OURS = ("<string>", "<lakekeep>")
 # How faulthandler begins, and how it names a frame, the innermost first.
 _FATAL = "Fatal Python error: "
 _FRAME = re.compile(r'  File "([^"]{1,512})", line (\d{1,9}) in (.{1,256})')
@@ -58,6 +60,6 @@ def fatal_stack(printed: str) -> str:
     """
     _, found, words = printed.rpartition(_FATAL)
     frames = _FRAME.findall(words.partition("\n\n")[2].partition("\n\n")[0]) if found else []
-    users = [frame for frame in frames if frame[0] != "<string>"]
+    users = [frame for frame in frames if frame[0] not in _OURS]
     told = (f'  File "{file}", line {line}, in {name}\n' for file, line, name in users[::-1])
     return _check.text("".join(told), _STACK_LIMIT)

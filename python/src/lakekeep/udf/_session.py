@@ -112,9 +112,11 @@ class Session:
                 remedy=self._missing(),
             )
         self._expect(kind == _wire.OPENED and call == 0, "no answer to its opening")
-        version = _check.document(content).get("version")
+        opened = _check.document(content)
+        version = opened.get("version")
         told = _check.text(version, 32) or type(version).__name__
         self._expect(version == _wire.VERSION, f"an OPENED that is no version 1's, but: {told}")
+        self._channel.avoided = _check.numbers(opened.get("processors"))
         self.stats.spawn = time.monotonic() - began
         # From here on it is data.
         self._channel.sent = 0
@@ -167,8 +169,11 @@ class Session:
     @property
     def alive(self) -> bool:
         """Whether the next call can be sent to it; what came unasked ends it."""
-        if self._failure is not None or self._channel.idle:
-            return self._failure is None
+        if self._failure is not None:
+            return False
+        # Whoever else has its end of the socket would keep it open.
+        if self._channel.idle and self.ended(0) is None:
+            return True
         self._end(SessionClosed("the session ended by itself", remedy="open another"))
         return False
 

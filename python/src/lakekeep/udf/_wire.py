@@ -22,6 +22,7 @@ from typing import Any, Optional
 
 import pyarrow as pa
 
+from ._aside import step_aside
 from ._errors import ProtocolViolation
 
 VERSION = 1
@@ -93,6 +94,9 @@ class Channel:
         # Packets that must come soon before it looks again; -1: it never does.
         self._rest = 0 if look else -1
         self._price = 0
+        # The worker's processors, on which nobody looks; and whether the thread may be on one.
+        self.avoided: frozenset[int] = frozenset()
+        self._astray = True
         # Whether what was sent last takes its reader longer than one looks.
         self._large = False
         # The kernel's own time-out of a blocking recvmsg, in seconds, as it was set last.
@@ -248,6 +252,9 @@ class Channel:
         To wake a sleeper takes longer than a small call does. But who looks uses a processor:
         each time in vain, twice as many packets must come soon before it is tried again.
         """
+        if self._astray:
+            self._astray = False
+            step_aside(self.avoided)
         now, coming = time.monotonic, self._readable.poll
         until = now() + self._look
         if self.deadline is not None:
@@ -259,6 +266,7 @@ class Channel:
             if now() > until:
                 # That it came may have been hidden by another thread of this process.
                 self._rest = self._price = min(2 * self._price + 1, _DEAREST)
+                self._astray = True
                 break
         else:
             self._price >>= 1

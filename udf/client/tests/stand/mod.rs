@@ -145,6 +145,11 @@ pub fn stand(act: impl Fn(Worker) -> Verdict + Send + Sync + 'static) -> Stand {
 type Act = Arc<dyn Fn(Worker) -> Verdict + Send + Sync>;
 
 fn stand_of(act: Act) -> Stand {
+    stand_that(move |control| serve(&Arc::new(control), &act))
+}
+
+/// A broker that is nothing but its end of the control socket.
+pub fn stand_that(answers: impl FnOnce(OwnedFd) + Send + 'static) -> Stand {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("broker");
     let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
@@ -152,8 +157,7 @@ fn stand_of(act: Act) -> Stand {
     rustix::net::bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
     rustix::net::listen(&listener, 1).unwrap();
     std::thread::spawn(move || {
-        let control = rustix::net::accept_with(&listener, SocketFlags::CLOEXEC).unwrap();
-        serve(&Arc::new(control), &act);
+        answers(rustix::net::accept_with(&listener, SocketFlags::CLOEXEC).unwrap());
     });
     Stand {
         broker: Broker::connect(&path).unwrap(),
@@ -162,7 +166,7 @@ fn stand_of(act: Act) -> Stand {
 }
 
 /// A request, and the descriptors with it; none at the end.
-fn hear(control: &OwnedFd) -> Option<(Request, Vec<OwnedFd>)> {
+pub fn hear(control: &OwnedFd) -> Option<(Request, Vec<OwnedFd>)> {
     let mut bytes = vec![0; MAX_PACKET];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut rights = RecvAncillaryBuffer::new(&mut space);
@@ -241,7 +245,7 @@ fn serve(control: &Arc<OwnedFd>, act: &Act) {
     }
 }
 
-fn say(control: &OwnedFd, answer: &Answer) {
+pub fn say(control: &OwnedFd, answer: &Answer) {
     // The engine may be gone.
     rustix::net::send(control.as_fd(), &answer.to_packet(), SendFlags::NOSIGNAL).ok();
 }

@@ -16,8 +16,8 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// A session for this function, or none when `arm`, who hears how to end it before the
-    /// function is opened, does not want it any more.
+    /// A session for this function, or none when `arm`, who hears how to end it before there
+    /// is a sandbox, does not want it any more.
     ///
     /// # Errors
     /// As of [`Broker::open`].
@@ -29,11 +29,11 @@ impl Sessions {
         let mut options = self.options.clone();
         let worker = options.query.take().unwrap_or_default();
         options.query = Some(format!("{worker} {}", asked.query).trim().to_owned());
-        let opening = self
+        let begun = self
             .broker
-            .begin(&self.environment, &asked.function, options)?;
-        match arm(opening.canceller()) {
-            true => opening.finish().map(Some),
+            .ask(&self.environment, &asked.function, options)?;
+        match arm(begun.canceller()) {
+            true => begun.begin()?.finish().map(Some),
             false => Ok(None),
         }
     }
