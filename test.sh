@@ -20,6 +20,14 @@ packages() {
         command=${entry%%:*} package=${entry##*:}
         command -v "$command" >/dev/null || missing+=("$package")
     done
+    # A registry, and who builds and pushes images: what `image pull` is tested against.
+    if [ "$(id -u)" -eq 0 ]; then
+        for entry in docker-registry:docker-registry htpasswd:apache2-utils skopeo:skopeo umoci:umoci \
+            buildah:buildah mmdebstrap:mmdebstrap; do
+            command=${entry%%:*} package=${entry##*:}
+            command -v "$command" >/dev/null || missing+=("$package")
+        done
+    fi
     # Debian divides venv from Python.
     python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
     [ "${#missing[@]}" -eq 0 ] && return

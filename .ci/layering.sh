@@ -32,6 +32,7 @@ INNER = {
     "lakekeep-unpack": {"lakekeep-content"},
     "lakekeep-oci": {"lakekeep-content"},
     "lakekeep-images": {"lakekeep-content", "lakekeep-oci", "lakekeep-unpack"},
+    "lakekeep-registry": {"lakekeep-content", "lakekeep-images", "lakekeep-oci", "lakekeep-unpack"},
     "lakekeep-identity": {"lakekeep-tests"},
     "lakekeep-profiles": {"lakekeep-policy"},
     "lakekeep-store": set(),
@@ -87,7 +88,7 @@ WRAPPERS = {
     # The manager, those who speak to it, and what it waits for the network with.
     "tokio": {
         "lakekeep-client", "lakekeep-identity", "lakekeep-manager", "lakekeep", "lakekeep-tests", "lakekeep-bench",
-        "lakekeep-udf-edge",
+        "lakekeep-registry", "lakekeep-udf-edge",
     },
 }
 # Crates that may not be linked, however far down.
@@ -97,6 +98,8 @@ NEVER_LINKS = {
     "lakekeep-sandbox": {"libcontainer", "libcgroups", "landlock"},
     "lakekeep": {"libcontainer", "libcgroups", "landlock", "rusqlite", "cedar-policy"},
     "lakekeep-serve": {"libcontainer", "libcgroups", "landlock"},
+    # Unprivileged, and it meets strangers: it starts no sandbox.
+    "lakekeep-registry": {"libcontainer", "lakekeep-sandbox", "lakekeep-sys", "tonic"},
     # It asks no interpreter.
     "lakekeep-manager": {"libcontainer", "libcgroups", "landlock", "lakekeep-capture"},
     "lakekeep-supervisor": {"tokio", "tonic", "rusqlite", "cedar-policy"},
@@ -131,7 +134,7 @@ IO = r"\bstd::(fs|net|env|process)\b|\b(SystemTime|Instant)::now\b|\brustix::|\b
 COMMAND = {
     "runtime/sandbox/src/launcher.rs", "runtime/launcher/build.rs", "cli/src/attack.rs",
     "manager/supervisor/src/processes.rs", "cli/src/beside.rs", "udf/client/src/broker.rs",
-    "images/capture/src/ask.rs",
+    "images/capture/src/ask.rs", "images/registry/src/credentials/helper.rs",
 }
 CLONE_ROOMS = ("runtime/sys/", "runtime/launcher/", "runtime/init/")
 
@@ -312,7 +315,7 @@ for path, source in sources.items():
             fail(f"{path}: fn {match.group(1)} has {length} lines, over {MAX_FUNCTION}")
 checked(f"no unsafe outside of runtime/sys, {len(sources)} files")
 checked("environment, plan, policy and seccomp name no I/O, clock or environment")
-checked("only the sandbox crate, the supervisor, the client of user functions, env capture and doctor --attack start a program; only sys, launcher and init make processes")
+checked("only the sandbox crate, the supervisor, the client of user functions, env capture, credential helpers and doctor --attack start a program; only sys, launcher and init make processes")
 checked(f"longest file {longest_file[0]} of {MAX_FILE} lines ({longest_file[1]})")
 checked(f"longest of {functions} functions {longest_function[0]} of {MAX_FUNCTION} lines ({longest_function[1]})")
 

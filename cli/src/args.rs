@@ -267,6 +267,11 @@ pub struct RunArgs {
     #[arg(long)]
     pub json: bool,
 
+    /// Get the image from its registry: never, if it is not in the store, or if there is another
+    /// under its name by now. As `lakekeep image pull NAME` does.
+    #[arg(long, value_enum, default_value_t = Pull::Never, value_name = "WHEN", requires = "image")]
+    pub pull: Pull,
+
     /// Use no manager, even where LAKEKEEP_SOCKET names one.
     #[arg(long, conflicts_with_all = ["profile", "secrets", "volumes", "on_behalf_of"])]
     pub embedded: bool,
@@ -294,6 +299,17 @@ pub struct RunArgs {
     /// Act for this user, by a right that the manager gives you.
     #[arg(long, value_name = "USER")]
     pub on_behalf_of: Option<String>,
+}
+
+/// When a registry is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Pull {
+    /// Images are those of the store.
+    Never,
+    /// If the store has none of that name.
+    Missing,
+    /// Each time; what is there is not fetched again.
+    Always,
 }
 
 /// `lakekeep plan`

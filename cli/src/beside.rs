@@ -1,10 +1,10 @@
-//! What is a program of its own, beside this one: the service, the edges of user functions
-//! and the harness. This program becomes it.
+//! What is a program of its own, beside this one: the service, the edges of user functions,
+//! what speaks to registries, and the harness. This program becomes it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
 
 use crate::args::ServeArgs;
 use crate::args::remote::VerifyArgs;
@@ -48,16 +48,44 @@ pub fn udf(edge: &str, arguments: &[OsString]) -> ExitCode {
     turn_into("lakekeep-udf", &words)
 }
 
+/// Gets an image from a registry.
+pub fn pull(arguments: &[OsString]) -> ExitCode {
+    turn_into("lakekeep-pull", arguments)
+}
+
+/// The same, before something else. That program tells itself what is wrong, on standard error; `false`: something
+/// is.
+///
+/// # Errors
+/// It cannot be started.
+pub fn pull_first(image: &OsStr, json: bool) -> std::io::Result<bool> {
+    let mut command = Command::new(beside("lakekeep-pull"));
+    if json {
+        command.arg("--json");
+    }
+    // Input and output are the command's that runs then.
+    command
+        .arg("--")
+        .arg(image)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    command.status().map(|ended| ended.success())
+}
+
 /// Measures.
 pub fn bench(arguments: &[OsString]) -> ExitCode {
     turn_into("lakekeep-bench", arguments)
 }
 
+fn beside(name: &str) -> PathBuf {
+    let own = std::env::current_exe().unwrap_or_default();
+    own.with_file_name(name)
+}
+
 /// Returns only where it cannot be executed. It is looked for beside this program alone: one
 /// of them runs as root.
 fn turn_into(name: &str, arguments: &[OsString]) -> ExitCode {
-    let own = std::env::current_exe().unwrap_or_default();
-    let program = own.with_file_name(name);
+    let program = beside(name);
     let error = Command::new(&program).args(arguments).exec();
     let program = program.display();
     let text = format!(

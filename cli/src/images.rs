@@ -10,23 +10,14 @@ use lakekeep_images::{Collected, Image, ImageError, Keep, Library, Listed};
 use lakekeep_sandbox::chain;
 use lakekeep_unpack::Limits;
 use rustix::io::Errno;
-use rustix::thread::CapabilitySet;
 use serde_json::{Value, json};
 
 use crate::args::Format;
 use crate::args::images::{ImageVerb, ListArgs, LoadArgs, RemoveArgs, StoreArgs, StoreVerb};
+use crate::beside;
 use crate::remote::clean::clean;
 use crate::report::Messages;
 use crate::run::OWN_FAILURE;
-
-/// Names the store's folder.
-const STORE: &str = "LAKEKEEP_STORE";
-
-/// Below the home of an ordinary user's data.
-const BELOW_DATA: &str = "lakekeep/store";
-
-/// The system's.
-const SYSTEM: &str = "/var/lib/lakekeep/store";
 
 /// Why there is no answer about images.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +38,7 @@ pub enum ImagesError {
 pub fn image(verb: &ImageVerb) -> ExitCode {
     answer(match verb {
         ImageVerb::Load(arguments) => load(arguments),
+        ImageVerb::Pull { arguments } => return beside::pull(arguments),
         ImageVerb::Ls(arguments) => list(arguments),
         ImageVerb::Inspect(arguments) => library(&arguments.store)
             .and_then(|library| Ok(library.find(&arguments.image)?))
@@ -96,37 +88,11 @@ pub fn library(arguments: &StoreArgs) -> Result<Library, ImagesError> {
 
 /// Where that store is, or would be.
 pub fn place(arguments: &StoreArgs) -> Result<PathBuf, ImagesError> {
-    if let Some(path) = &arguments.store {
-        return Ok(path.clone());
-    }
-    let given = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    if let Some(path) = given(STORE) {
-        return Ok(PathBuf::from(path));
-    }
-    if rustix::process::geteuid().is_root() {
-        return Ok(PathBuf::from(SYSTEM));
-    }
-    if let Some(data) = given("XDG_DATA_HOME") {
-        return Ok(PathBuf::from(data).join(BELOW_DATA));
-    }
-    let home = given("HOME").ok_or(ImagesError::NoPlace)?;
-    Ok(PathBuf::from(home).join(".local/share").join(BELOW_DATA))
-}
-
-/// An image is a stranger's: what reads it needs no capability, and can then use none. This program has
-/// one thread here.
-fn give_up_rights() -> Result<(), ImagesError> {
-    rustix::thread::set_no_new_privs(true).map_err(ImagesError::Rights)?;
-    let none = rustix::thread::CapabilitySets {
-        effective: CapabilitySet::empty(),
-        permitted: CapabilitySet::empty(),
-        inheritable: CapabilitySet::empty(),
-    };
-    rustix::thread::set_capabilities(None, none).map_err(ImagesError::Rights)
+    lakekeep_images::store_place(arguments.store.as_deref()).ok_or(ImagesError::NoPlace)
 }
 
 fn load(arguments: &LoadArgs) -> Result<(), ImagesError> {
-    give_up_rights()?;
+    lakekeep_images::give_up_rights().map_err(ImagesError::Rights)?;
     let library = library(&arguments.store)?;
     let loaded = library.load(&arguments.path, arguments.name.as_deref())?;
     let lines = loaded

@@ -6,8 +6,9 @@ use lakekeep_content::Folder;
 use lakekeep_images::{Image, ImageError};
 use lakekeep_policy::PolicyDoc;
 
-use crate::args::PolicyArgs;
 use crate::args::images::StoreArgs;
+use crate::args::{PolicyArgs, Pull};
+use crate::beside;
 use crate::images::{ImagesError, library, place};
 
 /// Where commands run as: in every sandbox the same.
@@ -24,6 +25,10 @@ pub enum InImageError {
         "the image store's path cannot be followed, or is not UTF-8; name another with LAKEKEEP_STORE"
     )]
     Path,
+    #[error("the image {name} was not pulled; --pull never uses the one of the store")]
+    NotPulled { name: String },
+    #[error("lakekeep-pull cannot be started; install it beside lakekeep")]
+    NoPull(#[source] std::io::Error),
 }
 
 /// An image that stays in the store while this is alive.
@@ -43,6 +48,40 @@ pub fn is_name(image: &Path) -> bool {
         Some(Component::RootDir | Component::CurDir | Component::ParentDir)
     );
     !folder && image != Path::new("host")
+}
+
+/// Has the image fetched that the flags name, if `when` says so.
+pub fn fetch(arguments: &PolicyArgs, when: Pull, json: bool) -> Result<(), InImageError> {
+    let Some(named) = arguments.image.as_deref().filter(|image| is_name(image)) else {
+        return Ok(());
+    };
+    let wanted = match when {
+        Pull::Never => false,
+        Pull::Always => true,
+        Pull::Missing => is_missing(&named.to_string_lossy())?,
+    };
+    if !wanted {
+        return Ok(());
+    }
+    match beside::pull_first(named.as_os_str(), json) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(InImageError::NotPulled {
+            name: named.to_string_lossy().into_owned(),
+        }),
+        Err(error) => Err(InImageError::NoPull(error)),
+    }
+}
+
+fn is_missing(name: &str) -> Result<bool, InImageError> {
+    let stores = StoreArgs { store: None };
+    if !place(&stores)?.exists() {
+        return Ok(true);
+    }
+    match library(&stores)?.find(name) {
+        Ok(_) => Ok(false),
+        Err(ImageError::Unknown { .. }) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The image that the flags name; `None`: they name none of the store's.

@@ -10,7 +10,8 @@ use lakekeep_sandbox::{Console, Launcher, Outcome, SandboxError, Stdio, host};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 
-use crate::args::RunArgs;
+use crate::args::{Pull, RunArgs};
+use crate::in_image;
 use crate::report::{self, Ended, Messages};
 use crate::request::{RequestError, check};
 use crate::terminal::{self, Raw};
@@ -63,6 +64,11 @@ pub fn run(arguments: &RunArgs) -> ExitCode {
             );
             return ExitCode::from(OWN_FAILURE);
         }
+        if arguments.pull != Pull::Never {
+            let refused = RequestError::WithoutManager("--pull");
+            messages.say("error", &refused.to_string());
+            return ExitCode::from(OWN_FAILURE);
+        }
         return crate::remote::run(arguments);
     }
     match attempt(arguments) {
@@ -103,6 +109,8 @@ fn attempt(arguments: &RunArgs) -> Result<Outcome, RunError> {
         true => Some(terminal::size().ok_or(RunError::NoTerminal)?),
         false => None,
     };
+    let policy = &arguments.sandbox.policy;
+    in_image::fetch(policy, arguments.pull, arguments.json).map_err(RequestError::from)?;
     let checked = check(&arguments.sandbox, window)?;
     for note in checked.notes() {
         let messages = Messages {

@@ -1,5 +1,6 @@
 //! `lakekeep image` and `lakekeep store`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +23,19 @@ pub struct StoreArgs {
 pub enum ImageVerb {
     /// Load the images of an OCI layout folder, or of an archive that `docker save` wrote.
     Load(LoadArgs),
+    /// Get an image from a registry.
+    ///
+    /// `lakekeep image pull --help` tells more. Needs lakekeep-pull beside this program.
+    #[command(disable_help_flag = true)]
+    Pull {
+        /// Arguments of lakekeep-pull.
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "ARG"
+        )]
+        arguments: Vec<OsString>,
+    },
     /// List the images of the store.
     Ls(ListArgs),
     /// Show what an image is made of and how it wants to be run.

@@ -213,7 +213,7 @@ impl Store {
 
     /// Renames a synced draft. What is there stays, unless it has another length, which no
     /// content of this digest has.
-    fn file_away(&self, draft: Draft, digest: &Digest) -> Result<(), ContentError> {
+    pub(crate) fn file_away(&self, draft: Draft, digest: &Digest) -> Result<(), ContentError> {
         let place = self.place(Kind::Blob, digest.algorithm());
         let object = digest.to_string();
         let ours = rustix::fs::fstat(draft.as_file()).named("examine", &object)?;
@@ -259,6 +259,6 @@ fn write(
 }
 
 /// Errors of std's file operations carry the kernel's number.
-fn kernel(error: &io::Error) -> Errno {
+pub(crate) fn kernel(error: &io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
 }

@@ -61,6 +61,16 @@ impl Draft {
         }
     }
 
+    /// A file that was made and locked elsewhere, under `name` in `folder`.
+    pub(crate) fn adopted(
+        folder: impl AsFd,
+        name: String,
+        file: OwnedFd,
+    ) -> Result<Draft, ContentError> {
+        let drafts = beneath::copy(&folder).named("copy", "partial")?.into();
+        Ok(Draft { drafts, name, file })
+    }
+
     /// What is being made.
     pub(crate) fn as_file(&self) -> &OwnedFd {
         &self.file

@@ -5,6 +5,7 @@
 //! - **Blobs** ([`Store::put`], [`Store::open_blob`]) are files. They appear whole, durable and
 //!   proven, or not at all: written aside, synced, then renamed. They are proven again when
 //!   they are read.
+//!   One that comes in pieces ([`Store::resume`]) keeps its beginning when its process is killed.
 //! - **Folders** ([`Store::stage`], [`Store::folder`]) are trees, such as unpacked layers. They
 //!   are filed under a digest of the caller's choice and carry a seal, the digest of what is in
 //!   them ([`Seal`]), against which [`Store::fsck`] holds them.
@@ -23,6 +24,7 @@ mod folder;
 mod fsck;
 mod listing;
 mod names;
+mod partial;
 mod pin;
 mod seal;
 mod store;
@@ -35,6 +37,7 @@ pub use folder::{Folder, Staging};
 pub use fsck::{Damage, FsckReport};
 pub use listing::{Kind, Removed, Stored};
 pub use names::{Name, NotAName, Space};
+pub use partial::Partial;
 pub use pin::Pin;
 pub use seal::Seal;
 pub use store::{Guard, Store};

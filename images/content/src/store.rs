@@ -11,6 +11,7 @@ use crate::digest::{Algorithm, Digest};
 use crate::draft;
 use crate::error::{ContentError, Named};
 use crate::listing::Kind;
+use crate::partial::PARTIAL;
 
 /// What a store's `format` file says.
 const FORMAT: &str = "lakekeep-content 1\n";
@@ -24,6 +25,7 @@ const FORMAT: &str = "lakekeep-content 1\n";
 /// folders/ALG/HEX/    root/ and its seal
 /// names/SPACE/HEX     a digest and the name that leads to it
 /// drafts/             unfinished; locked by who makes it, else nobody's
+/// partial/ALG-HEX     beginnings of files; locked by who fetches the rest, else for the next who does
 /// damaged/            what fsck set aside
 /// ```
 #[derive(Debug)]
@@ -33,6 +35,7 @@ pub struct Store {
     blobs: [OwnedFd; 2],
     folders: [OwnedFd; 2],
     pub(crate) drafts: OwnedFd,
+    pub(crate) partial: OwnedFd,
     pub(crate) names: OwnedFd,
     pub(crate) damaged: OwnedFd,
 }
@@ -69,6 +72,7 @@ impl Store {
             blobs: by_algorithm(Kind::Blob.folder())?,
             folders: by_algorithm(Kind::Folder.folder())?,
             drafts: made(&root, "drafts")?,
+            partial: made(&root, PARTIAL)?,
             names: made(&root, "names")?,
             damaged: made(&root, "damaged")?,
             root,

@@ -64,6 +64,9 @@ impl Library {
             self.shrink(most, kept, &mut collected)?;
         }
         self.sweep(&mut collected)?;
+        let (count, bytes) = self.store.discard_partial()?;
+        collected.removed += count;
+        collected.bytes += bytes;
         Ok(collected)
     }
 

@@ -57,6 +57,12 @@ pub enum ImageError {
         /// A sentence without its subject.
         why: String,
     },
+    /// Indexes lead to indexes, and to no image.
+    #[error("its index leads to an index, and so on, more than {most} times; it was built wrongly")]
+    Nested {
+        /// How often is followed.
+        most: usize,
+    },
     /// It has another length than it should.
     #[error("{digest} has {found} bytes, and {wanted} were said; get the image again")]
     Size {
@@ -109,12 +115,16 @@ pub enum ImageError {
     },
     /// There is no such image.
     #[error(
-        "there is no image {name}; load it (`lakekeep image load`), or see `lakekeep image ls`"
+        "there is no image {name}; get it (`lakekeep image pull {name}`, or `lakekeep image load` from a \
+         file), or see `lakekeep image ls`"
     )]
     Unknown {
         /// What was asked for.
         name: String,
     },
+    /// It could not be had from where it is.
+    #[error(transparent)]
+    Source(Box<dyn std::error::Error + Send + Sync>),
     /// A sandbox runs on it.
     #[error("{name} is in use by a sandbox; end that first")]
     InUse {

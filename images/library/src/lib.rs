@@ -14,9 +14,11 @@ mod error;
 mod layout;
 mod library;
 mod load;
+mod rights;
 mod rootfs;
 
 pub use collect::{Collected, Keep};
 pub use error::ImageError;
 pub use library::{Image, Library, Listed};
-pub use load::Loaded;
+pub use load::{Layer, Loaded, Source};
+pub use rights::{give_up_rights, store_place};

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use lakekeep_content::{Digest, Store};
+use lakekeep_content::{ContentError, Digest, Store};
 use lakekeep_oci::{Config, Descriptor, Index, MAX_DOCUMENT, Manifest, MediaType, Platform};
 use rustix::fs::{FileType, Mode, OFlags};
 
@@ -25,10 +25,36 @@ pub struct Loaded {
     pub layers: usize,
 }
 
+/// A layer of an image, and what it is when it is unpacked.
+#[derive(Clone, Copy, Debug)]
+pub struct Layer<'image> {
+    /// Its file.
+    pub file: &'image Descriptor,
+    /// The digest of its archive, decompressed: under which its tree is stored.
+    pub diff_id: &'image Digest,
+}
+
 /// Where images come from.
 pub trait Source {
     /// What there is to choose from.
     fn index(&self) -> &Index;
+
+    /// Puts the layers' files into the store, if they are not there. Who answers over a network may leave out
+    /// those whose trees are stored.
+    fn fetch_layers(
+        &self,
+        store: &Store,
+        layers: &[Layer<'_>],
+        most: u64,
+    ) -> Result<(), ImageError> {
+        let missing = |layer: &&Layer<'_>| match store.contains_blob(&layer.file.digest) {
+            Ok(there) => !there,
+            // Found again, and told, by who fetches.
+            Err(_) => true,
+        };
+        let mut layers = layers.iter().filter(missing);
+        layers.try_for_each(|layer| self.fetch(store, layer.file, most))
+    }
 
     /// Puts what a descriptor leads to into the store. It may have `most` bytes.
     fn fetch(&self, store: &Store, wanted: &Descriptor, most: u64) -> Result<(), ImageError>;
@@ -71,6 +97,21 @@ impl Library {
         Ok(loaded)
     }
 
+    /// Takes one image from elsewhere: proves its documents and layers, unpacks it, and only then gives it its name.
+    /// Nobody collects meanwhile.
+    ///
+    /// # Errors
+    /// The first thing that is wrong; there is no such name then, or it leads where it led.
+    pub fn take_from(
+        &self,
+        source: &dyn Source,
+        descriptor: &Descriptor,
+        name: &str,
+    ) -> Result<Loaded, ImageError> {
+        let _adding = self.store.share()?;
+        self.take(source, descriptor, reference(name)?.to_string())
+    }
+
     fn source(&self, path: &Path) -> Result<Box<dyn Source>, ImageError> {
         let open = |errno| ImageError::Open {
             path: path.display().to_string(),
@@ -110,8 +151,13 @@ impl Library {
             .read_blob(&manifest.config.digest, MAX_DOCUMENT)?;
         let config = Config::read(&config)?;
         check(&manifest, &config)?;
-        for layer in &manifest.layers {
-            self.fetch(source, layer, self.limits.bytes)?;
+        let layers = manifest.layers.iter().zip(&config.diff_ids);
+        let layers: Vec<Layer<'_>> = layers
+            .map(|(file, diff_id)| Layer { file, diff_id })
+            .collect();
+        source.fetch_layers(&self.store, &layers, self.limits.bytes)?;
+        for layer in layers {
+            self.check_layer(&layer)?;
         }
         let image = Image {
             name: Some(name.clone()),
@@ -146,8 +192,9 @@ impl Library {
         self.fetch(source, descriptor, MAX_DOCUMENT)?;
         let index = Index::read(&self.store.read_blob(&descriptor.digest, MAX_DOCUMENT)?)?;
         match index.for_platform(&here).first() {
-            Some(chosen) if depth < DEEPEST => self.choose(source, chosen, depth + 1),
-            _ => Err(nothing(&index)),
+            Some(_) if depth >= DEEPEST => Err(ImageError::Nested { most: DEEPEST }),
+            Some(chosen) => self.choose(source, chosen, depth + 1),
+            None => Err(nothing(&index)),
         }
     }
 
@@ -155,6 +202,10 @@ impl Library {
         if !self.store.contains_blob(&wanted.digest)? {
             source.fetch(&self.store, wanted, most)?;
         }
+        self.check_size(wanted)
+    }
+
+    fn check_size(&self, wanted: &Descriptor) -> Result<(), ImageError> {
         let found = self.store.open_blob(&wanted.digest)?.bytes();
         if found == wanted.size {
             return Ok(());
@@ -164,6 +215,16 @@ impl Library {
             wanted: wanted.size,
             found,
         })
+    }
+
+    /// Of a layer whose tree is stored the file may be missing.
+    fn check_layer(&self, layer: &Layer<'_>) -> Result<(), ImageError> {
+        match self.check_size(layer.file) {
+            Err(ImageError::Content(ContentError::Absent { .. })) => {
+                Ok(drop(self.store.folder(layer.diff_id)?))
+            }
+            checked => checked,
+        }
     }
 }
 
