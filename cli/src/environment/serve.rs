@@ -2,29 +2,12 @@
 
 use std::path::Path;
 
-use lakekeep_environment::{Digest, Library, Manifest, drift};
+use lakekeep_environment::{Digest, Manifest, drift};
 use lakekeep_plan::Replica;
-use lakekeep_tree::Environment;
+use lakekeep_tree::{Environment, Shown};
 
 use super::{EnvironmentError, places, take};
 use crate::args::environment::What;
-
-/// Where shared libraries are shown that the host has not or has others of.
-const LIBRARIES: &str = "/opt/lakekeep/lib";
-
-/// Parts of the C library: the loader of the image and they are one, so the image's are used.
-const C_LIBRARY: [&str; 10] = [
-    "libc.so.6",
-    "libm.so.6",
-    "libdl.so.2",
-    "libpthread.so.0",
-    "librt.so.1",
-    "libutil.so.1",
-    "libresolv.so.2",
-    "libanl.so.1",
-    "libcrypt.so.1",
-    "libnsl.so.1",
-];
 
 /// A stored environment, pinned, and how a sandbox shows it.
 #[derive(Debug)]
@@ -45,49 +28,18 @@ pub fn serve(digest: &Digest, python: Option<&Path>) -> Result<Served, Environme
     if let Some(python) = python {
         same(python, environment.manifest())?;
     }
-    let mut replicas: Vec<Replica> = environment
-        .mounts()
-        .into_iter()
-        .map(|mount| Replica {
-            source: mount.source.display().to_string(),
-            target: mount.target.as_str().to_owned(),
-            directory: mount.directory,
-        })
-        .collect();
-    let manifest = environment.manifest();
-    let mut variables = Vec::new();
-    let added = manifest.paths().iter().filter(|path| path.added);
-    let added: Vec<&str> = added.map(|path| path.path.as_str()).collect();
-    if !added.is_empty() {
-        variables.push(("PYTHONPATH".to_owned(), added.join(":")));
-    }
-    if manifest.libraries().iter().any(is_another) {
-        replicas.push(Replica {
-            source: environment.libraries().display().to_string(),
-            target: LIBRARIES.to_owned(),
-            directory: true,
-        });
-        variables.push(("LD_LIBRARY_PATH".to_owned(), LIBRARIES.to_owned()));
-    }
-    let executable = manifest.interpreter().executable.as_path();
-    let programs = executable.parent().unwrap_or(Path::new("/"));
+    let shown = Shown::of(&environment);
+    let replicas = shown.mounts.into_iter().map(|mount| Replica {
+        source: mount.source.display().to_string(),
+        target: mount.target.as_str().to_owned(),
+        directory: mount.directory,
+    });
     Ok(Served {
-        replicas,
-        programs: programs.display().to_string(),
-        variables,
+        replicas: replicas.collect(),
+        programs: shown.programs,
+        variables: shown.variables,
         _environment: environment,
     })
-}
-
-/// Whether this host's file is not the one that was captured.
-fn is_another(library: &Library) -> bool {
-    if C_LIBRARY.contains(&library.soname.as_str()) || library.soname.starts_with("ld-linux") {
-        return false;
-    }
-    match std::fs::read(library.path.as_path()) {
-        Ok(content) => Digest::of(&content) != library.file.digest,
-        Err(_) => true,
-    }
 }
 
 fn same(python: &Path, there: &Manifest) -> Result<(), EnvironmentError> {

@@ -5,13 +5,16 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use lakekeep_api::Reason;
+use lakekeep_content::Pin;
 use lakekeep_plan::{
-    Command, HostFacts, ImageFacts, Inputs, MountFacts, Plan, PlanError, Preload, ZygotePlan,
+    Command, HostFacts, ImageFacts, Inputs, MountFacts, Plan, PlanError, Preload, Replica,
+    ZygotePlan,
 };
 use lakekeep_policy::{GuestPath, MountRule, Policy};
 use lakekeep_protocol::task::{MAX_SECRETS, SECRETS_DIRECTORY};
 use lakekeep_sandbox::look;
 use lakekeep_seccomp::{Arch, Refusal, builtin_program};
+use lakekeep_tree::Shown;
 
 use crate::fault::Fault;
 use crate::sandbox::lock;
@@ -55,6 +58,10 @@ pub struct Maker {
     forked: bool,
     /// Volumes that were attached since: where, and whether they can be read only.
     attached: Mutex<Vec<(String, bool)>>,
+    /// Variables that an environment needs.
+    variables: Vec<(String, String)>,
+    /// Keeps the environment in its store.
+    pin: Mutex<Option<Pin>>,
 }
 
 /// What a sandbox is made of.
@@ -73,7 +80,12 @@ pub struct Ingredients {
     pub owners: Vec<Option<(u32, u32)>>,
     /// Tasks share their home.
     pub lasting: bool,
+    /// The environment that it shows.
+    pub environment: Option<Replicated>,
 }
+
+/// An environment, how it is shown, and what keeps it in its store.
+pub type Replicated = (Shown, Pin);
 
 impl Maker {
     /// Looks at image and mounts, once for all tasks.
@@ -84,8 +96,10 @@ impl Maker {
         let bad = |error: &(dyn std::error::Error + 'static)| {
             Fault::new(Reason::BadPolicy, lakekeep_sandbox::chain(error))
         };
-        let image = look::image(from.policy.image(), from.interpreter.as_deref())
-            .map_err(|error| bad(&error))?;
+        let (shown, pin) = from.environment.unzip();
+        let replicas: Vec<Replica> = shown.iter().flat_map(replicas).collect();
+        let (image, interpreter) = (from.policy.image(), from.interpreter.as_deref());
+        let image = look::image_with(image, interpreter, &replicas).map_err(|error| bad(&error))?;
         let mut mounts = Vec::new();
         for (index, rule) in from.policy.mounts().iter().enumerate() {
             mounts.push(match from.owners.get(index).copied().flatten() {
@@ -98,12 +112,15 @@ impl Maker {
                 None => look::mount_source(rule).map_err(|error| bad(&error))?,
             });
         }
-        let path = match &from.interpreter {
+        let mut path = match &from.interpreter {
             Some(program) => program.parent().map_or(PATH.to_owned(), |folder| {
                 format!("{}:{PATH}", folder.display())
             }),
             None => PATH.to_owned(),
         };
+        if let Some(shown) = &shown {
+            path = format!("{}:{path}", shown.programs);
+        }
         Ok(Self {
             id: from.id,
             policy: from.policy,
@@ -114,7 +131,14 @@ impl Maker {
             lasting: from.lasting,
             forked: false,
             attached: Mutex::new(Vec::new()),
+            variables: shown.map_or(Vec::new(), |shown| shown.variables),
+            pin: Mutex::new(pin),
         })
+    }
+
+    /// Lets its environment go: the sandbox has ended.
+    pub fn release(&self) {
+        lock(&self.pin).take();
     }
 
     /// Lets later tasks use a volume that was attached.
@@ -135,6 +159,13 @@ impl Maker {
     /// Plans for a sandbox that has a zygote.
     pub fn fork(&mut self) {
         self.forked = true;
+    }
+
+    /// What its environment needs, where the policy does not say otherwise.
+    fn defaults(&self) -> BTreeMap<String, String> {
+        let own = self.policy.env();
+        let free = |(name, _): &&(String, String)| !own.contains_key(name);
+        self.variables.iter().filter(free).cloned().collect()
     }
 
     /// A zygote for tasks like these. It knows nothing of their mounts and variables.
@@ -224,10 +255,21 @@ impl Maker {
             plan.task.file_service = true;
             plan.task.filter = file_filter(&self.host)?;
         }
-        set_variables(&mut plan.task.environment, &request.environment)?;
+        let mut variables = self.defaults();
+        variables.extend(request.environment.clone());
+        set_variables(&mut plan.task.environment, &variables)?;
         plan.task.secrets = secrets(&request.secrets)?;
         Ok(plan)
     }
+}
+
+/// Its parts, as plans have them.
+fn replicas(shown: &Shown) -> impl Iterator<Item = Replica> + use<'_> {
+    shown.mounts.iter().map(|mount| Replica {
+        source: mount.source.display().to_string(),
+        target: mount.target.as_str().to_owned(),
+        directory: mount.directory,
+    })
 }
 
 /// The plan as it may be written down.
