@@ -1,20 +1,24 @@
 //! `lakekeep image` and `lakekeep store`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
 use lakekeep_content::ContentError;
 use lakekeep_images::{Collected, Image, ImageError, Keep, Library, Listed};
 use lakekeep_sandbox::chain;
+use lakekeep_tree::TreeError;
 use lakekeep_unpack::Limits;
 use rustix::io::Errno;
 use serde_json::{Value, json};
 
 use crate::args::Format;
-use crate::args::images::{ImageVerb, ListArgs, LoadArgs, RemoveArgs, StoreArgs, StoreVerb};
+use crate::args::images::{
+    ImageVerb, ListArgs, LoadArgs, RemoveArgs, StoreArgs, StoreGcArgs, StoreVerb,
+};
 use crate::beside;
+use crate::environment::show;
 use crate::remote::clean::clean;
 use crate::report::Messages;
 use crate::run::OWN_FAILURE;
@@ -26,6 +30,8 @@ pub enum ImagesError {
     Image(#[from] ImageError),
     #[error(transparent)]
     Content(#[from] ContentError),
+    #[error(transparent)]
+    Tree(#[from] TreeError),
     #[error("there is no place for the image store: HOME is not set; name one with --store DIR")]
     NoPlace,
     #[error("this process cannot give up its rights before it reads an image")]
@@ -63,7 +69,10 @@ pub fn image(verb: &ImageVerb) -> ExitCode {
 
 /// `lakekeep store …`
 pub fn store(verb: &StoreVerb) -> ExitCode {
-    let StoreVerb::Fsck(arguments) = verb;
+    let arguments = match verb {
+        StoreVerb::Fsck(arguments) => arguments,
+        StoreVerb::Gc(arguments) => return answer(collect_all(arguments)),
+    };
     match fsck(arguments) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -83,12 +92,13 @@ fn answer(answer: Result<(), ImagesError>) -> ExitCode {
 
 /// The library of the store that is named, or of the caller's own.
 pub fn library(arguments: &StoreArgs) -> Result<Library, ImagesError> {
-    Ok(Library::open(&place(arguments)?, Limits::default())?)
+    let place = place(arguments.store.as_deref())?;
+    Ok(Library::open(&place, Limits::default())?)
 }
 
-/// Where that store is, or would be.
-pub fn place(arguments: &StoreArgs) -> Result<PathBuf, ImagesError> {
-    lakekeep_images::store_place(arguments.store.as_deref()).ok_or(ImagesError::NoPlace)
+/// Where the store that is named is, or the caller's own would be.
+pub fn place(named: Option<&Path>) -> Result<PathBuf, ImagesError> {
+    lakekeep_images::store_place(named).ok_or(ImagesError::NoPlace)
 }
 
 fn load(arguments: &LoadArgs) -> Result<(), ImagesError> {
@@ -172,6 +182,28 @@ fn collect(arguments: &StoreArgs, keep: Keep) -> Result<(), ImagesError> {
     let names: String = images.iter().map(|name| format!("{name}\n")).collect();
     print(&format!(
         "{names}{removed} files and trees removed, {bytes} bytes\n"
+    ))
+}
+
+/// Images, then environments.
+fn collect_all(arguments: &StoreGcArgs) -> Result<(), ImagesError> {
+    let keep = Keep {
+        used_within: None,
+        bytes: arguments.images.map(|bytes| bytes.get()),
+    };
+    collect(&arguments.store, keep)?;
+    let Some(keep) = arguments.environments else {
+        return Ok(());
+    };
+    let library = library(&arguments.store)?;
+    let done = lakekeep_tree::collect(library.store(), keep.get())?;
+    let names = |digests: Vec<lakekeep_environment::Digest>| {
+        digests.iter().map(ToString::to_string).collect()
+    };
+    print(&show::collected(
+        names(done.removed),
+        names(done.in_use),
+        done.bytes,
     ))
 }
 

@@ -91,7 +91,7 @@ pub fn asked(arguments: &PolicyArgs) -> Result<Option<InImage>, InImageError> {
     };
     let name = named.to_string_lossy();
     // To look for an image makes no store.
-    if !place(&StoreArgs { store: None })?.exists() {
+    if !place(None)?.exists() {
         return Err(ImageError::Unknown { name: name.into() }.into());
     }
     let library = library(&StoreArgs { store: None })?;

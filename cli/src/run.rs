@@ -57,13 +57,6 @@ pub fn run(arguments: &RunArgs) -> ExitCode {
         json: arguments.json,
     };
     if !arguments.embedded && named.is_some_and(|name| !name.is_empty()) {
-        if arguments.sandbox.environment.is_some() {
-            messages.say(
-                "error",
-                &RequestError::WithoutManager("--environment").to_string(),
-            );
-            return ExitCode::from(OWN_FAILURE);
-        }
         if arguments.pull != Pull::Never {
             let refused = RequestError::WithoutManager("--pull");
             messages.say("error", &refused.to_string());

@@ -73,6 +73,7 @@ static MAKER: LazyLock<(TempDir, Maker)> = LazyLock::new(|| {
         interpreter: None,
         owners: Vec::new(),
         lasting: false,
+        environment: None,
     });
     (folder, made.expect("a folder is an image"))
 });

@@ -5,7 +5,11 @@ use std::path::Path;
 
 use prost::Message;
 
-const PROTO: [&str; 2] = ["lakekeep/v1/sandboxes.proto", "lakekeep/v1/accounts.proto"];
+const PROTO: [&str; 3] = [
+    "lakekeep/v1/sandboxes.proto",
+    "lakekeep/v1/accounts.proto",
+    "lakekeep/v1/environments.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");

@@ -131,7 +131,7 @@ def test_without_a_binary_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) ->
 def test_this_environment_runs_in_a_sandbox(
     tmp_path: Path, local: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("LAKEKEEP_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("LAKEKEEP_SOCKET", raising=False)
     user = importlib.import_module("lk_user")

@@ -67,6 +67,7 @@ impl Client {
             .env_remove("LAKEKEEP_SOCKET")
             .env("HOME", &self.home)
             .current_dir("/");
+        command.env("LAKEKEEP_STORE", self.home.join("store"));
         for variable in ["XDG_DATA_HOME", "XDG_CACHE_HOME", "PYTHONPATH"] {
             command.env_remove(variable);
         }
@@ -88,9 +89,9 @@ impl Client {
     }
 
     fn sandbox(&self, digest: &str, code: &str) -> Run {
-        let data = self.home.join(".local/share");
+        let store = self.home.join("store");
         Run::new(&self.place, self.privilege)
-            .environment("XDG_DATA_HOME", data.to_str().unwrap())
+            .environment("LAKEKEEP_STORE", store.to_str().unwrap())
             .flags(["--environment", digest])
             .command(["python", "-c", code])
     }

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use lakekeep_environment::Digest;
+use lakekeep_policy::Bytes;
+
+use super::remote::Via;
 
 /// What to do with environments.
 #[derive(Debug, Subcommand)]
@@ -14,6 +17,9 @@ pub enum Verb {
     /// stored is the interpreter, its standard library, all that is on its sys.path, editable
     /// installations, and the shared libraries that they need.
     Capture(CaptureArgs),
+    /// Send an environment to the manager that LAKEKEEP_SOCKET names: only what you have not
+    /// sent it before.
+    Push(PushArgs),
     /// List the environments that are stored.
     Ls(ListArgs),
     /// Show what an environment holds.
@@ -24,6 +30,20 @@ pub enum Verb {
     Verify(OneArgs),
     /// Remove environments that no sandbox uses.
     Rm(RemoveArgs),
+    /// Remove the environments that were not used for longest, and that no sandbox uses, until
+    /// the rest fits.
+    Gc(GcArgs),
+}
+
+/// Where environments are kept.
+#[derive(Debug, Clone, Args)]
+pub struct Where {
+    /// This machine's store, although LAKEKEEP_SOCKET names a manager.
+    #[arg(long)]
+    pub local: bool,
+
+    #[command(flatten)]
+    pub via: Via,
 }
 
 /// Which environment.
@@ -53,17 +73,45 @@ pub struct CaptureArgs {
     #[arg(long)]
     pub compile: bool,
 
-    /// Print JSON: digest, files, bytes, what was left out.
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub at: Where,
+}
+
+/// `lakekeep env push`
+#[derive(Debug, Args)]
+pub struct PushArgs {
+    /// An environment of this machine's store; without it: that of a Python, now.
+    #[arg(value_name = "DIGEST", conflicts_with_all = ["python", "modules", "include"])]
+    pub digest: Option<Digest>,
+
+    #[command(flatten)]
+    pub what: What,
+
+    /// Let everybody run with it who may make sandboxes in this profile; you must be able to
+    /// change it.
+    #[arg(long, value_name = "PROFILE")]
+    pub share: Option<String>,
+
+    #[command(flatten)]
+    pub via: Via,
 }
 
 /// `lakekeep env ls`
 #[derive(Debug, Args)]
 pub struct ListArgs {
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub at: Where,
+}
+
+/// `lakekeep env gc`
+#[derive(Debug, Args)]
+pub struct GcArgs {
+    /// What may stay.
+    #[arg(long, value_name = "BYTES")]
+    pub keep: Bytes,
+
+    #[command(flatten)]
+    pub at: Where,
 }
 
 /// `lakekeep env inspect`
@@ -107,4 +155,11 @@ pub struct RemoveArgs {
     /// The environments.
     #[arg(value_name = "DIGEST", required = true)]
     pub digests: Vec<Digest>,
+
+    /// Those that are shared in this profile.
+    #[arg(long, value_name = "PROFILE", conflicts_with = "local")]
+    pub share: Option<String>,
+
+    #[command(flatten)]
+    pub at: Where,
 }

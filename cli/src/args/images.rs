@@ -121,6 +121,24 @@ pub struct GcArgs {
 /// What to do with the store itself.
 #[derive(Debug, Subcommand)]
 pub enum StoreVerb {
-    /// Read everything through, and set aside what is damaged.
+    /// Read everything through, images and environments, and set aside what is damaged.
     Fsck(StoreArgs),
+    /// Remove what no image needs; and, where it is said how much may stay, the images and
+    /// environments that were not used for longest. What is in use stays.
+    Gc(StoreGcArgs),
+}
+
+/// `lakekeep store gc`
+#[derive(Debug, Args)]
+pub struct StoreGcArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+
+    /// What images may keep.
+    #[arg(long, value_name = "BYTES")]
+    pub images: Option<Bytes>,
+
+    /// What environments may keep, each content counted once.
+    #[arg(long, value_name = "BYTES")]
+    pub environments: Option<Bytes>,
 }

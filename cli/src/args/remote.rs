@@ -121,6 +121,10 @@ pub struct CreateArgs {
     #[arg(long = "label", value_name = "K=V", value_parser = pair)]
     pub labels: Vec<(String, String)>,
 
+    /// Show this environment, which `lakekeep env push` printed.
+    #[arg(long, value_name = "DIGEST")]
+    pub environment: Option<lakekeep_environment::Digest>,
+
     /// Show this volume of the profile that does not attach by itself.
     #[arg(long = "volume", value_name = "NAME")]
     pub volumes: Vec<String>,

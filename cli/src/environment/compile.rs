@@ -44,7 +44,10 @@ pub fn compile(store: &Store, environment: &Environment) -> Result<Option<Made>,
     }
     let contents = Both {
         compiled: &compiled,
-        held: environment.held(),
+        held: Held::of(lakekeep_tree::open(
+            store,
+            &environment.manifest().digest(),
+        )?),
     };
     Ok(Some(lakekeep_tree::make(
         store,
@@ -88,7 +91,7 @@ pub fn once(store: &Store, environment: &Environment) -> Result<Option<Made>, En
 /// What was compiled, and what was there.
 struct Both<'a> {
     compiled: &'a Compiled,
-    held: Held<'a>,
+    held: Held,
 }
 
 impl Contents for Both<'_> {

@@ -3,11 +3,11 @@
 mod compile;
 mod places;
 mod serve;
-mod show;
+pub mod show;
 mod take;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use lakekeep_capture::CaptureError;
@@ -18,12 +18,15 @@ use lakekeep_sandbox::{PlanningError, SandboxError, chain};
 use lakekeep_tree::TreeError;
 use rustix::io::Errno;
 
-use crate::args::environment::{CaptureArgs, DiffArgs, Verb};
+use crate::args::environment::{CaptureArgs, DiffArgs, Verb, What, Where};
+use crate::images::ImagesError;
+use crate::remote::environments;
 use crate::report::Messages;
 use crate::run::OWN_FAILURE;
 
 pub use places::store_folder;
 pub use serve::{Served, serve};
+pub use take::Kept;
 
 /// Why there is no environment.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +35,8 @@ pub enum EnvironmentError {
     Capture(#[from] CaptureError),
     #[error(transparent)]
     Tree(#[from] TreeError),
+    #[error(transparent)]
+    Store(#[from] ImagesError),
     #[error("no program {0:?} on PATH; name the interpreter by its path")]
     NoPython(PathBuf),
     #[error(
@@ -64,14 +69,28 @@ pub enum EnvironmentError {
         "{differences}; to run with what is here now: lakekeep run --environment $(lakekeep env capture --python {python})"
     )]
     Drift { differences: String, python: String },
+    #[error(
+        "the environment of {python} is {now} now, not {wanted}; to run with what is here now: \
+         lakekeep run --environment $(lakekeep env push --python {python})"
+    )]
+    Another {
+        python: String,
+        wanted: Digest,
+        now: Digest,
+    },
 }
 
 /// Does it, and says what went wrong.
 pub fn answer(verb: &Verb) -> ExitCode {
-    let json = matches!(verb, Verb::Capture(CaptureArgs { json: true, .. }));
+    if let Some(code) = at_manager(verb) {
+        return code;
+    }
+    let json = matches!(verb, Verb::Capture(arguments) if arguments.at.via.json);
     let text = match verb {
+        Verb::Push(arguments) => return environments::push(arguments),
         Verb::Capture(arguments) => capture(arguments),
-        Verb::Ls(arguments) => list(arguments.json),
+        Verb::Ls(arguments) => list(arguments.at.via.json),
+        Verb::Gc(arguments) => collect(arguments.keep.get()),
         Verb::Inspect(arguments) => places::store().and_then(|store| {
             let environment = lakekeep_tree::open(&store, &arguments.digest)?;
             Ok(show::inspect(&environment, arguments))
@@ -85,6 +104,60 @@ pub fn answer(verb: &Verb) -> ExitCode {
         Ok(_) => ExitCode::FAILURE,
         Err(error) => refuse(json, &error),
     }
+}
+
+/// What the manager that is named does; `None`: there is none, or it is not to be asked.
+fn at_manager(verb: &Verb) -> Option<ExitCode> {
+    let asked = |at: &Where| crate::remote::is_named() && !at.local;
+    match verb {
+        Verb::Capture(arguments) if asked(&arguments.at) => Some(environments::capture(arguments)),
+        Verb::Ls(arguments) if asked(&arguments.at) => Some(environments::list(&arguments.at.via)),
+        Verb::Rm(arguments) if asked(&arguments.at) => Some(environments::remove(arguments)),
+        Verb::Gc(arguments) if asked(&arguments.at) => Some(environments::collect(arguments)),
+        _ => None,
+    }
+}
+
+/// What is to be sent: taken up now, or stored here.
+///
+/// # Errors
+/// As [`take::take`], or what the store says.
+pub fn kept(digest: Option<&Digest>, what: &What) -> Result<Kept, EnvironmentError> {
+    match digest {
+        None => Ok(Kept::Taken(Box::new(take::take(what)?))),
+        Some(digest) => {
+            let environment = lakekeep_tree::open(&places::store()?, digest)?;
+            Ok(Kept::stored(environment))
+        }
+    }
+}
+
+/// Whether the environment of `python` is that one now.
+///
+/// # Errors
+/// [`EnvironmentError::Another`].
+pub fn check_same(python: &Path, wanted: &Digest) -> Result<(), EnvironmentError> {
+    let what = What {
+        python: python.to_owned(),
+        modules: Vec::new(),
+        include: Vec::new(),
+    };
+    let now = take::take(&what)?.captured.manifest.digest();
+    match now == *wanted {
+        true => Ok(()),
+        false => Err(EnvironmentError::Another {
+            python: python.display().to_string(),
+            wanted: *wanted,
+            now,
+        }),
+    }
+}
+
+fn collect(keep: u64) -> Result<String, EnvironmentError> {
+    let collected = lakekeep_tree::collect(&places::store()?, keep)?;
+    let names = collected.removed.iter().map(ToString::to_string).collect();
+    let in_use = collected.in_use.iter().map(ToString::to_string).collect();
+    Ok(show::collected(names, in_use, collected.bytes))
 }
 
 fn refuse(json: bool, error: &EnvironmentError) -> ExitCode {
@@ -102,7 +175,7 @@ fn capture(arguments: &CaptureArgs) -> Result<String, EnvironmentError> {
     {
         made = compiled;
     }
-    if arguments.json {
+    if arguments.at.via.json {
         return Ok(show::captured(&taken, &made));
     }
     for note in &captured.notes {
@@ -115,7 +188,7 @@ fn list(json: bool) -> Result<String, EnvironmentError> {
     let store = places::store()?;
     let mut rows = Vec::new();
     for (digest, used) in lakekeep_tree::list(&store)? {
-        match lakekeep_tree::open(&store, &digest) {
+        match lakekeep_tree::look(&store, &digest) {
             Ok(environment) => rows.push((environment, used)),
             // Removed meanwhile.
             Err(TreeError::Absent { .. }) => {}

@@ -8,22 +8,27 @@ use lakekeep_environment::Digest;
 use lakekeep_tree::TreeError;
 
 use super::EnvironmentError;
+use crate::images;
 
-/// The caller's own store.
+/// The store that images are in too.
 pub fn store() -> Result<Store, EnvironmentError> {
     Ok(Store::open(&store_folder()?).map_err(TreeError::from)?)
 }
 
-/// Its folder. It is opened through no link, so the way to it is resolved first.
+/// Its folder: LAKEKEEP_STORE, or the caller's own. It is opened through no link, so the way to it
+/// is resolved first.
 pub fn store_folder() -> Result<PathBuf, EnvironmentError> {
-    let folder = base("XDG_DATA_HOME", ".local/share")?.join("lakekeep");
+    let folder = images::place(None)?;
     let failed = |error| EnvironmentError::Place {
         path: folder.clone(),
         error,
     };
-    std::fs::create_dir_all(&folder).map_err(failed)?;
-    let real = std::fs::canonicalize(&folder).map_err(failed)?;
-    Ok(real.join("environments"))
+    let (Some(above), Some(name)) = (folder.parent(), folder.file_name()) else {
+        return Err(failed(std::io::ErrorKind::InvalidInput.into()));
+    };
+    std::fs::create_dir_all(above).map_err(failed)?;
+    let real = std::fs::canonicalize(above).map_err(failed)?;
+    Ok(real.join(name))
 }
 
 /// What files hashed to at the last capture.

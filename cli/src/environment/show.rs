@@ -9,8 +9,21 @@ use serde_json::{Value, json};
 use super::take::Taken;
 use crate::args::environment::InspectArgs;
 
+/// What was collected.
+pub fn collected(removed: Vec<String>, in_use: Vec<String>, bytes: u64) -> String {
+    let gone: String = removed.iter().map(|digest| format!("{digest}\n")).collect();
+    let stays = in_use
+        .iter()
+        .map(|digest| format!("{digest} is in use, and stays\n"));
+    let stays: String = stays.collect();
+    format!(
+        "{gone}{stays}{} removed, {bytes} bytes are left\n",
+        removed.len()
+    )
+}
+
 /// Files and their bytes together.
-fn amount(manifest: &Manifest) -> (usize, u64) {
+pub fn amount(manifest: &Manifest) -> (usize, u64) {
     manifest.contents().fold((0, 0), |(files, bytes), file| {
         (files + 1, bytes + file.size)
     })

@@ -4,8 +4,8 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use lakekeep_capture::{Captured, Request, StatCache, ask, capture};
-use lakekeep_environment::FileNode;
-use lakekeep_tree::Contents;
+use lakekeep_environment::{FileNode, Manifest};
+use lakekeep_tree::{Contents, Environment, Held};
 
 use super::{EnvironmentError, places};
 use crate::args::environment::What;
@@ -25,6 +25,47 @@ pub struct Here<'a>(pub &'a Captured);
 impl Contents for Here<'_> {
     fn open(&self, file: &FileNode) -> std::io::Result<Option<Box<dyn Read>>> {
         self.0.source(file).map(|source| source.open()).transpose()
+    }
+}
+
+/// What is to be sent, and where its files are.
+pub enum Kept {
+    /// Just taken up.
+    Taken(Box<Taken>),
+    /// In this machine's store.
+    Stored(Manifest, Held),
+}
+
+impl Kept {
+    /// A stored one.
+    pub fn stored(environment: Environment) -> Kept {
+        let manifest = environment.manifest().clone();
+        Kept::Stored(manifest, Held::of(environment))
+    }
+
+    /// What it is.
+    pub fn manifest(&self) -> &Manifest {
+        match self {
+            Kept::Taken(taken) => &taken.captured.manifest,
+            Kept::Stored(manifest, _) => manifest,
+        }
+    }
+
+    /// What was left out of it.
+    pub fn notes(&self) -> &[String] {
+        match self {
+            Kept::Taken(taken) => &taken.captured.notes,
+            Kept::Stored(..) => &[],
+        }
+    }
+}
+
+impl Contents for Kept {
+    fn open(&self, file: &FileNode) -> std::io::Result<Option<Box<dyn Read>>> {
+        match self {
+            Kept::Taken(taken) => Here(&taken.captured).open(file),
+            Kept::Stored(_, held) => held.open(file),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use lakekeep_client::{ClientError, TargetError};
 
+use crate::environment::EnvironmentError;
 use crate::request::RequestError;
 use crate::run::RunError;
 
@@ -16,6 +17,14 @@ pub enum RemoteError {
     Request(#[from] RequestError),
     #[error(transparent)]
     Run(#[from] RunError),
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    #[error(
+        "the manager asks for a file that is none of the environment's; is it of another version?"
+    )]
+    Foreign,
+    #[error("the thread that reads the environment's files has ended early")]
+    Thread(#[source] tokio::task::JoinError),
     /// Nobody reads what is printed: that is no error.
     #[error("nobody reads the output")]
     NobodyReads,

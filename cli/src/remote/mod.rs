@@ -4,6 +4,7 @@ mod accounts;
 mod audit;
 mod carry;
 pub mod clean;
+pub mod environments;
 mod error;
 mod figures;
 mod files;
@@ -102,10 +103,14 @@ fn secret(verb: SecretVerb) -> ExitCode {
     }
 }
 
+/// Whether a manager is named.
+pub fn is_named() -> bool {
+    std::env::var_os(SOCKET_VARIABLE).is_some_and(|name| !name.is_empty())
+}
+
 /// Whether `subject` can only be a sandbox: no process, no file, and a manager is named.
 pub fn is_sandbox(subject: &str) -> bool {
-    let named = std::env::var_os(SOCKET_VARIABLE).is_some_and(|name| !name.is_empty());
-    named && subject.parse::<u32>().is_err() && !Path::new(subject).exists()
+    is_named() && subject.parse::<u32>().is_err() && !Path::new(subject).exists()
 }
 
 /// `lakekeep inspect SANDBOX`

@@ -10,6 +10,7 @@ use super::error::RemoteError;
 use super::{Answer, ask, tasks};
 use crate::args::RunArgs;
 use crate::args::remote::Via;
+use crate::environment;
 use crate::report::{self, Messages};
 use crate::request;
 use crate::run::{RunError, exit_code, input, receipt_error};
@@ -106,6 +107,12 @@ fn create(arguments: &RunArgs, policy: String) -> Result<Create, RemoteError> {
     let mut create = Create::new().kind(v1::Kind::Batch).policy(policy);
     if let Some(name) = &arguments.profile {
         create = create.profile(name);
+    }
+    if let Some(digest) = &arguments.sandbox.environment {
+        if let Some(python) = &arguments.sandbox.environment_of {
+            environment::check_same(python, digest)?;
+        }
+        create = create.environment(digest.to_string());
     }
     for volume in &arguments.volumes {
         create = create.volume(volume);

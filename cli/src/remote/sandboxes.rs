@@ -22,6 +22,9 @@ pub async fn create(client: Client, arguments: CreateArgs) -> Answer {
     if let Some(name) = arguments.profile {
         create = create.profile(name);
     }
+    if let Some(digest) = arguments.environment {
+        create = create.environment(digest.to_string());
+    }
     for (name, value) in arguments.labels {
         create = create.label(name, value);
     }

@@ -1,15 +1,24 @@
 //! Asking an interpreter where its things are.
 
 use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::Deserialize;
 
 use crate::error::CaptureError;
 
 /// Longest answer, in bytes.
-const MAX_ANSWER: u64 = 1 << 20;
+const MAX_ANSWER: usize = 1 << 20;
+
+/// How long an interpreter may take to answer: its start may run much, on a slow disk.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The question. `-c` puts the working directory first on `sys.path`: it is taken away before
 /// anything is imported, so that no module of the working directory runs.
@@ -69,42 +78,139 @@ pub struct Answer {
 
 /// Runs `python`, with the caller's variables, and asks; and once more in isolated mode
 /// (`-I`), to know which part of `sys.path` a sandbox's interpreter does not find by itself.
+/// Waits at most [`PATIENCE`].
 ///
 /// Python's start runs `.pth` files and `sitecustomize`, as each of the client's own starts does.
 ///
 /// # Errors
-/// [`CaptureError::Start`] and [`CaptureError::NoPython`].
+/// [`CaptureError::Start`], [`CaptureError::NoPython`] and [`CaptureError::Silent`].
 pub fn ask(python: &Path) -> Result<Answer, CaptureError> {
-    let mut answer = one(python, &["-c", QUESTION])?;
-    answer.isolated = one(python, &["-I", "-c", QUESTION])?.path;
+    ask_within(python, PATIENCE)
+}
+
+/// The same with another patience.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_within(python: &Path, patience: Duration) -> Result<Answer, CaptureError> {
+    let deadline = Instant::now() + patience;
+    // Both run at the same time.
+    let free = Asked::start(python, &["-c", QUESTION])?;
+    let isolated = Asked::start(python, &["-I", "-c", QUESTION])?;
+    let mut answer = free.answer(deadline)?;
+    answer.isolated = isolated.answer(deadline)?.path;
     Ok(answer)
 }
 
-fn one(python: &Path, arguments: &[&str]) -> Result<Answer, CaptureError> {
-    let start = |error| CaptureError::Start {
-        python: python.to_owned(),
-        error,
-    };
-    let mut child = Command::new(python)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(start)?;
-    let mut text = String::new();
-    let read = match child.stdout.take() {
-        Some(output) => output.take(MAX_ANSWER).read_to_string(&mut text),
-        None => Ok(0),
-    };
-    let status = child.wait().map_err(start)?;
-    let no_python = |said: String| CaptureError::NoPython {
-        python: python.to_owned(),
-        said,
-    };
-    if !status.success() {
-        return Err(no_python(status.to_string()));
+/// An interpreter that was asked; killed when dropped.
+struct Asked {
+    python: PathBuf,
+    child: Child,
+    output: ChildStdout,
+}
+
+impl Asked {
+    fn start(python: &Path, arguments: &[&str]) -> Result<Asked, CaptureError> {
+        let started = Command::new(python)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            // So that what it starts can be ended with it.
+            .process_group(0)
+            .spawn()
+            .and_then(|mut child| match child.stdout.take() {
+                Some(output) => Ok((child, output)),
+                None => Err(std::io::ErrorKind::BrokenPipe.into()),
+            });
+        let (child, output) = started.map_err(|error| CaptureError::Start {
+            python: python.to_owned(),
+            error,
+        })?;
+        Ok(Asked {
+            python: python.to_owned(),
+            child,
+            output,
+        })
     }
-    read.map_err(|error| no_python(error.to_string()))?;
-    serde_json::from_str(&text).map_err(|error| no_python(error.to_string()))
+
+    fn answer(mut self, deadline: Instant) -> Result<Answer, CaptureError> {
+        let text = self.hear(deadline)?;
+        let no_python = |said: String| CaptureError::NoPython {
+            python: self.python.clone(),
+            said,
+        };
+        if text.len() > MAX_ANSWER {
+            return Err(no_python(format!("more than {MAX_ANSWER} bytes")));
+        }
+        // Its output has ended; it ends next, or is ended.
+        let ended = rustix::process::pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty());
+        let ended = ended.map_err(|errno| no_python(errno.to_string()))?;
+        self.wait_for(&ended, deadline)?;
+        let status = self.child.wait();
+        let status = status.map_err(|error| no_python(error.to_string()))?;
+        if !status.success() {
+            return Err(no_python(status.to_string()));
+        }
+        serde_json::from_slice(&text).map_err(|error| no_python(error.to_string()))
+    }
+
+    /// Its output, to its end or a byte beyond what is taken.
+    fn hear(&mut self, deadline: Instant) -> Result<Vec<u8>, CaptureError> {
+        let failed = |python: &Path, error: std::io::Error| CaptureError::NoPython {
+            python: python.to_owned(),
+            said: error.to_string(),
+        };
+        let mut text = Vec::new();
+        let mut buffer = [0; 8192];
+        while text.len() <= MAX_ANSWER {
+            self.wait_for(&self.output, deadline)?;
+            match self.output.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => text.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(failed(&self.python, error)),
+            }
+        }
+        Ok(text)
+    }
+
+    /// Until there is something to read, or an end.
+    fn wait_for(&self, what: impl AsFd, deadline: Instant) -> Result<(), CaptureError> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // Longer than poll(2) can wait is for ever.
+            let left = Timespec::try_from(left).ok();
+            let mut watched = [PollFd::new(&what, PollFlags::IN)];
+            match rustix::event::poll(&mut watched, left.as_ref()) {
+                Ok(0) => {
+                    return Err(CaptureError::Silent {
+                        python: self.python.clone(),
+                    });
+                }
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(errno) => {
+                    return Err(CaptureError::NoPython {
+                        python: self.python.clone(),
+                        said: errno.to_string(),
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        let alive = matches!(self.child.try_wait(), Ok(None));
+        // Not reaped yet: the number is still its own, and its group's.
+        if alive
+            && rustix::process::kill_process_group(Pid::from_child(&self.child), Signal::KILL)
+                .is_ok()
+            && self.child.wait().is_err()
+        {
+            // Reaped by somebody else.
+        }
+    }
 }

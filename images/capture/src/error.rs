@@ -25,6 +25,15 @@ pub enum CaptureError {
         /// What it did instead.
         said: String,
     },
+    /// It was started, and said nothing for long.
+    #[error(
+        "{python} does not answer in time; does its start wait for something (a .pth file, \
+         sitecustomize, a network disk)?"
+    )]
+    Silent {
+        /// The interpreter.
+        python: PathBuf,
+    },
     /// A folder of `sys.path`, or the prefix, is in a place that no environment may have.
     #[error(
         "{path} is on sys.path: {rejection}; {}",

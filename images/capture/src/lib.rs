@@ -24,7 +24,7 @@ mod loader;
 mod roots;
 mod walk;
 
-pub use ask::{Answer, ask};
+pub use ask::{Answer, PATIENCE, ask, ask_within};
 pub use bytecode::{HEADER_BYTES, unchecked};
 pub use cache::StatCache;
 pub use capture::{Captured, Request, Source, capture};

@@ -9,9 +9,9 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use lakekeep_capture::{Answer, CaptureError, Captured, Request, StatCache, capture};
+use lakekeep_capture::{Answer, CaptureError, Captured, Request, StatCache, ask_within, capture};
 use lakekeep_environment::{Digest, Node};
 
 /// A prefix with a standard library and site packages.
@@ -335,4 +335,51 @@ fn a_damaged_cache_is_forgotten() {
         take(&place.answer(), &[], &mut cache).unwrap();
         assert_eq!(cache.hits(), 0, "byte {at}");
     }
+}
+
+/// A program that stands for an interpreter.
+fn program(place: &Place, text: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    place.write("bin/fake", format!("#!/bin/sh\n{text}\n"));
+    let path = place.at("bin/fake");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[test]
+fn an_interpreter_that_does_not_answer_is_ended_with_what_it_started() {
+    let place = Place::new();
+    // A child of its own holds its output open, as a daemon would that a .pth file starts.
+    let note = place.at("child");
+    let text = format!("sleep 1000 & echo $! > {}; wait", note.display());
+    let silent = program(&place, &text);
+    let refused = ask_within(&silent, Duration::from_millis(500)).unwrap_err();
+    assert!(matches!(refused, CaptureError::Silent { .. }), "{refused}");
+    let child = fs::read_to_string(&note).unwrap();
+    let ended = || {
+        // Gone, or dead and not yet reaped by whoever adopted it.
+        let stat = fs::read_to_string(format!("/proc/{}/stat", child.trim()));
+        stat.is_err() || stat.unwrap().contains(") Z ")
+    };
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !ended() {
+        assert!(Instant::now() < deadline, "process {child} still runs");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn an_interpreter_that_does_not_stop_talking_is_ended() {
+    let place = Place::new();
+    let endless = program(&place, "exec cat /dev/zero");
+    let refused = ask_within(&endless, Duration::from_secs(60)).unwrap_err();
+    let said =
+        matches!(&refused, CaptureError::NoPython { said, .. } if said.contains("more than"));
+    assert!(said, "{refused}");
+    let wrong = program(&place, "exit 3");
+    let refused = ask_within(&wrong, Duration::from_secs(60)).unwrap_err();
+    assert!(
+        matches!(refused, CaptureError::NoPython { .. }),
+        "{refused}"
+    );
 }

@@ -54,10 +54,19 @@ impl Staging<'_> {
     /// [`ContentError::Unkept`] for anything but files, folders and links, [`ContentError::TooDeep`],
     /// or what the kernel says.
     pub fn commit(self, digest: &Digest) -> Result<Folder, ContentError> {
-        let seal = Seal::of(&self.root)?;
         let outer = self.draft.as_file();
+        let (early, seal) = std::thread::scope(|scope| {
+            // Most of it goes to the disk while it is read once more.
+            let early = scope.spawn(|| rustix::fs::syncfs(outer));
+            let seal = Seal::of(&self.root);
+            (early.join().unwrap_or(Err(Errno::IO)), seal)
+        });
+        // Each failure of the disk is told once.
+        early.named("sync", &digest.to_string())?;
+        let seal = seal?;
         write_seal(outer, &seal).named("write the seal of", &digest.to_string())?;
-        // One call for the tree's thousands of files, in place of one for each.
+        // One call for the tree's thousands of files, in place of one for each; what is left of them
+        // now is little.
         rustix::fs::syncfs(outer).named("sync", &digest.to_string())?;
         let place = self.store.place(Kind::Folder, digest.algorithm());
         self.draft.place(place, &digest.hex())?;
@@ -107,9 +116,21 @@ impl Store {
     /// # Errors
     /// [`ContentError::Absent`], or what the kernel says.
     pub fn folder(&self, digest: &Digest) -> Result<Folder, ContentError> {
-        let pin = self.pin(Kind::Folder, digest)?;
+        self.pinned(self.pin(Kind::Folder, digest)?)
+    }
+
+    /// The same, but to look at it is no use of it.
+    ///
+    /// # Errors
+    /// As [`Store::folder`].
+    pub fn look_at_folder(&self, digest: &Digest) -> Result<Folder, ContentError> {
+        self.pinned(self.pin_unused(Kind::Folder, digest)?)
+    }
+
+    fn pinned(&self, pin: Pin) -> Result<Folder, ContentError> {
+        let digest = *pin.digest();
         let root = beneath::folder(&pin.file, ROOT).named("open", &digest.to_string())?;
-        let path = self.folder_path(digest);
+        let path = self.folder_path(&digest);
         Ok(Folder { pin, root, path })
     }
 

@@ -39,6 +39,13 @@ impl Store {
     /// # Errors
     /// [`ContentError::Absent`], also when it is being removed at the moment.
     pub fn pin(&self, kind: Kind, digest: &Digest) -> Result<Pin, ContentError> {
+        let pin = self.pin_unused(kind, digest)?;
+        beneath::touch(&pin.file).named("touch", &digest.to_string())?;
+        Ok(pin)
+    }
+
+    /// The same, but to look at it is no use of it.
+    pub(crate) fn pin_unused(&self, kind: Kind, digest: &Digest) -> Result<Pin, ContentError> {
         let object = digest.to_string();
         let file = self.open_stored(kind, digest)?;
         let locked = beneath::try_lock(&file, FlockOperation::NonBlockingLockShared)
@@ -48,7 +55,6 @@ impl Store {
         if !locked || !beneath::is_still(place, &digest.hex(), &file).named("examine", &object)? {
             return Err(ContentError::Absent { digest: *digest });
         }
-        beneath::touch(&file).named("touch", &object)?;
         Ok(Pin {
             file,
             kind,

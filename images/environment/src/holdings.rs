@@ -3,8 +3,7 @@
 //! A store that answered "I have that already" would tell anyone who can name a digest
 //! whether somebody else uses that file, and would hand it over to who has only its name.
 //! So what must be sent depends on nothing but what the same trust domain has sent before:
-//! [`Holdings`] are one domain's, and a content enters them by being sent whole. That the
-//! store keeps one copy for two domains shows in no answer.
+//! [`Holdings`] are one domain's, and a content enters them by being sent whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,6 +43,15 @@ pub enum NotTaken {
         /// The manifest's.
         wanted: u64,
     },
+}
+
+/// What a domain holds already: the contents of the environments that it has sent.
+impl FromIterator<Digest> for Holdings {
+    fn from_iter<I: IntoIterator<Item = Digest>>(held: I) -> Holdings {
+        Holdings {
+            sent: held.into_iter().collect(),
+        }
+    }
 }
 
 impl Holdings {

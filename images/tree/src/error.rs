@@ -1,7 +1,7 @@
 //! Why an environment cannot be made or opened.
 
 use lakekeep_content::ContentError;
-use lakekeep_environment::{Digest, ManifestError};
+use lakekeep_environment::{Digest, ManifestError, NotTaken};
 use rustix::io::Errno;
 
 /// Why there is no environment. Nothing is half made.
@@ -48,6 +48,40 @@ pub enum TreeError {
         /// Why.
         #[source]
         error: std::io::Error,
+    },
+    /// What was sent is not what was asked for.
+    #[error("the contents that were sent cannot be taken; send the environment again")]
+    Pack {
+        /// What is wrong with them.
+        #[source]
+        error: std::io::Error,
+    },
+    /// A content that nobody asked for.
+    #[error(transparent)]
+    NotTaken(#[from] NotTaken),
+    /// More than one may have.
+    #[error(
+        "with this environment there would be {bytes} bytes, and at most {most} in \
+         {environments} environments may be kept; remove some: lakekeep env gc, lakekeep env rm"
+    )]
+    Full {
+        /// Bytes with it.
+        bytes: u64,
+        /// Bytes that may be.
+        most: u64,
+        /// Environments that may be.
+        environments: usize,
+    },
+    /// More files than one may have.
+    #[error(
+        "with this environment there would be {entries} files and folders, and at most {most} may be \
+         kept; remove some: lakekeep env rm"
+    )]
+    Crowded {
+        /// Entries with it.
+        entries: usize,
+        /// Entries that may be.
+        most: usize,
     },
     /// The kernel.
     #[error("{operation} {path}; free space or inodes if there are none left")]

@@ -11,15 +11,25 @@
 //! Every content is hashed while it is written and compared with the manifest, whoever gives
 //! it. What another environment of the store has already is linked from there. A folder
 //! appears whole or not at all (`lakekeep_content`), and nothing in it is executed here.
+//!
+//! A manager has a [`Domain`] for each of its users: a store of their own, to which contents are
+//! sent ([`send`], [`receive`]).
 
+mod collect;
+mod domain;
 mod error;
-mod held;
+mod inbox;
 mod make;
+mod neighbours;
+mod pack;
 mod place;
 mod stored;
 mod view;
 
+pub use collect::{Collected, collect};
+pub use domain::{Arrival, Bounds, Domain};
 pub use error::TreeError;
-pub use held::Held;
 pub use make::{Contents, Made, make};
-pub use stored::{Environment, Mount, list, open, remove};
+pub use neighbours::Held;
+pub use pack::{receive, send};
+pub use stored::{Environment, Mount, list, look, open, remove};

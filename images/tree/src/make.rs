@@ -1,15 +1,16 @@
 //! Making an environment's folder.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use lakekeep_content::{ContentError, Store};
-use lakekeep_environment::{Digest, FileNode, Manifest, Node};
+use lakekeep_content::Store;
+use lakekeep_environment::{FileNode, Manifest, Node};
 
 use crate::error::TreeError;
+use crate::neighbours::Neighbours;
 use crate::place;
 use crate::stored::{self, Environment};
 
@@ -25,6 +26,12 @@ pub trait Contents: Sync {
     /// # Errors
     /// What the kernel says.
     fn open(&self, file: &FileNode) -> std::io::Result<Option<Box<dyn Read>>>;
+
+    /// Where it is on the store's own file system, in a file that was proven and that nobody
+    /// writes: it is linked then. `None`: it is opened, copied and proven.
+    fn proven(&self, _file: &FileNode) -> Option<(BorrowedFd<'_>, String)> {
+        None
+    }
 }
 
 /// What making one cost.
@@ -34,7 +41,7 @@ pub struct Made {
     pub environment: Environment,
     /// Files that were written; none if the environment was there.
     pub written: usize,
-    /// Files that other environments had.
+    /// Files that were there, proven: in other environments, or received before.
     pub linked: usize,
 }
 
@@ -65,7 +72,7 @@ pub fn make(
     let staging = store.stage()?;
     let root = staging.root();
     skeleton(root, manifest)?;
-    let neighbours = Neighbours::of(store)?;
+    let neighbours = Neighbours::last_used(store, NEIGHBOURS)?;
     let (written, linked) = files(root, manifest, contents, &neighbours)?;
     drop(neighbours);
     let text = manifest.to_text();
@@ -169,7 +176,7 @@ fn files(
     }
 }
 
-/// `true`: another environment had it.
+/// `true`: it was there, proven, and is linked.
 fn one(
     root: BorrowedFd<'_>,
     (path, file): &Place<'_>,
@@ -181,6 +188,11 @@ fn one(
     {
         return Ok(true);
     }
+    if let Some((folder, name)) = contents.proven(file)
+        && place::hard_link((folder, &name), root, path)?
+    {
+        return Ok(true);
+    }
     let opened = contents.open(file).map_err(|error| TreeError::Read {
         path: path.clone(),
         error,
@@ -188,49 +200,4 @@ fn one(
     let mut content = opened.ok_or_else(|| TreeError::NoContent { path: path.clone() })?;
     place::file(root, path, file, &mut content)?;
     Ok(false)
-}
-
-/// Environments of the store, the last used first, and where in them a content is.
-struct Neighbours {
-    environments: Vec<Environment>,
-    by_content: HashMap<(Digest, bool), (usize, String)>,
-}
-
-impl Neighbours {
-    fn of(store: &Store) -> Result<Neighbours, TreeError> {
-        let mut known = stored::list(store)?;
-        known.sort_by(|(_, a), (_, b)| b.cmp(a));
-        let mut found = Neighbours {
-            environments: Vec::new(),
-            by_content: HashMap::new(),
-        };
-        for (digest, _) in known.into_iter().take(NEIGHBOURS) {
-            match stored::open(store, &digest) {
-                Ok(environment) => found.add(environment),
-                // Removed meanwhile, or damaged: nothing is taken from it.
-                Err(
-                    TreeError::Absent { .. }
-                    | TreeError::Damaged { .. }
-                    | TreeError::Store(ContentError::Damaged { .. }),
-                ) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(found)
-    }
-
-    fn add(&mut self, environment: Environment) {
-        let number = self.environments.len();
-        for (path, file) in places(environment.manifest()) {
-            let key = (file.digest, file.executable);
-            self.by_content.entry(key).or_insert((number, path));
-        }
-        self.environments.push(environment);
-    }
-
-    fn get(&self, file: &FileNode) -> Option<(BorrowedFd<'_>, &str)> {
-        let (number, path) = self.by_content.get(&(file.digest, file.executable))?;
-        let environment = self.environments.get(*number)?;
-        Some((environment.root(), path))
-    }
 }

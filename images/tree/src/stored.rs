@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use lakekeep_content::{ContentError, Folder, Kind, Removed, Store};
+use lakekeep_content::{ContentError, Folder, Kind, Pin, Removed, Store};
 use lakekeep_environment::{Digest, FileNode, MAX_MANIFEST_BYTES, Manifest};
 use lakekeep_policy::GuestPath;
 use rustix::fs::OFlags;
@@ -57,6 +57,11 @@ impl Environment {
     /// What it is.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// The lock that keeps it, without what is known of it.
+    pub fn into_pin(self) -> Pin {
+        self.folder.into_pin()
     }
 
     pub(crate) fn root(&self) -> BorrowedFd<'_> {
@@ -133,7 +138,19 @@ pub(crate) fn key(digest: &Digest) -> Result<lakekeep_content::Digest, TreeError
 /// # Errors
 /// [`TreeError::Absent`], [`TreeError::Damaged`], or what the store says.
 pub fn open(store: &Store, digest: &Digest) -> Result<Environment, TreeError> {
-    let folder = match store.folder(&key(digest)?) {
+    read(store.folder(&key(digest)?), digest)
+}
+
+/// The same, and it does not count as used: for who looks at all of them.
+///
+/// # Errors
+/// As [`open`].
+pub fn look(store: &Store, digest: &Digest) -> Result<Environment, TreeError> {
+    read(store.look_at_folder(&key(digest)?), digest)
+}
+
+fn read(folder: Result<Folder, ContentError>, digest: &Digest) -> Result<Environment, TreeError> {
+    let folder = match folder {
         Err(ContentError::Absent { .. }) => return Err(TreeError::Absent { digest: *digest }),
         opened => opened?,
     };

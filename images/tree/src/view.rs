@@ -1,5 +1,6 @@
 //! An environment as a sandbox shows it, and what its interpreter must be told.
 
+use std::io::Read;
 use std::path::Path;
 
 use lakekeep_environment::{Digest, Library, Manifest, Tree};
@@ -23,6 +24,9 @@ const C_LIBRARY: [&str; 10] = [
     "libcrypt.so.1",
     "libnsl.so.1",
 ];
+
+/// Folders of the host that every sandbox sees anyway.
+const SEEN: [&str; 4] = ["/usr", "/lib", "/lib64", "/bin"];
 
 impl Environment {
     /// Its parts, each where it was on the client, and the variables of its interpreter. Shared
@@ -99,8 +103,25 @@ fn is_another(library: &Library) -> bool {
     if C_LIBRARY.contains(&library.soname.as_str()) || library.soname.starts_with("ld-linux") {
         return false;
     }
-    match std::fs::read(library.path.as_path()) {
-        Ok(content) => Digest::of(&content) != library.file.digest,
-        Err(_) => true,
+    same(library).is_none_or(|same| !same)
+}
+
+/// `None`: there is none that a sandbox would see. The path is a stranger's, and this process may be
+/// able to read more than he is: so nothing but what every sandbox sees is opened, and only where
+/// it is a file of the right length.
+fn same(library: &Library) -> Option<bool> {
+    let real = std::fs::canonicalize(library.path.as_path()).ok()?;
+    if !SEEN.iter().any(|folder| real.starts_with(folder)) {
+        return None;
     }
+    let stat = std::fs::symlink_metadata(&real).ok()?;
+    if !stat.is_file() || stat.len() != library.file.size {
+        return None;
+    }
+    let mut content = Vec::new();
+    let file = std::fs::File::open(&real).ok()?;
+    file.take(library.file.size)
+        .read_to_end(&mut content)
+        .ok()?;
+    Some(Digest::of(&content) == library.file.digest)
 }

@@ -90,6 +90,13 @@ impl Create {
         self
     }
 
+    /// An environment of the caller's, or one that the profile shares, by its digest.
+    #[must_use]
+    pub fn environment(mut self, digest: impl Into<String>) -> Self {
+        self.request.environment = digest.into();
+        self
+    }
+
     /// The interpreter whose prefix is to be shown.
     #[must_use]
     pub fn interpreter(mut self, path: impl Into<String>) -> Self {

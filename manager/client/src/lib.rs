@@ -7,6 +7,7 @@
 //! | `build` | what sandboxes and tasks are asked for |
 //! | `session` | a task's streams, which outlive connections |
 //! | `files`, `follow` | streams of files, events, figures |
+//! | `environments` | environments, sent to the manager |
 //! | `accounts` | identities, profiles, variables, the audit log |
 //! | `error` | why something failed |
 //!
@@ -37,6 +38,7 @@ mod accounts;
 mod backoff;
 mod build;
 mod client;
+mod environments;
 mod error;
 mod files;
 mod follow;
@@ -45,6 +47,7 @@ mod target;
 
 pub use build::{Attach, Command, Create};
 pub use client::Client;
+pub use environments::{Pack, Push, Pushing};
 pub use error::{Cause, ClientError};
 pub use files::{FileReader, FileWriter, WriteFile};
 pub use follow::{Audit, Events, Samples};

@@ -7,6 +7,7 @@ use lakekeep_profiles::{Ceilings, CeilingsDoc, PersonalProfile};
 use lakekeep_sandbox::chain;
 use serde::Deserialize;
 
+use crate::environments::EnvironmentsDoc;
 use crate::history::HistoryDoc;
 use crate::metrics::MetricsDoc;
 use crate::parked::{ParkedDoc, ZygoteDoc};
@@ -38,6 +39,8 @@ pub struct ConfigDoc {
     pub parked: ParkedDoc,
     /// Interpreters of which their tasks are forked.
     pub zygotes: Vec<ZygoteDoc>,
+    /// What users may store of their environments.
+    pub environments: EnvironmentsDoc,
     /// Logs and traces.
     pub telemetry: TelemetryDoc,
     /// Who is believed to be whom.

@@ -239,6 +239,11 @@ impl Gate {
             && self.authorizer.permits(&caller.subject, action, resource)
     }
 
+    /// Whether a caller may do something; nothing is noted of it.
+    pub fn may(&self, caller: &Caller, action: Action, resource: Resource<'_>) -> bool {
+        self.permits(caller, action, resource)
+    }
+
     /// Whether a caller may do something to a sandbox. One that the caller may not even
     /// inspect is not found: who guesses identifiers learns nothing.
     ///

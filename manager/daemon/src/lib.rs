@@ -19,6 +19,7 @@
 //! | `evidence` | the audit log, verified without a manager |
 //! | `history`, `past` | what became of sandboxes, written down and found again |
 //! | `metrics`, `calls`, `trace` | numbers, logs and spans for whoever runs it |
+//! | `environments` | what users have sent of theirs, and who may run with it |
 //! | `functions` | sessions of user functions, over a socket of their own |
 //! | `exec` | a task for a caller |
 //! | `sandboxes`, `told`, `accounts`, `streams`, `transfer`, `stats`, `events` | the interface `lakekeep.v1` |
@@ -33,6 +34,7 @@ mod calls;
 pub mod config;
 mod connection;
 mod door;
+mod environments;
 mod events;
 pub mod evidence;
 mod exec;

@@ -17,7 +17,8 @@ use crate::admission::{self, Ask, Permit};
 use crate::asked::{check_words, identity, image, kind, lifetimes, project, resolved};
 use crate::fault::Fault;
 use crate::gate::{Gate, now};
-use crate::meta::{Identity, Kind, Meta};
+use crate::maker::Replicated;
+use crate::meta::{Found, Identity, Kind, Meta};
 use crate::metrics::{self, Stage};
 use crate::quotas;
 use crate::registry::{Registry, Wanted};
@@ -246,6 +247,7 @@ impl Making {
                 _ => return,
             };
             gate.permits.release(sandbox.id());
+            sandbox.maker.release();
             let event = Event::allowed(now(), &sandbox.meta.owner, "sandbox.end");
             let event = about(event, &sandbox.meta).with_verdict(&verdict);
             if gate.write(event).await.is_err() {
@@ -319,7 +321,9 @@ impl Making {
         let kind = kind(request.kind());
         let main = identity(&owners.main);
         let who = (caller.user(), &main);
-        let (trust_key, secrets) = self.trust_key(who, (&name, project), &request.code_owner)?;
+        let (environment, replicated) = self.environment(caller, profile, &request).await?.unzip();
+        let of = (environment.as_ref(), request.code_owner.as_str());
+        let (trust_key, secrets) = self.trust_key(who, (&name, project), of)?;
         let ask = Ask {
             profile: profile.name().clone(),
             quotas: *profile.quotas(),
@@ -348,12 +352,14 @@ impl Making {
             request: request.request_id,
             secrets,
             once: false,
+            environment,
         };
         Ok(Prepared {
             wanted: Wanted {
                 meta,
                 policy,
                 later,
+                environment: replicated,
             },
             volumes: resolved.volumes,
             ask,
@@ -366,7 +372,7 @@ impl Making {
         &self,
         (user, identity): (&str, &Identity),
         (profile, project): (&str, &str),
-        code_owner: &str,
+        (environment, code_owner): (Option<&Found>, &str),
     ) -> Result<(String, String), Fault> {
         let levels = Levels {
             profile,
@@ -380,8 +386,8 @@ impl Making {
         let key = TrustKey::new(TrustKeyParts {
             identity: &format!("{}:{}:{}", identity.name, identity.uid, identity.gid),
             profile,
-            // Environments and egress come with their own rooms.
-            environment: "none",
+            environment: environment.map_or("none", |found| found.digest.as_str()),
+            // Egress comes with its own room.
             egress: "none",
             secrets: &secrets,
             code_owner: if code_owner.is_empty() {
@@ -392,6 +398,29 @@ impl Making {
         });
         let key = key.map_err(|error| Fault::internal("make the trust key", &error))?;
         Ok((key.digest(), secrets))
+    }
+
+    /// The environment that is asked for, pinned.
+    async fn environment(
+        &self,
+        caller: &Caller,
+        profile: &Profile,
+        request: &CreateRequest,
+    ) -> Result<Option<(Found, Replicated)>, Fault> {
+        if request.environment.is_empty() {
+            return Ok(None);
+        }
+        let environments = Arc::clone(self.registry.environments());
+        let (caller, profile) = (caller.clone(), profile.clone());
+        let digest = request.environment.clone();
+        let found = tokio::task::spawn_blocking(move || {
+            let (found, shown, pin) = environments.find(&caller, &profile, &digest)?;
+            Ok((found, (shown, pin)))
+        });
+        let found = found.await;
+        found
+            .map_err(|error| Fault::internal("find an environment", &error))?
+            .map(Some)
     }
 
     async fn owners(&self, caller: &Caller, project: &str) -> Result<Owners, Fault> {
@@ -484,6 +513,10 @@ impl Drop for Busy {
 
 /// Puts what a sandbox is into an event.
 pub fn about(event: Event, meta: &Meta) -> Event {
+    let event = match &meta.environment {
+        Some(found) => event.with_environment(&found.digest),
+        None => event,
+    };
     event
         .with_as_whom(&meta.identity.name)
         .with_profile(&meta.profile)

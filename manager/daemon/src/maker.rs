@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use lakekeep_api::Reason;
+use lakekeep_content::Pin;
 use lakekeep_plan::{
     Command, HostFacts, ImageFacts, Inputs, MountFacts, Plan, PlanError, Preload, ZygotePlan,
 };
@@ -55,6 +56,10 @@ pub struct Maker {
     forked: bool,
     /// Volumes that were attached since: where, and whether they can be read only.
     attached: Mutex<Vec<(String, bool)>>,
+    /// Variables that an environment needs.
+    variables: Vec<(String, String)>,
+    /// Keeps the environment in its store.
+    pin: Mutex<Option<Pin>>,
 }
 
 /// What a sandbox is made of.
@@ -73,7 +78,12 @@ pub struct Ingredients {
     pub owners: Vec<Option<(u32, u32)>>,
     /// Tasks share their home.
     pub lasting: bool,
+    /// The environment that it shows.
+    pub environment: Option<Replicated>,
 }
+
+/// An environment, how it is shown, and what keeps it in its store.
+pub type Replicated = (View, Pin);
 
 impl Maker {
     /// Looks at image and mounts, once for all tasks.
@@ -84,8 +94,10 @@ impl Maker {
         let bad = |error: &(dyn std::error::Error + 'static)| {
             Fault::new(Reason::BadPolicy, lakekeep_sandbox::chain(error))
         };
-        let image = look::image(from.policy.image(), from.interpreter.as_deref())
-            .map_err(|error| bad(&error))?;
+        let (shown, pin) = from.environment.unzip();
+        let (image, interpreter) = (from.policy.image(), from.interpreter.as_deref());
+        let image =
+            look::image_with(image, interpreter, shown.as_ref()).map_err(|error| bad(&error))?;
         let mut mounts = Vec::new();
         for (index, rule) in from.policy.mounts().iter().enumerate() {
             mounts.push(match from.owners.get(index).copied().flatten() {
@@ -98,12 +110,15 @@ impl Maker {
                 None => look::mount_source(rule).map_err(|error| bad(&error))?,
             });
         }
-        let path = match &from.interpreter {
+        let mut path = match &from.interpreter {
             Some(program) => program.parent().map_or(PATH.to_owned(), |folder| {
                 format!("{}:{PATH}", folder.display())
             }),
             None => PATH.to_owned(),
         };
+        if let Some(shown) = &shown {
+            path = format!("{}:{path}", shown.programs);
+        }
         Ok(Self {
             id: from.id,
             policy: from.policy,
@@ -114,7 +129,14 @@ impl Maker {
             lasting: from.lasting,
             forked: false,
             attached: Mutex::new(Vec::new()),
+            variables: shown.map_or(Vec::new(), |shown| shown.variables),
+            pin: Mutex::new(pin),
         })
+    }
+
+    /// Lets its environment go: the sandbox has ended.
+    pub fn release(&self) {
+        lock(&self.pin).take();
     }
 
     /// Lets later tasks use a volume that was attached.
@@ -135,6 +157,13 @@ impl Maker {
     /// Plans for a sandbox that has a zygote.
     pub fn fork(&mut self) {
         self.forked = true;
+    }
+
+    /// What its environment needs, where the policy does not say otherwise.
+    fn defaults(&self) -> BTreeMap<String, String> {
+        let own = self.policy.env();
+        let free = |(name, _): &&(String, String)| !own.contains_key(name);
+        self.variables.iter().filter(free).cloned().collect()
     }
 
     /// A zygote for tasks like these. It knows nothing of their mounts and variables.
@@ -224,7 +253,9 @@ impl Maker {
             plan.task.file_service = true;
             plan.task.filter = file_filter(&self.host)?;
         }
-        set_variables(&mut plan.task.environment, &request.environment)?;
+        let mut variables = self.defaults();
+        variables.extend(request.environment.clone());
+        set_variables(&mut plan.task.environment, &variables)?;
         plan.task.secrets = secrets(&request.secrets)?;
         Ok(plan)
     }

@@ -67,6 +67,9 @@ pub struct Meta {
     /// It ends with its only task.
     #[serde(default)]
     pub once: bool,
+    /// Its environment.
+    #[serde(default)]
+    pub environment: Option<Found>,
 }
 
 /// An identity, as far as a sandbox needs it.
@@ -93,6 +96,15 @@ pub struct VolumeQuota {
     pub used: u64,
     /// Why it is not enforced, and what to do; `None`: it is.
     pub missing: Option<String>,
+}
+
+/// An environment in use, as a manager's successor finds it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// Its digest.
+    pub digest: String,
+    /// The folder of the store that it is in, below all.
+    pub shelf: String,
 }
 
 impl VolumeQuota {

@@ -155,6 +155,7 @@ impl Past {
             request: String::new(),
             secrets: String::new(),
             once: false,
+            environment: None,
         };
         Self {
             meta,

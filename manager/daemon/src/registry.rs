@@ -12,11 +12,12 @@ use lakekeep_protocol::launch::{HeldSandbox, RootfsStep};
 use lakekeep_sandbox::service::{self, Held};
 use lakekeep_sandbox::{Kind as VerdictKind, Verdict};
 
+use crate::environments::Environments;
 use crate::events::{Events, What};
 use crate::fault::Fault;
 use crate::history::{History, Orphan};
 use crate::launchers::{Launcher, Launchers};
-use crate::maker::{Ingredients, Maker, Request};
+use crate::maker::{Ingredients, Maker, Replicated, Request};
 use crate::meta::{Kind, Meta};
 use crate::metrics::{Metrics, Snapshot, Stage, kind};
 use crate::parked::{Divided, Parked, ParkedDoc, Planned, Stock, ZygoteDoc, divide};
@@ -43,6 +44,7 @@ pub struct Registry {
     history: History,
     stock: Stock,
     zygotes: Vec<ZygoteDoc>,
+    environments: Arc<Environments>,
 }
 
 /// A sandbox to be made.
@@ -54,6 +56,8 @@ pub struct Wanted {
     pub policy: Policy,
     /// Where volumes may be attached later.
     pub later: Vec<String>,
+    /// Its environment.
+    pub environment: Option<Replicated>,
 }
 
 /// What adoption came to.
@@ -73,7 +77,7 @@ impl Registry {
     pub fn new(
         host: HostFacts,
         launchers: Launchers,
-        folder: PathBuf,
+        (folder, environments): (PathBuf, Arc<Environments>),
         (events, metrics, history): (Events, Arc<Metrics>, History),
         (parked, zygotes): (ParkedDoc, Vec<ZygoteDoc>),
     ) -> std::io::Result<Self> {
@@ -92,6 +96,7 @@ impl Registry {
             metrics,
             history,
             zygotes,
+            environments,
         })
     }
 
@@ -114,6 +119,11 @@ impl Registry {
             now.tasks += i64::try_from(tasks).unwrap_or(0);
         }
         now
+    }
+
+    /// Users' environments.
+    pub fn environments(&self) -> &Arc<Environments> {
+        &self.environments
     }
 
     /// What is made ahead.
@@ -139,9 +149,13 @@ impl Registry {
         let mut meta = wanted.meta;
         meta.id = identifier()?;
         meta.created = SystemTime::now();
-        let planned = async { self.plan(&meta, wanted.policy, &wanted.later) };
+        // What is made ahead has no environment.
+        let blank = wanted.environment.is_none();
+        let made_of = (wanted.policy, wanted.environment);
+        let planned = async { self.plan(&meta, made_of, &wanted.later) };
         let (maker, plan) = self.metrics.stage(Stage::Plan, planned).await?;
-        let late = maker.late_mounts().filter(|_| self.stock.is_kept());
+        let late = maker.late_mounts();
+        let late = late.filter(|_| blank && self.stock.is_kept());
         let divided = late.and_then(|late| divide(&plan, late));
         let zygote = || self.zygote(&maker);
         let ready = divided.and_then(|divided| Some((self.stock.take(&divided, zygote)?, divided)));
@@ -244,7 +258,7 @@ impl Registry {
             self.stock.spoiled(shape).await;
         }
         let meta = Meta { id, ..again };
-        let (maker, plan) = self.plan(&meta, policy, later)?;
+        let (maker, plan) = self.plan(&meta, (policy, None), later)?;
         self.make(meta, maker, plan).await
     }
 
@@ -277,10 +291,16 @@ impl Registry {
     }
 
     /// The maker of its plans, and its own.
-    fn plan(&self, meta: &Meta, policy: Policy, later: &[String]) -> Result<(Maker, Plan), Fault> {
+    fn plan(
+        &self,
+        meta: &Meta,
+        (policy, environment): (Policy, Option<Replicated>),
+        later: &[String],
+    ) -> Result<(Maker, Plan), Fault> {
         let maker = Maker::new(Ingredients {
             id: meta.id.clone(),
             policy,
+            environment,
             host: Arc::clone(&self.host),
             interpreter: meta.interpreter.clone(),
             owners: meta.owners.clone(),
@@ -363,9 +383,14 @@ impl Registry {
         let (meta, plan) = read_record(&folder)
             .map_err(|error| Fault::internal("read a sandbox's record", &error))?;
         let policy = policy_of(&meta)?;
+        let environment = meta.environment.as_ref();
+        let environment = environment
+            .map(|found| self.environments.again(found))
+            .transpose()?;
         let maker = Maker::new(Ingredients {
             id: meta.id.clone(),
             policy,
+            environment,
             host: Arc::clone(&self.host),
             interpreter: meta.interpreter.clone(),
             owners: meta.owners.clone(),

@@ -2,11 +2,12 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use lakekeep_api::v1::accounts_server::AccountsServer;
+use lakekeep_api::v1::environments_server::EnvironmentsServer;
 use lakekeep_api::v1::sandboxes_server::SandboxesServer;
 use lakekeep_api::{DESCRIPTORS, MAX_MESSAGE};
 use lakekeep_identity::{DelegationKey, JwtAuthenticators, RecentAccounts};
@@ -29,6 +30,7 @@ use crate::admission::{Admissions, Permits};
 use crate::calls::Counting;
 use crate::config::{Config, ConfigError, TcpDoc};
 use crate::door::{self, OverTls};
+use crate::environments::Environments;
 use crate::events::Events;
 use crate::functions::Functions;
 use crate::gate::{Gate, now};
@@ -40,7 +42,7 @@ use crate::refusals::Refusals;
 use crate::registry::Registry;
 use crate::trace::Telemetry;
 use crate::who::{Authentication, Revoked};
-use crate::{accounts, sandboxes, tls};
+use crate::{accounts, environments, sandboxes, tls};
 
 /// How often what is idle or old is looked for.
 const TIDY: Duration = Duration::from_secs(1);
@@ -152,7 +154,9 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
     let heard = (Events::new(), Arc::clone(&metrics), history.clone());
     let (folder, zygotes) = (runtime.join("sandboxes"), config.doc.zygotes.clone());
     let parked = (config.doc.parked, zygotes);
-    let registry = Registry::new(host, launchers, folder, heard, parked)
+    let environments = Environments::new(state.join("environments"), &config.doc.environments);
+    let places = (folder, Arc::new(environments));
+    let registry = Registry::new(host, launchers, places, heard, parked)
         .map_err(|error| ManagerError::start("make the sandboxes' folder")(&error))?;
     let registry = Arc::new(registry);
     let tcp = config.doc.tcp.clone();
@@ -164,18 +168,7 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
     history
         .reconcile(&registry.all(), registry.take_orphans())
         .map_err(|error| ManagerError::start("bring the history up to date")(&error))?;
-    let services = Services {
-        sandboxes: sandboxes::Service {
-            gate: Arc::clone(&gate),
-            registry: Arc::clone(&registry),
-            making,
-        },
-        accounts: accounts::Service {
-            gate: Arc::clone(&gate),
-            audit_key: state.join("audit.key"),
-        },
-        refusals: Refusals::new(Arc::clone(&gate)),
-    };
+    let services = Services::new(&gate, &registry, making, state.join("audit.key"));
     let refusals = services.refusals.clone();
     let (stop, stopping) = watch::channel(false);
     let functions = Functions {
@@ -351,10 +344,30 @@ async fn adopt(gate: &Gate, registry: &Registry, making: &Making) -> Result<(), 
 struct Services {
     sandboxes: sandboxes::Service,
     accounts: accounts::Service,
+    environments: environments::Service,
     refusals: Refusals,
 }
 
 impl Services {
+    fn new(gate: &Arc<Gate>, registry: &Arc<Registry>, making: Making, audit_key: PathBuf) -> Self {
+        Self {
+            sandboxes: sandboxes::Service {
+                gate: Arc::clone(gate),
+                registry: Arc::clone(registry),
+                making,
+            },
+            environments: environments::Service {
+                gate: Arc::clone(gate),
+                environments: Arc::clone(registry.environments()),
+            },
+            accounts: accounts::Service {
+                gate: Arc::clone(gate),
+                audit_key,
+            },
+            refusals: Refusals::new(Arc::clone(gate)),
+        }
+    }
+
     fn counting(&self) -> Counting {
         Counting::new(Arc::clone(&self.accounts.gate.metrics))
     }
@@ -378,6 +391,12 @@ impl Services {
         reporter
             .set_serving::<SandboxesServer<sandboxes::Service>>()
             .await;
+        let environments = EnvironmentsServer::new(self.environments)
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
+        reporter
+            .set_serving::<EnvironmentsServer<environments::Service>>()
+            .await;
         reporter
             .set_serving::<AccountsServer<accounts::Service>>()
             .await;
@@ -386,7 +405,8 @@ impl Services {
             .add_service(health)
             .add_service(reflection)
             .add_service(sandboxes)
-            .add_service(accounts);
+            .add_service(accounts)
+            .add_service(environments);
         Ok(routes.routes())
     }
 }

@@ -71,8 +71,15 @@ pub fn of_meta(meta: &Meta, now: v1::Sandbox) -> v1::Sandbox {
         labels: meta.labels.clone().into_iter().collect(),
         created: timestamp(meta.created),
         volumes: meta.volumes.clone(),
+        environment: environment(meta),
         ..now
     }
+}
+
+/// The digest of its environment; empty: it has none.
+fn environment(meta: &Meta) -> String {
+    let environment = meta.environment.as_ref();
+    environment.map_or(String::new(), |found| found.digest.clone())
 }
 
 fn kind(kind: Kind) -> v1::Kind {

@@ -58,7 +58,8 @@ def capture(
 
     Stored are the interpreter, its standard library, all that is on its `sys.path` when it
     is started anew, editable installations, and the shared libraries that these need. The
-    second time only what has changed is read.
+    second time only what has changed is read. Where `LAKEKEEP_SOCKET` names a manager, it is
+    stored there, and only what this user has not sent before is sent.
 
     Args:
         function: Also the local modules that it can reach by its names: those that are

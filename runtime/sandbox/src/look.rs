@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lakekeep_plan::ImageFacts;
+use lakekeep_plan::{ImageFacts, View};
 use lakekeep_policy::ImageRef;
 
 use crate::image::{Additions, ImageError};
@@ -15,9 +15,18 @@ pub use crate::image::mount_source;
 /// # Errors
 /// [`ImageError`].
 pub fn image(image: &ImageRef, interpreter: Option<&Path>) -> Result<ImageFacts, ImageError> {
-    let additions = Additions {
-        interpreter,
-        ..Additions::default()
-    };
+    image_with(image, interpreter, None)
+}
+
+/// The same, with the parts of a replicated environment: each is there, and has a place.
+///
+/// # Errors
+/// [`ImageError`].
+pub fn image_with(
+    image: &ImageRef,
+    interpreter: Option<&Path>,
+    view: Option<&View>,
+) -> Result<ImageFacts, ImageError> {
+    let additions = Additions { interpreter, view };
     crate::image::image(image, &additions)
 }

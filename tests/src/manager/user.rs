@@ -1,6 +1,8 @@
 //! A user of a manager: every request as a plain call.
 
 use lakekeep_api::v1::accounts_client::AccountsClient;
+use lakekeep_api::v1::environments_client::EnvironmentsClient;
+use lakekeep_api::v1::push_request::Request as Pushed;
 use lakekeep_api::v1::sandboxes_client::SandboxesClient;
 use lakekeep_api::v1::write_file_request::Request as Piece;
 use lakekeep_api::v1::{self, ExecStart};
@@ -99,6 +101,11 @@ unary! {
     list_variables(ListVariablesRequest) -> ListVariablesResponse;
     verify_audit(VerifyAuditRequest) -> VerifyAuditResponse;
     }
+    environments {
+    list_environments(ListEnvironmentsRequest) -> ListEnvironmentsResponse;
+    remove_environment(EnvironmentRef) -> RemoveEnvironmentResponse;
+    collect_environments(CollectEnvironmentsRequest) -> CollectEnvironmentsResponse;
+    }
 }
 
 impl User {
@@ -136,6 +143,35 @@ impl User {
         AccountsClient::new(self.channel.clone())
             .max_decoding_message_size(2 * MAX_MESSAGE)
             .max_encoding_message_size(16 * MAX_MESSAGE)
+    }
+
+    fn environments(&self) -> EnvironmentsClient<Channel> {
+        EnvironmentsClient::new(self.channel.clone())
+            .max_decoding_message_size(2 * MAX_MESSAGE)
+            .max_encoding_message_size(16 * MAX_MESSAGE)
+    }
+
+    /// Says all of `words` and hears every answer, whatever they are.
+    ///
+    /// # Errors
+    /// As the manager says: the first refusal.
+    #[track_caller]
+    pub fn push(&self, words: Vec<Pushed>) -> Result<Vec<v1::push_event::Event>, Refused> {
+        let words = words.into_iter().map(|word| v1::PushRequest {
+            request: Some(word),
+        });
+        let words: Vec<v1::PushRequest> = words.collect();
+        let mut client = self.environments();
+        let request = self.request(tokio_stream::iter(words));
+        let heard = async move {
+            let mut answers = client.push_environment(request).await?.into_inner();
+            let mut heard = Vec::new();
+            while let Some(answer) = answers.message().await? {
+                heard.extend(answer.event);
+            }
+            Ok::<_, Status>(heard)
+        };
+        Ok(wait("push_environment", heard)?)
     }
 
     /// A request with this user's metadata.

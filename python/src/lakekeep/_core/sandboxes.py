@@ -69,6 +69,8 @@ class CreateOptions(TypedDict, total=False):
         volumes: Names of the profile's volumes to attach; those that attach by
             themselves when not given.
         interpreter: The interpreter whose prefix the host's image also shows.
+        environment: The digest of an environment that was sent to the manager (with
+            `LAKEKEEP_SOCKET` set, `lakekeep.capture` sends it), or that the profile shares.
     """
 
     profile: str
@@ -84,6 +86,7 @@ class CreateOptions(TypedDict, total=False):
     request_id: str
     volumes: Sequence[str]
     interpreter: str
+    environment: str
 
 
 class SandboxBase(Api):
@@ -179,6 +182,7 @@ def create_message(options: CreateOptions) -> pb.CreateRequest:
         request_id=options.get("request_id") or uuid.uuid4().hex,
         volumes=list(options.get("volumes") or ()),
         interpreter=options.get("interpreter", ""),
+        environment=options.get("environment", ""),
     )
 
 

@@ -52,7 +52,7 @@ class TaskRef(_message.Message):
     def __init__(self, sandbox: _Optional[str] = ..., task: _Optional[int] = ...) -> None: ...
 
 class CreateRequest(_message.Message):
-    __slots__ = ("profile", "policy", "project", "kind", "labels", "idle_timeout", "lifetime", "deadline", "code_owner", "request_id", "volumes", "interpreter")
+    __slots__ = ("profile", "policy", "project", "kind", "labels", "idle_timeout", "lifetime", "deadline", "code_owner", "request_id", "volumes", "interpreter", "environment")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -72,6 +72,7 @@ class CreateRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     VOLUMES_FIELD_NUMBER: _ClassVar[int]
     INTERPRETER_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
     profile: str
     policy: str
     project: str
@@ -84,10 +85,11 @@ class CreateRequest(_message.Message):
     request_id: str
     volumes: _containers.RepeatedScalarFieldContainer[str]
     interpreter: str
-    def __init__(self, profile: _Optional[str] = ..., policy: _Optional[str] = ..., project: _Optional[str] = ..., kind: _Optional[_Union[Kind, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lifetime: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., deadline: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., code_owner: _Optional[str] = ..., request_id: _Optional[str] = ..., volumes: _Optional[_Iterable[str]] = ..., interpreter: _Optional[str] = ...) -> None: ...
+    environment: str
+    def __init__(self, profile: _Optional[str] = ..., policy: _Optional[str] = ..., project: _Optional[str] = ..., kind: _Optional[_Union[Kind, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lifetime: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., deadline: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., code_owner: _Optional[str] = ..., request_id: _Optional[str] = ..., volumes: _Optional[_Iterable[str]] = ..., interpreter: _Optional[str] = ..., environment: _Optional[str] = ...) -> None: ...
 
 class Sandbox(_message.Message):
-    __slots__ = ("id", "owner", "identity", "profile", "state", "kind", "trust_key", "policy_digest", "image", "labels", "created", "ended", "last_used", "tasks", "verdict", "pid", "volumes", "quotas")
+    __slots__ = ("id", "owner", "identity", "profile", "state", "kind", "trust_key", "policy_digest", "image", "labels", "created", "ended", "last_used", "tasks", "verdict", "pid", "volumes", "quotas", "environment")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -113,6 +115,7 @@ class Sandbox(_message.Message):
     PID_FIELD_NUMBER: _ClassVar[int]
     VOLUMES_FIELD_NUMBER: _ClassVar[int]
     QUOTAS_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
     id: str
     owner: str
     identity: str
@@ -131,7 +134,8 @@ class Sandbox(_message.Message):
     pid: int
     volumes: _containers.RepeatedScalarFieldContainer[str]
     quotas: _containers.RepeatedCompositeFieldContainer[VolumeQuota]
-    def __init__(self, id: _Optional[str] = ..., owner: _Optional[str] = ..., identity: _Optional[str] = ..., profile: _Optional[str] = ..., state: _Optional[_Union[State, str]] = ..., kind: _Optional[_Union[Kind, str]] = ..., trust_key: _Optional[str] = ..., policy_digest: _Optional[str] = ..., image: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_used: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., verdict: _Optional[str] = ..., pid: _Optional[int] = ..., volumes: _Optional[_Iterable[str]] = ..., quotas: _Optional[_Iterable[_Union[VolumeQuota, _Mapping]]] = ...) -> None: ...
+    environment: str
+    def __init__(self, id: _Optional[str] = ..., owner: _Optional[str] = ..., identity: _Optional[str] = ..., profile: _Optional[str] = ..., state: _Optional[_Union[State, str]] = ..., kind: _Optional[_Union[Kind, str]] = ..., trust_key: _Optional[str] = ..., policy_digest: _Optional[str] = ..., image: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_used: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., verdict: _Optional[str] = ..., pid: _Optional[int] = ..., volumes: _Optional[_Iterable[str]] = ..., quotas: _Optional[_Iterable[_Union[VolumeQuota, _Mapping]]] = ..., environment: _Optional[str] = ...) -> None: ...
 
 class VolumeQuota(_message.Message):
     __slots__ = ("volume", "bytes", "used", "enforced", "missing")

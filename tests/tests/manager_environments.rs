@@ -1,0 +1,367 @@
+//! Environments that are sent to a manager: by two users, once, and run with.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use lakekeep_tests::manager::{ALICE, Account, BOB, Manager, Setup, account, shared_profile};
+use lakekeep_tests::{eventually, lakekeep, skip};
+use serde_json::Value;
+
+const PYTHON: &str = "/usr/bin/python3";
+
+/// How often something is killed; `LAKEKEEP_KILLS` says otherwise.
+const KILLS: u32 = 6;
+
+/// One of a user's machines: a home of its own, with a virtual environment.
+struct Client<'m> {
+    manager: &'m Manager,
+    account: Account,
+    home: PathBuf,
+}
+
+impl<'m> Client<'m> {
+    fn new(manager: &'m Manager, user: &str, name: &str) -> Self {
+        let client = Client {
+            manager,
+            account: account(user),
+            home: manager.place().path().join(name),
+        };
+        std::fs::create_dir(&client.home).unwrap();
+        std::os::unix::fs::chown(
+            &client.home,
+            Some(client.account.uid),
+            Some(client.account.gid),
+        )
+        .unwrap();
+        let mut make = Command::new(PYTHON);
+        make.args(["-m", "venv", "--without-pip"])
+            .arg(client.home.join("venv"));
+        client.succeed(&mut make);
+        client.install("1.0");
+        client
+    }
+
+    /// A distribution of this version, with a library that does not compress.
+    fn install(&self, version: &str) {
+        let script = "import hashlib, pathlib, sys, sysconfig\n\
+            site = pathlib.Path(sysconfig.get_paths()['purelib'])\n\
+            (site / 'lk_dist.py').write_text(f'version = {sys.argv[1]!r}\\n')\n\
+            words = (hashlib.sha256(str(n).encode()).digest() for n in range(1 << 18))\n\
+            (site / 'lk_data.bin').write_bytes(b''.join(words))\n";
+        self.succeed(Command::new(self.python()).args(["-c", script, version]));
+    }
+
+    fn python(&self) -> PathBuf {
+        self.home.join("venv/bin/python")
+    }
+
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        self.prepare(&mut command);
+        command
+    }
+
+    fn prepare(&self, command: &mut Command) {
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", &self.home)
+            .env("LAKEKEEP_SOCKET", self.manager.socket())
+            .current_dir("/")
+            .uid(self.account.uid)
+            .gid(self.account.gid)
+            .stdin(Stdio::null());
+    }
+
+    fn succeed(&self, command: &mut Command) -> Output {
+        self.prepare(command);
+        let output = command.output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command:?}: {errors}");
+        output
+    }
+
+    fn say(&self, words: &[&str]) -> Output {
+        self.command(lakekeep()).args(words).output().unwrap()
+    }
+
+    fn refused(&self, words: &[&str]) -> String {
+        let output = self.say(words);
+        assert_eq!(output.status.code(), Some(125), "{words:?}: {output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// What `env push --json` tells.
+    fn push(&self, more: &[&str]) -> Value {
+        let python = self.python();
+        let mut command = Command::new(lakekeep());
+        command
+            .args(["env", "push", "--json", "--python"])
+            .arg(python)
+            .args(more);
+        serde_json::from_slice(&self.succeed(&mut command).stdout).unwrap()
+    }
+
+    /// What a command prints that runs with an environment.
+    fn run(&self, digest: &str, code: &str) -> String {
+        let mut command = Command::new(lakekeep());
+        command.args(["run", "--environment", digest, "--", "python", "-c", code]);
+        String::from_utf8(self.succeed(&mut command).stdout).unwrap()
+    }
+}
+
+fn digest(told: &Value) -> &str {
+    told["digest"].as_str().unwrap()
+}
+
+fn number(told: &Value, name: &str) -> u64 {
+    told[name].as_u64().unwrap()
+}
+
+fn start(test: &str, setup: Setup) -> Option<Manager> {
+    if !Path::new(PYTHON).exists() {
+        skip(test, "python", "there is no /usr/bin/python3");
+        return None;
+    }
+    setup.start(test)
+}
+
+const VERSION: &str = "import lk_dist, sys; print(lk_dist.version, sys.prefix)";
+
+#[test]
+fn what_a_user_has_sent_is_not_sent_again_and_code_runs_with_it() {
+    let Some(manager) = start("environments_sent_once", Setup::new()) else {
+        return;
+    };
+    let first = Client::new(&manager, ALICE, "first");
+    let told = first.push(&[]);
+    assert_eq!(told["known"], false);
+    let bytes = number(&told, "bytes");
+    assert!(number(&told, "sent_bytes") > bytes / 2, "{told}");
+    let expected = format!("1.0 {}\n", first.home.join("venv").display());
+    assert_eq!(first.run(digest(&told), VERSION), expected);
+    assert_eq!(first.push(&[])["known"], true);
+    // Another machine of hers with the same libraries, elsewhere: another environment.
+    let second = Client::new(&manager, ALICE, "second");
+    let again = second.push(&[]);
+    assert_ne!(digest(&again), digest(&told));
+    let sent = number(&again, "sent_bytes");
+    println!("first client: {told}\nsecond client: {again}");
+    assert!(sent * 100 <= number(&again, "bytes"), "{again}");
+    let expected = format!("1.0 {}\n", second.home.join("venv").display());
+    assert_eq!(second.run(digest(&again), VERSION), expected);
+    let listed = first.succeed(Command::new(lakekeep()).args(["env", "ls"]));
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(
+        listed.contains(digest(&told)) && listed.contains(digest(&again)),
+        "{listed}"
+    );
+    manager.end();
+}
+
+#[test]
+fn nobody_learns_or_runs_what_another_has() {
+    let Some(manager) = start("environments_of_others", Setup::new()) else {
+        return;
+    };
+    let alice = Client::new(&manager, ALICE, "alice");
+    let hers = alice.push(&[]);
+    // It works for who has sent it.
+    assert!(alice.run(digest(&hers), VERSION).starts_with("1.0"));
+    let bob = Client::new(&manager, BOB, "bob");
+    let nowhere = "0".repeat(64);
+    let words = |digest: &str| {
+        let said = bob.refused(&["run", "--environment", digest, "--", "true"]);
+        said.replace(digest, "DIGEST")
+    };
+    assert_eq!(
+        words(digest(&hers)),
+        words(&nowhere),
+        "the same for what nobody has"
+    );
+    let gone = |digest: &str| {
+        bob.refused(&["env", "rm", digest])
+            .replace(digest, "DIGEST")
+    };
+    assert_eq!(gone(digest(&hers)), gone(&nowhere));
+    assert!(bob.say(&["env", "ls"]).stdout.is_empty());
+    // He has the same library, and is asked for all of it: nobody tells him that she has it.
+    let his = bob.push(&[]);
+    let sent = number(&his, "sent_bytes");
+    assert!(
+        sent >= number(&hers, "sent_bytes") * 99 / 100,
+        "{hers} {his}"
+    );
+    assert!(bob.run(digest(&his), VERSION).starts_with("1.0"));
+    manager.end();
+}
+
+#[test]
+fn a_profile_shares_what_its_owner_sends_for_it() {
+    let profile = shared_profile("team", "");
+    let Some(manager) = start(
+        "environments_shared",
+        Setup::new().profile("team", &profile),
+    ) else {
+        return;
+    };
+    let alice = Client::new(&manager, ALICE, "alice");
+    let bob = Client::new(&manager, BOB, "bob");
+    let shared = alice.push(&["--share", "team"]);
+    let run = |profile: &str| {
+        let words = [
+            "run",
+            "--profile",
+            profile,
+            "--environment",
+            digest(&shared),
+            "--",
+        ];
+        bob.say(
+            &[
+                &words[..],
+                &["python", "-c", "import lk_dist; print(lk_dist.version)"],
+            ]
+            .concat(),
+        )
+    };
+    let done = run("team");
+    assert_eq!(String::from_utf8_lossy(&done.stdout), "1.0\n", "{done:?}");
+    // In another profile it is not shared.
+    let elsewhere = run(&format!("home-{BOB}"));
+    assert_eq!(elsewhere.status.code(), Some(125), "{elsewhere:?}");
+    // What is shared with him need not be sent: he may read it anyway.
+    let his = bob.push(&[]);
+    println!("shared with him: {his}");
+    assert!(
+        number(&his, "sent_bytes") * 100 <= number(&his, "bytes"),
+        "{his}"
+    );
+    assert!(bob.run(digest(&his), VERSION).starts_with("1.0"));
+    // To share is the owner's.
+    let python = bob.python().display().to_string();
+    let said = bob.refused(&["env", "push", "--python", &python, "--share", "team"]);
+    assert!(said.contains("may not edit_profile"), "{said}");
+    let said = bob.refused(&["env", "rm", digest(&shared), "--share", "team"]);
+    assert!(said.contains("may not edit_profile"), "{said}");
+    manager.end();
+}
+
+#[test]
+fn an_environment_in_use_stays_also_under_the_next_manager() {
+    let Some(manager) = start("environments_in_use", Setup::new()) else {
+        return;
+    };
+    let alice = Client::new(&manager, ALICE, "alice");
+    let told = alice.push(&[]);
+    let digest = digest(&told);
+    let mut create = Command::new(lakekeep());
+    create.args(["create", "--environment", digest]);
+    let id = String::from_utf8(alice.succeed(&mut create).stdout).unwrap();
+    let id = id.trim();
+    let in_use = || {
+        let said = alice.refused(&["env", "rm", digest]);
+        assert!(said.contains("is in use"), "{said}");
+        let collected = alice.say(&["env", "gc", "--keep", "0"]);
+        let text = String::from_utf8(collected.stdout).unwrap();
+        assert!(text.contains("is in use, and stays"), "{text}");
+    };
+    in_use();
+    manager.kill_manager();
+    in_use();
+    let words = ["exec", id, "--", "python", "-c", VERSION];
+    let ran = alice.say(&words);
+    assert!(ran.stdout.starts_with(b"1.0"), "{ran:?}");
+    alice.succeed(Command::new(lakekeep()).args(["kill", id]));
+    let removed = || {
+        alice
+            .say(&["env", "rm", digest])
+            .status
+            .success()
+            .then_some(())
+    };
+    eventually("the environment of an ended sandbox to be free", removed);
+    assert!(alice.say(&["env", "ls"]).stdout.is_empty());
+    manager.end();
+}
+
+fn kills() -> u32 {
+    let said = std::env::var("LAKEKEEP_KILLS").ok();
+    said.map_or(KILLS, |text| text.parse().unwrap())
+}
+
+/// Bytes that have come of an upload that is not whole.
+fn received(manager: &Manager) -> u64 {
+    let Ok(shelves) = std::fs::read_dir(manager.kept().join("environments")) else {
+        return 0;
+    };
+    let inboxes =
+        shelves.filter_map(|shelf| std::fs::read_dir(shelf.ok()?.path().join("inbox")).ok());
+    let files = inboxes
+        .flatten()
+        .filter_map(|file| file.ok()?.metadata().ok());
+    files.map(|file| file.len()).sum()
+}
+
+#[test]
+fn killed_on_either_side_an_upload_is_taken_up() {
+    let Some(manager) = start("environments_killed", Setup::new()) else {
+        return;
+    };
+    let alice = Client::new(&manager, ALICE, "alice");
+    let mut resumed = 0;
+    for kill in 0..kills() {
+        // Something new each time.
+        alice.install(&format!("{kill}.0"));
+        let python = alice.python();
+        let mut push = alice.command(lakekeep());
+        push.args(["env", "push", "--python"]).arg(&python);
+        let mut child = push
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // At a moment that differs: before, while and after it is received.
+        let until = Instant::now() + Duration::from_millis(u64::from(kill * 97 % 700));
+        while Instant::now() < until && matches!(child.try_wait(), Ok(None)) {
+            std::hint::spin_loop();
+        }
+        match kill % 2 {
+            0 => drop(child.kill()),
+            _ => manager.kill_manager(),
+        }
+        // Who waits for the manager's processes may have reaped it.
+        drop(child.wait());
+        resumed += u32::from(received(&manager) > 0);
+        let told = alice.push(&[]);
+        let ran = alice.run(digest(&told), VERSION);
+        assert!(ran.starts_with(&format!("{kill}.0 ")), "kill {kill}: {ran}");
+        assert_eq!(received(&manager), 0, "kill {kill}");
+        alice.say(&["env", "rm", digest(&told)]);
+    }
+    println!("{resumed} of {} were taken up from the middle", kills());
+    // All stores verify.
+    for shelf in std::fs::read_dir(manager.kept().join("environments")).unwrap() {
+        let store = shelf.unwrap().path().join("store");
+        let mut fsck = Command::new("setpriv");
+        let owner = std::fs::metadata(&store).unwrap();
+        use std::os::unix::fs::MetadataExt;
+        let done = fsck
+            .args(["--clear-groups", "--reuid", &owner.uid().to_string(), "--"])
+            .arg(lakekeep())
+            .args(["store", "fsck", "--store"])
+            .arg(&store)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{done:?}");
+    }
+    manager.end();
+}
