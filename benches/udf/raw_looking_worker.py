@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 HEADER = bytes(24)
-LOOK = 100e-6
+LOOK = 250e-6
 GIVEN = pa.schema([("_0", pa.int64()), ("_1", pa.int64())])
 ANSWERS = pa.schema([("answer", pa.int64())])
 

@@ -23,7 +23,7 @@ use crate::error::BenchError;
 /// Bytes before a packet's content: what `lakekeep-rust` has there, too.
 const HEADER: usize = 24;
 /// As long as the client looks by default.
-const LOOK: Duration = Duration::from_micros(100);
+const LOOK: Duration = Duration::from_micros(250);
 /// Bytes of the continuation and the metadata's length.
 const PREFIX: usize = 8;
 

@@ -145,7 +145,7 @@ pub struct Options {
     /// 4. At least 1.
     pub ahead: usize,
     /// For which both ends look for what comes next before they sleep, while it keeps coming
-    /// that soon; 100 µs, at most a second. Nobody looks where there is one processor, where
+    /// that soon; 250 µs, at most a second. Nobody looks where there is one processor, where
     /// the sandbox may have less than one, or where this is zero.
     pub look: Duration,
     /// For [`Kind::Rows`]: no call where an argument is null; the answer is null.
@@ -207,7 +207,8 @@ impl Default for Options {
             max_bytes: 256 << 20,
             max_rows: 1 << 24,
             ahead: 4,
-            look: Duration::from_micros(100),
+            // Longer than to wake the other end and hear of it: so one that looks alone is paid.
+            look: Duration::from_micros(250),
             skip_nulls: false,
             pandas: false,
         }

@@ -37,7 +37,7 @@ fn looking(look: Duration) -> Options {
 fn the_worker_is_told_how_long_to_look() {
     let several = std::thread::available_parallelism().unwrap().get() > 1;
     let expected = |micros| if several { micros } else { 0 };
-    assert_eq!(told(Options::default()), expected(100));
+    assert_eq!(told(Options::default()), expected(250));
     assert_eq!(told(looking(Duration::from_millis(7))), expected(7000));
     assert_eq!(told(looking(Duration::ZERO)), 0);
     let mut scarce = Options::default();

@@ -65,7 +65,7 @@ class Options(TypedDict, total=False):
         ahead: Batches that are sent before the first is answered; 4.
         memfd_from: Bytes from which a batch travels in a sealed memfd; None: never.
         look: Seconds for which both ends look for what comes next before they sleep, while it
-            keeps coming that soon; 100 µs, and nothing where there is one processor or `cpu`
+            keeps coming that soon; 250 µs, and nothing where there is one processor or `cpu`
             is less than one. None: they sleep at once.
         max_sessions: Sessions at once for one callable; as many as there are cores.
         retry_halved: A batch that is too large for the memory is tried in two halves.
@@ -126,7 +126,7 @@ class Settings:
     batch_rows: Optional[int] = 65_536
     ahead: int = 4
     memfd_from: Optional[int] = None
-    look: Optional[float] = 100e-6
+    look: Optional[float] = 250e-6
     max_sessions: int = field(default_factory=lambda: max(2, os.cpu_count() or 2))
     retry_halved: bool = False
     find_row: bool = False
