@@ -26,6 +26,10 @@ use serde_json::json;
 
 const TOOLS: [&str; 5] = ["docker-registry", "htpasswd", "skopeo", "umoci", "buildah"];
 
+/// How compressed layers begin (RFC 1952, RFC 8878).
+const GZIP: &[u8] = &[0x1f, 0x8b];
+const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+
 /// Whether all tools are there; else a skip was reported.
 fn available(test: &str) -> bool {
     let missing = |tool: &&&str| {
@@ -266,6 +270,13 @@ fn with_login(puller: &Puller, registry: &Distribution, name: &str) -> std::proc
     child.wait_with_output().unwrap()
 }
 
+/// Whether a stored file begins like this.
+fn begins_with(puller: &Puller, magic: &[u8]) -> bool {
+    let files = fs::read_dir(puller.store.join("blobs/sha256")).unwrap();
+    let mut contents = files.map(|file| fs::read(file.unwrap().path()).unwrap());
+    contents.any(|content| content.starts_with(magic))
+}
+
 /// Runs the image, which greets, and forgets it: nothing of it is left then.
 fn runs_and_goes(place: &Place, puller: &Puller, name: &str, greeting: &str) {
     let script = "echo $GREETING; test ! -e /removed";
@@ -298,14 +309,11 @@ fn images_of_other_tools_are_pulled_over_tls_and_run() {
         let umoci = by_umoci(&folder);
         let buildah = by_buildah(&folder);
         let archive = format!("docker-archive:{}.tar", registry.at("buildah"));
-        let zstd = [
-            "--dest-compress-format",
-            "zstd",
-            "--dest-force-compress-format",
-        ];
+        // Of layers that are compressed already it makes no others.
+        let zstd = ["--dest-compress-format", "zstd", "--format", "oci"];
         for (from, name, more, greeting) in [
             (&umoci, "umoci:gzip", &[][..], "of umoci"),
-            (&umoci, "umoci:zstd", &zstd[..], "of umoci"),
+            (&archive, "buildah:zstd", &zstd[..], "of buildah"),
             (
                 &umoci,
                 "umoci:docker",
@@ -318,6 +326,9 @@ fn images_of_other_tools_are_pulled_over_tls_and_run() {
             registry.push(from, name, more);
             let pulled = with_login(&puller, &registry, name);
             assert!(pulled.status.success(), "{name}: {}", said(&pulled));
+            let layers = [GZIP, ZSTD].map(|magic| begins_with(&puller, magic));
+            let zstd = name.ends_with("zstd");
+            assert_eq!(layers, [!zstd, zstd], "{name}");
             let full = format!("{}/{name}", registry.host);
             runs_and_goes(&place, &puller, &full, greeting);
         }

@@ -298,7 +298,7 @@ impl<'s, 'p> Remote<'s, 'p> {
             match partial.finish() {
                 // What was there may have been what is wrong: once more, from the beginning.
                 Err(ContentError::Mismatch { .. }) if resumed > 0 => {
-                    self.from_the_beginning(&download, site, store)
+                    self.anew(&download, site, store)
                 }
                 finished => finished.map_err(refused),
             }
@@ -310,7 +310,7 @@ impl<'s, 'p> Remote<'s, 'p> {
         fetched
     }
 
-    fn from_the_beginning(
+    fn anew(
         &self,
         download: &Download<'_, '_>,
         site: &Site,

@@ -406,7 +406,10 @@ impl Puller {
     }
 
     pub fn partial(&self) -> Vec<u64> {
-        let files = fs::read_dir(self.store.join("partial")).unwrap();
+        // It is made by whoever opens the store first, who may have been killed before.
+        let Ok(files) = fs::read_dir(self.store.join("partial")) else {
+            return Vec::new();
+        };
         let lengths = files.map(|file| file.unwrap().metadata().unwrap().len());
         lengths.collect()
     }
