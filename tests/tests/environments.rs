@@ -237,3 +237,29 @@ fn what_is_no_environment_is_refused_before_anything_is_made() {
         assert!(said.contains("does not answer as Python does"), "{said}");
     });
 }
+
+#[test]
+fn missing_bytecode_is_made_once_in_a_sandbox() {
+    each("environment_compiled", |client| {
+        let python = client.python();
+        let capture = || {
+            let mut command = Command::new(lakekeep());
+            command.args(["env", "capture", "--compile", "--python"]);
+            let output = client.succeed(command.arg(&python));
+            String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        };
+        let bare = client.capture();
+        let compiled = capture();
+        assert_ne!(compiled, bare, "lk_dist.py has no bytecode");
+        assert_eq!(capture(), compiled, "it is remembered");
+        // It is what is read inside, and no other environment than before to who compares.
+        let code = "import importlib.util as u, lk_dist; \
+            print(open(lk_dist.__cached__, 'rb').read(8) == u.MAGIC_NUMBER + bytes([1, 0, 0, 0]))";
+        let finished = client.sandbox(&compiled, code).finish();
+        assert_eq!(finished.stdout, b"True\n", "{}", finished.stderr);
+        let without = client.sandbox(&bare, code).finish();
+        assert_ne!(without.code, 0, "without it there is none");
+        let diff = client.env(&["diff", &compiled, "--python", python.to_str().unwrap()]);
+        assert_eq!(diff.status.code(), Some(0));
+    });
+}
