@@ -33,14 +33,14 @@ pub enum Kept {
     /// Just taken up.
     Taken(Box<Taken>),
     /// In this machine's store.
-    Stored(Manifest, Held),
+    Stored(Box<Manifest>, Held),
 }
 
 impl Kept {
     /// A stored one.
     pub fn stored(environment: Environment) -> Kept {
         let manifest = environment.manifest().clone();
-        Kept::Stored(manifest, Held::of(environment))
+        Kept::Stored(Box::new(manifest), Held::of(environment))
     }
 
     /// What it is.

@@ -138,10 +138,7 @@ fn what_came_whole_before_a_cut_is_kept() {
     let sent = pack(&asked, &given);
     let half = &sent[..sent.len() / 2];
     let cut = push(&domain, &manifest, &mut &*half).unwrap_err();
-    assert!(
-        matches!(cut, TreeError::Pack { .. } | TreeError::Read { .. }),
-        "{cut}"
-    );
+    assert!(matches!(cut, TreeError::Pack { .. }), "{cut}");
     // The manager was killed, and another took its place.
     drop(domain);
     let domain = place.domain("a");
@@ -196,10 +193,7 @@ fn contents_that_lie_are_not_taken() {
         b"",
     ] {
         let refused = push(&place.domain("b"), &manifest, &mut &*bytes).unwrap_err();
-        assert!(
-            matches!(refused, TreeError::Pack { .. } | TreeError::Read { .. }),
-            "{refused}"
-        );
+        assert!(matches!(refused, TreeError::Pack { .. }), "{refused}");
     }
     push(&place.domain("c"), &manifest, &mut good.as_slice()).unwrap();
 }
