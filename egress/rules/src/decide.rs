@@ -21,9 +21,9 @@ use crate::special::{Special, embedded, is_special_block};
 use crate::streams::Streams;
 
 /// What one level says.
-struct Opinion<'a> {
-    refused: Option<Reason>,
-    rule: Option<&'a PlacedRule>,
+pub(crate) struct Opinion<'a> {
+    pub(crate) refused: Option<Reason>,
+    pub(crate) rule: Option<&'a PlacedRule>,
     streams: Streams,
     listed: bool,
 }
@@ -137,7 +137,7 @@ impl Layer {
         self.mode == Mode::Enforce || matches!(reason, Reason::Guarded(..))
     }
 
-    fn opinion<'a>(&'a self, to: &'a Destination, findings: &[Guarded]) -> Opinion<'a> {
+    pub(crate) fn opinion<'a>(&'a self, to: &'a Destination, findings: &[Guarded]) -> Opinion<'a> {
         let refused = |reason, rule| Opinion {
             refused: Some(reason),
             rule,

@@ -30,6 +30,7 @@ mod cidr;
 mod decide;
 mod decision;
 mod document;
+mod explain;
 mod guard;
 mod index;
 mod limits;

@@ -119,3 +119,22 @@ impl Streams {
         }
     }
 }
+
+/// In words: `TLS and HTTP/1 for the name, and other protocols`.
+impl fmt::Display for Streams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let held = match (self.tls, self.http) {
+            _ if self.unchecked => return f.write_str("any stream, none of it looked at"),
+            (true, true) => "TLS and HTTP/1 for the name",
+            (true, false) => "TLS for the name",
+            (false, true) => "HTTP/1 for the name",
+            (false, false) if self.other => "other protocols than TLS and HTTP/1",
+            (false, false) => "nothing",
+        };
+        f.write_str(held)?;
+        match self.other && (self.tls || self.http) {
+            true => f.write_str(", and other protocols"),
+            false => Ok(()),
+        }
+    }
+}
