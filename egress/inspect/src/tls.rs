@@ -69,8 +69,11 @@ fn hello(stream: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
     }
 }
 
-/// The first record's content, and what follows it.
-fn record(stream: &[u8]) -> Result<Option<(&[u8], &[u8])>, Refusal> {
+/// A record's content, and what follows it.
+type Record<'a> = (&'a [u8], &'a [u8]);
+
+/// The first record, once it is whole.
+fn record(stream: &[u8]) -> Result<Option<Record<'_>>, Refusal> {
     if stream.first().is_some_and(|kind| *kind != HANDSHAKE) {
         return Err(Refusal::Tls("another record within the client hello"));
     }

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use hickory_proto::op::{Message, ResponseCode};
+use lakekeep_egress_names::Unanswerable::{Kind, Malformed, Operation, Silence, Version};
 use lakekeep_egress_names::{
     Allowed, FrameError, Frames, MAX_QUERY_BYTES, Outcome, Unanswerable, Via, Zone, framed,
 };
@@ -45,204 +46,168 @@ fn a_plain_question_is_one() {
     assert!(matches!(outcome, Outcome::Address(_)));
 }
 
+/// EDNS with no options; the version is the seventh byte.
+const EDNS_1: &[u8] = b"\x01a\x07example\0\0\x01\0\x01\0\0\x29\x04\xd0\0\x01\0\0\0\0";
+const EDNS_TWICE: &[u8] =
+    b"\x01a\x07example\0\0\x01\0\x01\0\0\x29\x04\xd0\0\0\0\0\0\0\0\0\x29\x04\xd0\0\0\0\0\0\0";
+const ADDRESS_BESIDE: &[u8] =
+    b"\x01a\x07example\0\0\x01\0\x01\0\0\x01\0\x01\0\0\0\0\0\x04\x01\x01\x01\x01";
+
+/// What it is, its flags, its counts, what follows, and what becomes of it.
+type Case = (&'static str, u16, [u16; 4], &'static [u8], Unanswerable);
+
+const HOSTILE: &[Case] = &[
+    ("an answer", 0x8180, [1, 0, 0, 0], A_EXAMPLE, Silence),
+    (
+        "an answer that refuses",
+        0x8185,
+        [1, 0, 0, 0],
+        A_EXAMPLE,
+        Silence,
+    ),
+    (
+        "an inverse query",
+        0x0800,
+        [1, 0, 0, 0],
+        A_EXAMPLE,
+        Operation,
+    ),
+    ("a status", 0x1000, [1, 0, 0, 0], A_EXAMPLE, Operation),
+    ("a notification", 0x2000, [1, 0, 0, 0], A_EXAMPLE, Operation),
+    ("an update", 0x2800, [1, 0, 0, 0], A_EXAMPLE, Operation),
+    ("operation 15", 0x7800, [1, 0, 0, 0], A_EXAMPLE, Operation),
+    ("no question", RD, [0, 0, 0, 0], b"", Malformed),
+    (
+        "two questions",
+        RD,
+        [2, 0, 0, 0],
+        b"\x01a\0\0\x01\0\x01\x01a\0\0\x01\0\x01",
+        Malformed,
+    ),
+    (
+        "65,535 questions",
+        RD,
+        [65_535, 0, 0, 0],
+        A_EXAMPLE,
+        Malformed,
+    ),
+    (
+        "an answer beside it",
+        RD,
+        [1, 1, 0, 0],
+        ADDRESS_BESIDE,
+        Malformed,
+    ),
+    (
+        "65,535 answers",
+        RD,
+        [1, 65_535, 0, 0],
+        A_EXAMPLE,
+        Malformed,
+    ),
+    ("an authority", RD, [1, 0, 1, 0], ADDRESS_BESIDE, Malformed),
+    (
+        "two additional records",
+        RD,
+        [1, 0, 0, 2],
+        EDNS_TWICE,
+        Malformed,
+    ),
+    (
+        "a missing additional record",
+        RD,
+        [1, 0, 0, 1],
+        A_EXAMPLE,
+        Malformed,
+    ),
+    (
+        "an address beside it",
+        RD,
+        [1, 0, 0, 1],
+        ADDRESS_BESIDE,
+        Malformed,
+    ),
+    (
+        "a question that is not there",
+        RD,
+        [1, 0, 0, 0],
+        b"",
+        Malformed,
+    ),
+    ("half a name", RD, [1, 0, 0, 0], b"\x07exam", Malformed),
+    (
+        "a name without an end",
+        RD,
+        [1, 0, 0, 0],
+        b"\x01a",
+        Malformed,
+    ),
+    ("no type", RD, [1, 0, 0, 0], b"\x01a\0\0", Malformed),
+    ("no class", RD, [1, 0, 0, 0], b"\x01a\0\0\x01", Malformed),
+    (
+        "a pointer to itself",
+        RD,
+        [1, 0, 0, 0],
+        b"\xc0\x0c\0\x01\0\x01",
+        Malformed,
+    ),
+    (
+        "a pointer forward",
+        RD,
+        [1, 0, 0, 0],
+        b"\xc0\x20\0\x01\0\x01",
+        Malformed,
+    ),
+    (
+        "pointers in a ring",
+        RD,
+        [1, 0, 0, 0],
+        b"\x01a\xc0\x0c\0\x01\0\x01",
+        Malformed,
+    ),
+    (
+        "a label of kind 10",
+        RD,
+        [1, 0, 0, 0],
+        b"\x80a\0\0\x01\0\x01",
+        Malformed,
+    ),
+    ("EDNS of version 1", RD, [1, 0, 0, 1], EDNS_1, Version),
+    ("any type", RD, [1, 0, 0, 0], b"\x01a\0\0\xff\0\x01", Kind),
+    ("a transfer", RD, [1, 0, 0, 0], b"\x01a\0\0\xfc\0\x01", Kind),
+    ("chaos", RD, [1, 0, 0, 0], b"\x01a\0\0\x01\0\x03", Kind),
+    ("any class", RD, [1, 0, 0, 0], b"\x01a\0\0\x01\0\xff", Kind),
+];
+
+fn refused(what: &str, packet: &[u8], expected: Unanswerable) {
+    let (code, outcome) = outcome(packet);
+    assert_eq!(outcome, Outcome::Unanswerable(expected), "{what}");
+    assert_eq!(code.is_none(), expected == Silence, "{what}: {code:?}");
+    assert_ne!(code, Some(ResponseCode::NoError), "{what}");
+}
+
 #[test]
 fn hostile_packets_are_refused() {
-    use Unanswerable::{Kind, Malformed, Operation, Silence, Version};
-    let opt = |version: u8| [&[0, 0, 41, 4, 208, 0, version][..], &[0, 0, 0, 0]].concat();
-    let name_of = |label: usize, count: usize| {
-        let label = [&[label as u8][..], &vec![b'a'; label]].concat();
-        [label.repeat(count), vec![0, 0, 1, 0, 1]].concat()
-    };
-    let cases: Vec<(&str, Vec<u8>, Unanswerable)> = vec![
-        ("nothing", vec![], Silence),
-        ("one byte", vec![0], Silence),
-        (
-            "eleven bytes",
-            header(RD, [1, 0, 0, 0])[..11].to_vec(),
-            Silence,
-        ),
-        (
-            "an answer",
-            with(header(0x8180, [1, 0, 0, 0]), A_EXAMPLE),
-            Silence,
-        ),
-        (
-            "an answer that refuses",
-            with(header(0x8185, [1, 0, 0, 0]), A_EXAMPLE),
-            Silence,
-        ),
-        (
-            "an inverse query",
-            with(header(0x0800, [1, 0, 0, 0]), A_EXAMPLE),
-            Operation,
-        ),
-        (
-            "a status",
-            with(header(0x1000, [1, 0, 0, 0]), A_EXAMPLE),
-            Operation,
-        ),
-        (
-            "a notification",
-            with(header(0x2000, [1, 0, 0, 0]), A_EXAMPLE),
-            Operation,
-        ),
-        (
-            "an update",
-            with(header(0x2800, [1, 0, 0, 0]), A_EXAMPLE),
-            Operation,
-        ),
-        (
-            "operation 15",
-            with(header(0x7800, [1, 0, 0, 0]), A_EXAMPLE),
-            Operation,
-        ),
-        ("no question", header(RD, [0, 0, 0, 0]), Malformed),
-        (
-            "two questions",
-            with(header(RD, [2, 0, 0, 0]), &A_EXAMPLE.repeat(2)),
-            Malformed,
-        ),
-        (
-            "65,535 questions",
-            with(header(RD, [65_535, 0, 0, 0]), A_EXAMPLE),
-            Malformed,
-        ),
-        (
-            "an answer beside it",
-            with(header(RD, [1, 1, 0, 0]), &A_EXAMPLE.repeat(2)),
-            Malformed,
-        ),
-        (
-            "65,535 answers",
-            with(header(RD, [1, 65_535, 0, 0]), A_EXAMPLE),
-            Malformed,
-        ),
-        (
-            "an authority",
-            with(header(RD, [1, 0, 1, 0]), A_EXAMPLE),
-            Malformed,
-        ),
-        (
-            "two additional records",
-            with(
-                header(RD, [1, 0, 0, 2]),
-                &[A_EXAMPLE, &opt(0), &opt(0)].concat(),
-            ),
-            Malformed,
-        ),
-        (
-            "a missing additional record",
-            with(header(RD, [1, 0, 0, 1]), A_EXAMPLE),
-            Malformed,
-        ),
-        (
-            "an address beside it",
-            with(
-                header(RD, [1, 0, 0, 1]),
-                &[A_EXAMPLE, b"\0\0\x01\0\x01\0\0\0\0\0\x04\x01\x01\x01\x01"].concat(),
-            ),
-            Malformed,
-        ),
-        (
-            "a question that is not there",
-            header(RD, [1, 0, 0, 0]),
-            Malformed,
-        ),
-        (
-            "half a name",
-            with(header(RD, [1, 0, 0, 0]), b"\x07exam"),
-            Malformed,
-        ),
-        (
-            "a name without an end",
-            with(header(RD, [1, 0, 0, 0]), b"\x01a"),
-            Malformed,
-        ),
-        (
-            "no type",
-            with(header(RD, [1, 0, 0, 0]), b"\x01a\0\0"),
-            Malformed,
-        ),
-        (
-            "no class",
-            with(header(RD, [1, 0, 0, 0]), b"\x01a\0\0\x01"),
-            Malformed,
-        ),
-        (
-            "a pointer to itself",
-            with(header(RD, [1, 0, 0, 0]), b"\xc0\x0c\0\x01\0\x01"),
-            Malformed,
-        ),
-        (
-            "a pointer forward",
-            with(header(RD, [1, 0, 0, 0]), b"\xc0\x20\0\x01\0\x01"),
-            Malformed,
-        ),
-        (
-            "pointers in a ring",
-            with(header(RD, [1, 0, 0, 0]), b"\x01a\xc0\x0c\0\x01\0\x01"),
-            Malformed,
-        ),
-        (
-            "a label of 64",
-            with(header(RD, [1, 0, 0, 0]), &name_of(64, 1)),
-            Malformed,
-        ),
-        (
-            "a label of kind 10",
-            with(header(RD, [1, 0, 0, 0]), b"\x80a\0\0\x01\0\x01"),
-            Malformed,
-        ),
-        (
-            "a name of 256",
-            with(header(RD, [1, 0, 0, 0]), &name_of(63, 4)),
-            Malformed,
-        ),
-        (
-            "a name of 128 labels",
-            with(header(RD, [1, 0, 0, 0]), &name_of(1, 128)),
-            Malformed,
-        ),
-        (
-            "4,097 bytes",
-            with(
-                header(RD, [1, 0, 0, 0]),
-                &[A_EXAMPLE, &[0; MAX_QUERY_BYTES]].concat(),
-            ),
-            Malformed,
-        ),
-        (
-            "EDNS of version 1",
-            with(header(RD, [1, 0, 0, 1]), &[A_EXAMPLE, &opt(1)].concat()),
-            Version,
-        ),
-        (
-            "any type",
-            with(header(RD, [1, 0, 0, 0]), b"\x01a\0\0\xff\0\x01"),
-            Kind,
-        ),
-        (
-            "a transfer",
-            with(header(RD, [1, 0, 0, 0]), b"\x01a\0\0\xfc\0\x01"),
-            Kind,
-        ),
-        (
-            "chaos",
-            with(header(RD, [1, 0, 0, 0]), b"\x01a\0\0\x01\0\x03"),
-            Kind,
-        ),
-        (
-            "any class",
-            with(header(RD, [1, 0, 0, 0]), b"\x01a\0\0\x01\0\xff"),
-            Kind,
-        ),
-    ];
-    for (what, packet, expected) in cases {
-        let (code, outcome) = outcome(&packet);
-        assert_eq!(outcome, Outcome::Unanswerable(expected), "{what}");
-        assert_eq!(code.is_none(), expected == Silence, "{what}: {code:?}");
-        assert_ne!(code, Some(ResponseCode::NoError), "{what}");
+    for (what, flags, counts, rest, expected) in HOSTILE {
+        refused(what, &with(header(*flags, *counts), rest), *expected);
     }
+    for length in [0, 1, 11] {
+        refused("too short", &header(RD, [1, 0, 0, 0])[..length], Silence);
+    }
+}
+
+#[test]
+fn names_and_packets_beyond_their_sizes_are_refused() {
+    let one = || header(RD, [1, 0, 0, 0]);
+    let name = |label: usize, count: usize| {
+        let label = [&[label as u8][..], &vec![b'a'; label]].concat();
+        with(one(), &[label.repeat(count), vec![0, 0, 1, 0, 1]].concat())
+    };
+    refused("a label of 64", &name(64, 1), Malformed);
+    refused("a name of 256", &name(63, 4), Malformed);
+    refused("a name of 128 labels", &name(1, 128), Malformed);
+    let long = [A_EXAMPLE, &[0; MAX_QUERY_BYTES]].concat();
+    refused("4,097 bytes", &with(one(), &long), Malformed);
 }
 
 /// Bytes that no host's name has, and a dot that parts no labels.
