@@ -17,7 +17,7 @@ from pathlib import Path
 
 # Workspace crates that each workspace crate may use. A crate that is not here fails.
 INNER = {
-    "lakekeep-policy": set(),
+    "lakekeep-policy": {"lakekeep-egress-rules"},
     "lakekeep-seccomp": set(),
     "lakekeep-sys": set(),
     "lakekeep-protocol": {"lakekeep-sys"},
@@ -53,6 +53,9 @@ INNER = {
     "lakekeep-egress-rules": set(),
     "lakekeep-egress-names": {"lakekeep-egress-rules"},
     "lakekeep-egress-inspect": {"lakekeep-egress-rules"},
+    "lakekeep-egress-relay": {
+        "lakekeep-egress-inspect", "lakekeep-egress-names", "lakekeep-egress-rules", "lakekeep-protocol", "lakekeep-sys",
+    },
     "lakekeep-udf-packets": set(),
     "lakekeep-udf-broker": {
         "lakekeep-plan", "lakekeep-policy", "lakekeep-sandbox", "lakekeep-sys", "lakekeep-udf-packets",
@@ -62,7 +65,7 @@ INNER = {
     "lakekeep-udf-edge": {"lakekeep-policy", "lakekeep-udf-client"},
     "lakekeep": {
         "lakekeep-api", "lakekeep-attacks", "lakekeep-capture", "lakekeep-client", "lakekeep-content",
-        "lakekeep-environment", "lakekeep-images", "lakekeep-oci", "lakekeep-plan", "lakekeep-policy",
+        "lakekeep-egress-rules", "lakekeep-environment", "lakekeep-images", "lakekeep-oci", "lakekeep-plan", "lakekeep-policy",
         "lakekeep-sandbox", "lakekeep-seccomp", "lakekeep-sys", "lakekeep-tree", "lakekeep-udf-broker",
         "lakekeep-unpack",
     },
@@ -70,7 +73,7 @@ INNER = {
     "lakekeep-attacks": set(),
     "lakekeep-tests": {
         "lakekeep-api", "lakekeep-attacks", "lakekeep-content", "lakekeep-plan", "lakekeep-policy",
-        "lakekeep-sandbox",
+        "lakekeep-sandbox", "lakekeep-sys",
     },
     # It asks a manager, and keeps sandboxes, as an engine would.
     "lakekeep-bench": {
@@ -81,14 +84,14 @@ INNER = {
 WRAPPERS = {
     "libcontainer": {"lakekeep-launcher"},
     "libcgroups": set(),
-    "landlock": {"lakekeep-init"},
+    "landlock": {"lakekeep-init", "lakekeep-egress-relay"},
     "libc": {"lakekeep-sys"},
     # The bench measures with getrusage; it is not shipped.
     "nix": {"lakekeep-sys", "lakekeep-bench"},
     # The manager, those who speak to it, and what it waits for the network with.
     "tokio": {
         "lakekeep-client", "lakekeep-identity", "lakekeep-manager", "lakekeep", "lakekeep-tests", "lakekeep-bench",
-        "lakekeep-udf-edge",
+        "lakekeep-udf-edge", "lakekeep-egress-relay",
     },
 }
 # Crates that may not be linked, however far down.
@@ -100,6 +103,7 @@ NEVER_LINKS = {
     "lakekeep-serve": {"libcontainer", "libcgroups", "landlock"},
     # It asks no interpreter.
     "lakekeep-manager": {"libcontainer", "libcgroups", "landlock", "lakekeep-capture"},
+    "lakekeep-egress-relay": {"libcontainer", "lakekeep-policy", "lakekeep-plan", "lakekeep-sandbox"},
     "lakekeep-supervisor": {"tokio", "tonic", "rusqlite", "cedar-policy"},
     "lakekeep-udf-client": {"tokio", "tonic", "lakekeep-sys"},
     "lakekeep-udf-edge": {"libcontainer", "lakekeep-sandbox"},
@@ -133,7 +137,7 @@ NO_IO = [
 IO = r"\bstd::(fs|net|env|process)\b|\b(SystemTime|Instant)::now\b|\brustix::|\blibc::|\blakekeep_sys\b|\bprintln!|\beprintln!"
 # Who may start a program, and who may make a process or a namespace.
 COMMAND = {
-    "runtime/sandbox/src/launcher.rs", "runtime/launcher/build.rs", "cli/src/attack.rs",
+    "runtime/sandbox/src/launcher.rs", "runtime/sandbox/src/egress.rs", "runtime/launcher/build.rs", "cli/src/attack.rs",
     "manager/supervisor/src/processes.rs", "cli/src/beside.rs", "udf/client/src/broker.rs",
     "images/capture/src/ask.rs",
 }
