@@ -17,7 +17,7 @@ from pathlib import Path
 
 # Workspace crates that each workspace crate may use. A crate that is not here fails.
 INNER = {
-    "lakekeep-policy": set(),
+    "lakekeep-policy": {"lakekeep-egress-rules"},
     "lakekeep-seccomp": set(),
     "lakekeep-sys": set(),
     "lakekeep-protocol": {"lakekeep-sys"},
@@ -51,6 +51,12 @@ INNER = {
     "lakekeep-environment": {"lakekeep-policy"},
     "lakekeep-capture": {"lakekeep-environment", "lakekeep-policy"},
     "lakekeep-tree": {"lakekeep-content", "lakekeep-environment", "lakekeep-plan", "lakekeep-policy"},
+    "lakekeep-egress-rules": set(),
+    "lakekeep-egress-names": {"lakekeep-egress-rules"},
+    "lakekeep-egress-inspect": {"lakekeep-egress-rules"},
+    "lakekeep-egress-relay": {
+        "lakekeep-egress-inspect", "lakekeep-egress-names", "lakekeep-egress-rules", "lakekeep-protocol", "lakekeep-sys",
+    },
     "lakekeep-udf-packets": set(),
     "lakekeep-udf-broker": {
         "lakekeep-content", "lakekeep-environment", "lakekeep-plan", "lakekeep-policy",
@@ -61,7 +67,7 @@ INNER = {
     "lakekeep-udf-edge": {"lakekeep-policy", "lakekeep-udf-client"},
     "lakekeep": {
         "lakekeep-api", "lakekeep-attacks", "lakekeep-capture", "lakekeep-client", "lakekeep-content",
-        "lakekeep-environment", "lakekeep-images", "lakekeep-oci", "lakekeep-plan", "lakekeep-policy",
+        "lakekeep-egress-rules", "lakekeep-environment", "lakekeep-images", "lakekeep-oci", "lakekeep-plan", "lakekeep-policy",
         "lakekeep-sandbox", "lakekeep-seccomp", "lakekeep-sys", "lakekeep-tree", "lakekeep-udf-broker",
         "lakekeep-unpack",
     },
@@ -69,7 +75,7 @@ INNER = {
     "lakekeep-attacks": set(),
     "lakekeep-tests": {
         "lakekeep-api", "lakekeep-attacks", "lakekeep-content", "lakekeep-plan", "lakekeep-policy",
-        "lakekeep-sandbox",
+        "lakekeep-sandbox", "lakekeep-sys",
     },
     # It asks a manager, and keeps sandboxes, as an engine would.
     "lakekeep-bench": {
@@ -81,14 +87,14 @@ INNER = {
 WRAPPERS = {
     "libcontainer": {"lakekeep-launcher"},
     "libcgroups": set(),
-    "landlock": {"lakekeep-init"},
+    "landlock": {"lakekeep-init", "lakekeep-egress-relay"},
     "libc": {"lakekeep-sys"},
     # The bench measures with getrusage; it is not shipped.
     "nix": {"lakekeep-sys", "lakekeep-bench"},
     # The manager, those who speak to it, and what it waits for the network with.
     "tokio": {
         "lakekeep-client", "lakekeep-identity", "lakekeep-manager", "lakekeep", "lakekeep-tests", "lakekeep-bench",
-        "lakekeep-registry", "lakekeep-udf-edge",
+        "lakekeep-registry", "lakekeep-udf-edge", "lakekeep-egress-relay",
     },
 }
 # Crates that may not be linked, however far down.
@@ -102,6 +108,7 @@ NEVER_LINKS = {
     "lakekeep-registry": {"libcontainer", "lakekeep-sandbox", "lakekeep-sys", "tonic"},
     # It asks no interpreter.
     "lakekeep-manager": {"libcontainer", "libcgroups", "landlock", "lakekeep-capture"},
+    "lakekeep-egress-relay": {"libcontainer", "lakekeep-policy", "lakekeep-plan", "lakekeep-sandbox"},
     "lakekeep-supervisor": {"tokio", "tonic", "rusqlite", "cedar-policy"},
     "lakekeep-udf-client": {"tokio", "tonic", "lakekeep-sys"},
     "lakekeep-udf-edge": {"libcontainer", "lakekeep-sandbox"},
@@ -127,12 +134,15 @@ LICENCE_FILES = {"rust-criu": "Permission is hereby granted, free of charge"}  #
 REGISTRY = "registry+"
 
 MAX_FUNCTION, MAX_FILE = 80, 600
-SHIPPED = ["cli", "images", "manager", "runtime", "seccomp", "udf"]
-NO_IO = ["images/environment/src", "runtime/plan/src", "runtime/policy/src", "seccomp/src"]
+SHIPPED = ["cli", "egress", "images", "manager", "runtime", "seccomp", "udf"]
+NO_IO = [
+    "egress/inspect/src", "egress/names/src", "egress/rules/src", "images/environment/src", "runtime/plan/src",
+    "runtime/policy/src", "seccomp/src",
+]
 IO = r"\bstd::(fs|net|env|process)\b|\b(SystemTime|Instant)::now\b|\brustix::|\blibc::|\blakekeep_sys\b|\bprintln!|\beprintln!"
 # Who may start a program, and who may make a process or a namespace.
 COMMAND = {
-    "runtime/sandbox/src/launcher.rs", "runtime/launcher/build.rs", "cli/src/attack.rs",
+    "runtime/sandbox/src/launcher.rs", "runtime/sandbox/src/egress.rs", "runtime/launcher/build.rs", "cli/src/attack.rs",
     "manager/supervisor/src/processes.rs", "cli/src/beside.rs", "udf/client/src/broker.rs",
     "images/capture/src/ask.rs", "images/registry/src/credentials/helper.rs",
 }
@@ -314,7 +324,7 @@ for path, source in sources.items():
         if length > MAX_FUNCTION:
             fail(f"{path}: fn {match.group(1)} has {length} lines, over {MAX_FUNCTION}")
 checked(f"no unsafe outside of runtime/sys, {len(sources)} files")
-checked("environment, plan, policy and seccomp name no I/O, clock or environment")
+checked("egress, environment, plan, policy and seccomp name no I/O, clock or environment")
 checked("only the sandbox crate, the supervisor, the client of user functions, env capture, credential helpers and doctor --attack start a program; only sys, launcher and init make processes")
 checked(f"longest file {longest_file[0]} of {MAX_FILE} lines ({longest_file[1]})")
 checked(f"longest of {functions} functions {longest_function[0]} of {MAX_FUNCTION} lines ({longest_function[1]})")

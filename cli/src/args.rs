@@ -1,6 +1,7 @@
 //! The command line: one table for parser, help, man page and completions.
 
 mod accounts;
+pub mod egress;
 pub mod environment;
 pub mod images;
 pub mod remote;
@@ -43,6 +44,9 @@ pub enum Verb {
         #[command(subcommand)]
         verb: environment::Verb,
     },
+    /// Tell what rules of egress let out.
+    #[command(subcommand)]
+    Egress(egress::Verb),
     #[command(flatten)]
     Remote(Box<remote::Verb>),
     /// Keep images: load them, list them, remove them.
@@ -208,6 +212,11 @@ pub struct PolicyArgs {
     /// Standard output and standard error together.
     #[arg(long, value_name = "BYTES")]
     pub output_limit: Option<Bytes>,
+
+    /// Let something leave, such as 'allow tls pypi.example:443'; without any rule nothing
+    /// does (repeat).
+    #[arg(long = "egress", value_name = "RULE")]
+    pub egress: Vec<String>,
 
     /// Refuse to run unless this layer is enforced (repeat, or separate with
     /// commas).

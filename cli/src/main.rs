@@ -4,6 +4,7 @@ mod args;
 mod attack;
 mod beside;
 mod doctor;
+mod egress;
 mod environment;
 mod images;
 mod in_image;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         Verb::Inspect(arguments) => inspect::inspect(&arguments),
         Verb::Image(verb) => images::image(&verb),
         Verb::Store(verb) => images::store(&verb),
+        Verb::Egress(verb) => egress::answer(&verb),
         Verb::Env { verb } => environment::answer(&verb),
         Verb::Remote(verb) => remote::answer(*verb),
         Verb::Serve(arguments) => beside::serve(&arguments),

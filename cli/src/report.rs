@@ -37,6 +37,17 @@ impl Messages {
                 &format!("system call {name} was refused {count} times"),
             );
         }
+        if let Some(lost) = ended.relay_lost() {
+            self.say(
+                "warning",
+                &format!(
+                    "warning: the relay ended before its sandbox ({lost}); nothing left after it"
+                ),
+            );
+        }
+        if let (true, Some(denial)) = (ended.is_ordinary(), ended.denial()) {
+            self.say("info", denial);
+        }
         if self.json {
             say_line(&json!({ "verdict": ended.verdict() }).to_string());
         } else if !ended.is_ordinary() {
@@ -96,6 +107,21 @@ impl Ended {
         }
     }
 
+    /// The first flow that was not let out.
+    fn denial(&self) -> Option<&str> {
+        match self {
+            Self::Here(outcome) => outcome.traffic.as_ref()?.first_denial.as_deref(),
+            Self::There(_) => None,
+        }
+    }
+
+    fn relay_lost(&self) -> Option<&str> {
+        match self {
+            Self::Here(outcome) => outcome.traffic.as_ref()?.lost.as_deref(),
+            Self::There(_) => None,
+        }
+    }
+
     fn verdict(&self) -> Value {
         match self {
             Self::Here(outcome) => json!(outcome.verdict),
@@ -127,6 +153,10 @@ impl Ended {
             .into_iter()
             .map(|(name, count)| json!({ "syscall": name, "count": count }))
             .collect();
+        let traffic = match self {
+            Self::Here(outcome) => json!(outcome.traffic),
+            Self::There(_) => self.told("traffic"),
+        };
         let (receipt, wall_us, cpu_us, memory_peak) = match self {
             Self::Here(outcome) => (
                 json!(outcome.receipt),
@@ -150,6 +180,7 @@ impl Ended {
                 "memory_peak": memory_peak,
             },
             "refused": refused,
+            "traffic": traffic,
         })
     }
 }
@@ -243,6 +274,7 @@ mod tests {
                 "verdict": told["verdict"],
                 "usage": { "wall_us": 7, "cpu_us": 5, "memory_peak": 3 },
                 "refused": [],
+                "traffic": null,
             })
         );
     }

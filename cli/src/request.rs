@@ -5,6 +5,7 @@ use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
+use lakekeep_egress_rules::EgressDoc;
 use lakekeep_plan::{Command, HostFacts, Plan, Preload, ZygotePlan};
 use lakekeep_policy::{DocumentError, MountDoc, MountMode, Policy, PolicyDoc, PolicyErrors};
 use lakekeep_sandbox::{Additions, PlanningError, host, plan_with, zygote_for};
@@ -164,6 +165,7 @@ impl Checked {
 /// The policy that is asked of a manager, as a document that it lays over the profile's.
 /// What a manager decides is not checked here.
 pub fn for_sandbox(arguments: &PolicyArgs) -> Result<String, RequestError> {
+    no_egress(arguments)?;
     write(read(arguments)?.overlay(flags(arguments)?))
 }
 
@@ -172,10 +174,19 @@ pub fn for_sandbox(arguments: &PolicyArgs) -> Result<String, RequestError> {
 pub fn for_task(
     arguments: &PolicyArgs,
 ) -> Result<(String, BTreeMap<String, String>), RequestError> {
+    no_egress(arguments)?;
     let mut doc = flags(arguments)?;
     let variables = std::mem::take(&mut doc.env).0;
     doc.workdir = None;
     Ok((write(read(arguments)?.overlay(doc))?, variables))
+}
+
+/// A manager carries nothing for its sandboxes yet.
+fn no_egress(arguments: &PolicyArgs) -> Result<(), RequestError> {
+    match arguments.egress.is_empty() {
+        true => Ok(()),
+        false => Err(RequestError::WithoutManager("--egress")),
+    }
 }
 
 fn write(mut doc: PolicyDoc) -> Result<String, RequestError> {
@@ -193,7 +204,8 @@ fn read(arguments: &PolicyArgs) -> Result<PolicyDoc, RequestError> {
     }
 }
 
-fn read_policy(path: &Path) -> Result<PolicyDoc, RequestError> {
+/// Reads a policy document, JSON if its name says so.
+pub fn read_policy(path: &Path) -> Result<PolicyDoc, RequestError> {
     let name = path.display().to_string();
     let text = read_bounded(path).map_err(|error| RequestError::UnreadablePolicy {
         path: name.clone(),
@@ -240,6 +252,9 @@ fn plain_flags(arguments: &PolicyArgs) -> Result<PolicyDoc, RequestError> {
     doc.limits.scratch_inodes = arguments.scratch_inodes;
     doc.limits.output = arguments.output_limit;
     doc.floor.require.clone_from(&arguments.require);
+    if !arguments.egress.is_empty() {
+        doc.egress = Some(EgressDoc::from_lines("--egress", arguments.egress.clone()));
+    }
     for text in &arguments.mounts {
         doc.mounts.push(mount(text)?);
     }

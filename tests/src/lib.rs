@@ -13,6 +13,7 @@ mod attack;
 mod bin;
 pub mod functions;
 mod host;
+pub mod internet;
 pub mod manager;
 mod place;
 mod poll;

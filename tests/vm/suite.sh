@@ -7,7 +7,7 @@ readonly HERE
 # The shape of a target directory: the tests find their binaries and their list of
 # skips by it.
 readonly GUEST=/opt/lakekeep GUEST_RELEASE=/opt/lakekeep/target/release
-readonly PROGRAMS=(lakekeep lakekeep-launcher lakekeep-manager lakekeep-tests-connect
+readonly PROGRAMS=(lakekeep lakekeep-launcher lakekeep-relay lakekeep-manager lakekeep-tests-connect
     lakekeep-tests-pool)
 # Settings of the tests that the guest's get too.
 readonly SETTINGS=(LAKEKEEP_TESTS_REQUIRE LAKEKEEP_TESTS_SLACK LAKEKEEP_TESTS_KILLS

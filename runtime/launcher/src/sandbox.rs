@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use lakekeep_plan::oci::Placement;
-use lakekeep_protocol::facts::GroupUsageFacts;
+use lakekeep_protocol::facts::{GroupUsageFacts, LimitFacts};
 use lakekeep_protocol::launch::{Created, IdSource, LaunchStep, RootfsStep, SandboxSpec};
 use lakekeep_protocol::zygote::ZygoteSpec;
 use lakekeep_sys::mount::{self, Restrict};
+use lakekeep_sys::net::{self, Captured};
 use lakekeep_sys::socket;
 use rustix::fs::Mode;
 use rustix::process::Pid;
@@ -36,6 +37,8 @@ pub struct Sandbox {
     lease: Option<Rc<Lease>>,
     /// As read back when it was made.
     created: Created,
+    /// Where what it sends arrives, until its manager has it.
+    captured: Option<Captured>,
     /// What a manager left for a later one.
     kept: BTreeMap<String, Vec<OwnedFd>>,
     frozen: bool,
@@ -128,9 +131,10 @@ impl Sandbox {
     /// 1. ids: everything after is done for them;
     /// 2. a folder on the launcher's tmpfs: all files of the sandbox are in it;
     /// 3. the root file system, before any process could look at it;
-    /// 4. the container, its seal read back, its init started;
-    /// 5. the limits, read back;
-    /// 6. the root file system leaves this mount table: the init has copied it into its
+    /// 4. the routes and sockets that catch what it sends, before there is who sends;
+    /// 5. the container, its seal read back, its init started;
+    /// 6. the limits, read back;
+    /// 7. the root file system leaves this mount table: the init has copied it into its
     ///    own. Every mount that stayed here would be copied and listed again for each
     ///    later sandbox.
     ///
@@ -161,6 +165,7 @@ impl Sandbox {
         };
         let unmapped_mounts = rootfs::assemble(&ground, &spec.rootfs)?;
         folder.keep_skeleton(&spec.rootfs)?;
+        let (network, captured) = catch(spec, network)?;
         let launcher = workshop.state.name();
         let group = workshop
             .groups
@@ -190,12 +195,7 @@ impl Sandbox {
                 .transpose()?,
         };
         let (init, facts) = container::create(spec, &placement, &folders, inherited)?;
-        let failed = |error| Failed::other(LaunchStep::ReadBack, &error);
-        if !group.holds(init.pid()).map_err(failed)? {
-            let detail = "the init is not in its cgroup";
-            return Err(Failed::refused(LaunchStep::ReadBack, detail));
-        }
-        let limits = group.limits().map_err(failed)?;
+        let limits = limits_of(&group, init.pid())?;
         folder.unmount()?;
         let created = Created {
             init: facts,
@@ -210,6 +210,7 @@ impl Sandbox {
             folder,
             lease: ids.lease,
             created,
+            captured,
             kept: BTreeMap::new(),
             frozen: false,
         })
@@ -228,6 +229,11 @@ impl Sandbox {
     /// What was read back when it was made.
     pub fn created(&self) -> &Created {
         &self.created
+    }
+
+    /// Where what it sends arrives: the first time, and never again.
+    pub fn captured(&mut self) -> Option<Captured> {
+        self.captured.take()
     }
 
     /// What the next sandbox of its zygote gets.
@@ -326,6 +332,32 @@ impl Sandbox {
         drop(self.lease);
         Ok(usage)
     }
+}
+
+/// The limits of a group that has the init in it.
+fn limits_of(group: &SandboxGroup, init: Pid) -> Result<LimitFacts, Failed> {
+    let failed = |error| Failed::other(LaunchStep::ReadBack, &error);
+    if !group.holds(init).map_err(failed)? {
+        return Err(Failed::refused(
+            LaunchStep::ReadBack,
+            "the init is not in its cgroup",
+        ));
+    }
+    group.limits().map_err(failed)
+}
+
+/// Has what a sandbox sends arrive at sockets of ours, if it is to leave at all.
+fn catch(
+    spec: &SandboxSpec,
+    ready: Option<OwnedFd>,
+) -> Result<(Option<OwnedFd>, Option<Captured>), Failed> {
+    if !spec.egress {
+        return Ok((ready, None));
+    }
+    let made = ready.map_or_else(net::make, Ok);
+    let network = made.map_err(|errno| Failed::errno(LaunchStep::Network, errno))?;
+    let captured = net::capture(&network).map_err(Failed::kernel(LaunchStep::Egress))?;
+    Ok((Some(network), Some(captured)))
 }
 
 fn no_nursery() -> Failed {

@@ -272,9 +272,12 @@ impl Server {
 
     fn describe(&mut self, id: &str) -> Answer {
         let sandbox = self.find(id)?;
-        let pidfd = copy(sandbox.pidfd())?;
+        let mut descriptors = vec![copy(sandbox.pidfd())?];
+        if let Some(captured) = sandbox.captured() {
+            descriptors.extend([captured.tcp, captured.udp]);
+        }
         let created = Box::new(sandbox.created().clone());
-        Ok((LauncherReply::Created(created), vec![pidfd]))
+        Ok((LauncherReply::Created(created), descriptors))
     }
 
     fn keep(&mut self, id: &str, slot: String, descriptors: Vec<OwnedFd>) -> Answer {

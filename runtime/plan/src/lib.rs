@@ -23,6 +23,6 @@ pub use extend::Extension;
 pub use host::HostFacts;
 pub use image::{ImageFacts, MountFacts, Replica, View};
 pub use layers::{Enforcement, LayerPlan};
-pub use planner::{Command, Inputs, Plan};
+pub use planner::{Command, EgressPlan, Inputs, Plan};
 pub use rootfs::{GENERATED_PROC, HOME};
 pub use zygote::{Preload, ZygotePlan};

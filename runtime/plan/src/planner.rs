@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lakekeep_policy::{Layer, Policy};
+use lakekeep_policy::{Egress, Layer, Policy};
 use lakekeep_protocol::launch::{GroupLimits, IdSource, RootfsStep, SandboxSpec};
 use lakekeep_protocol::task::TaskSpec;
 use serde::{Deserialize, Serialize};
@@ -80,6 +80,8 @@ pub struct Plan {
     pub wall_time: Option<Duration>,
     /// The manager's part: how much it may print, bytes.
     pub output: u64,
+    /// The relay's part: what may leave; `None`: nothing.
+    pub egress: Option<EgressPlan>,
     /// Which layers will be enforced, and why not the others.
     pub layers: Vec<LayerPlan>,
     /// Weakenings that the policy asked for.
@@ -88,6 +90,27 @@ pub struct Plan {
     pub filter_digest: String,
     /// Digest of the policy.
     pub policy_digest: String,
+}
+
+/// What may leave a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EgressPlan {
+    /// The rules, as they were written.
+    pub rules: Vec<String>,
+    /// Their document, JSON: mode and limits too.
+    pub json: String,
+    /// Digest of what decides.
+    pub digest: String,
+}
+
+impl EgressPlan {
+    fn new(egress: &Egress) -> Self {
+        Self {
+            rules: egress.rules().to_vec(),
+            json: egress.json().to_owned(),
+            digest: egress.digest().to_owned(),
+        }
+    }
 }
 
 impl Plan {
@@ -109,6 +132,7 @@ impl Plan {
             task,
             wall_time: inputs.policy.limits().wall_time(),
             output: inputs.policy.limits().output().get(),
+            egress: inputs.policy.egress().map(EgressPlan::new),
             layers: layers::decide(inputs.policy, inputs.host),
             warnings: inputs
                 .policy
@@ -181,6 +205,7 @@ fn sandbox(inputs: &Inputs<'_>, hostname: String) -> Result<SandboxSpec, PlanErr
         init_capabilities: INIT_CAPABILITIES,
         nursery: 0,
         zygote: None,
+        egress: inputs.policy.egress().is_some(),
     })
 }
 

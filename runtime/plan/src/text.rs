@@ -28,6 +28,7 @@ impl Plan {
             "task": task,
             "wall_time_ms": self.wall_time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
             "output_bytes": self.output,
+            "egress": self.egress,
             "layers": self.layers,
             "warnings": self.warnings,
             "policy_digest": self.policy_digest,
@@ -41,6 +42,7 @@ impl Plan {
             self.ids_text(),
             "new network namespace, loopback up".to_owned(),
         ];
+        steps.extend(self.egress_text());
         steps.extend(self.sandbox.rootfs.iter().map(rootfs_text));
         steps.push(self.group_text());
         steps.push(
@@ -75,6 +77,16 @@ impl Plan {
             }
             IdSource::Own { count } => format!("map {count} of the caller's own ids"),
         }
+    }
+
+    fn egress_text(&self) -> Option<String> {
+        self.egress.as_ref().map(|egress| {
+            format!(
+                "every address local, its TCP and DNS to a relay of {} rules: {}",
+                egress.rules.len(),
+                egress.rules.join("; ")
+            )
+        })
     }
 
     fn group_text(&self) -> String {

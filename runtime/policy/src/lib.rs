@@ -41,7 +41,7 @@ pub use document::{
 pub use guest_path::{GuestPath, GuestPathError};
 pub use layer::Layer;
 pub use names::UnknownName;
-pub use policy::{ImageRef, Limits, MountRule, Policy};
+pub use policy::{Egress, ImageRef, Limits, MountRule, Policy};
 pub use preset::{MountMode, NetworkMode, Preset, ProcView, SeccompProfile};
 pub use show::printable;
 pub use trust_key::{EmptyTrustKeyPart, TrustKey, TrustKeyParts};

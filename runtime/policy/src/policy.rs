@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lakekeep_egress_rules::{EgressDoc, Ruleset};
+
 use crate::check;
 use crate::document::PolicyDoc;
 use crate::guest_path::GuestPath;
@@ -27,10 +29,53 @@ pub struct Policy {
     pub(crate) mounts: Vec<MountRule>,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) network: NetworkMode,
+    pub(crate) egress: Option<Egress>,
     pub(crate) seccomp: SeccompProfile,
     pub(crate) proc_view: ProcView,
     pub(crate) landlock: bool,
     pub(crate) floor: Vec<Layer>,
+}
+
+/// What may leave: rules that were checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Egress {
+    pub(crate) document: EgressDoc,
+    json: String,
+    digest: String,
+    warnings: Vec<String>,
+}
+
+impl Egress {
+    /// `json` is the document, as [`EgressDoc::from_json`] reads it.
+    pub(crate) fn new(document: &EgressDoc, json: String, rules: &Ruleset) -> Self {
+        let warnings = rules.warnings().into_iter();
+        Self {
+            document: document.clone(),
+            json,
+            digest: rules.digest(),
+            warnings: warnings.map(|warning| warning.message).collect(),
+        }
+    }
+
+    /// The document as JSON, as whoever enforces it reads it.
+    pub fn json(&self) -> &str {
+        &self.json
+    }
+
+    /// BLAKE3 of what decides, in lower-case hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The rules, as they were written.
+    pub fn rules(&self) -> &[String] {
+        &self.document.rules
+    }
+
+    /// What of them is weaker than it could be.
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
 }
 
 /// Where the root file system comes from.
@@ -76,7 +121,7 @@ impl Policy {
         check::check(doc)
     }
 
-    /// The same without anything of its user's: no mounts, no variables, and the root as
+    /// The same without anything of its user's: no mounts, no variables, no egress, and the root as
     /// working directory. For what must not know whose tasks it will serve.
     #[must_use]
     pub fn bare(&self) -> Self {
@@ -84,6 +129,7 @@ impl Policy {
             mounts: Vec::new(),
             env: BTreeMap::new(),
             workdir: GuestPath::root(),
+            egress: None,
             ..self.clone()
         }
     }
@@ -122,6 +168,11 @@ impl Policy {
     /// Which network there is.
     pub fn network(&self) -> NetworkMode {
         self.network
+    }
+
+    /// What may leave; `None` for nothing.
+    pub fn egress(&self) -> Option<&Egress> {
+        self.egress.as_ref()
     }
 
     /// Name of the seccomp profile: `udf`, `notebook` or `general`.
@@ -179,6 +230,7 @@ impl fmt::Debug for Policy {
             .field("mounts", &self.mounts)
             .field("env", &self.env.keys())
             .field("network", &self.network)
+            .field("egress", &self.egress)
             .field("seccomp", &self.seccomp)
             .field("proc_view", &self.proc_view)
             .field("landlock", &self.landlock)

@@ -4,6 +4,8 @@ use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
+use lakekeep_egress_rules::{EgressDoc, Mode};
+
 use crate::canonical::Canonical;
 use crate::policy::{ImageRef, Limits, MountRule, Policy};
 use crate::show::toml_string;
@@ -38,6 +40,9 @@ pub(crate) fn text(policy: &Policy) -> String {
         lines.put(format_args!("# {} (value not shown)", toml_string(name)));
     }
     lines.put(format_args!("\n[network]\nmode = \"{}\"", policy.network));
+    if let Some(egress) = &policy.egress {
+        rules(&mut lines, &egress.document);
+    }
     lines.put(format_args!(
         "\n[seccomp]\nprofile = \"{}\"",
         policy.seccomp
@@ -82,6 +87,23 @@ fn time(lines: &mut Lines, name: &str, span: Option<Duration>) {
     }
 }
 
+fn rules(lines: &mut Lines, document: &EgressDoc) {
+    let rules: Vec<String> = document
+        .rules
+        .iter()
+        .map(|rule| toml_string(rule))
+        .collect();
+    let mode = match document.mode {
+        Mode::Enforce => "enforce",
+        Mode::DryRun => "dry-run",
+        Mode::Off => "off",
+    };
+    lines.put(format_args!(
+        "\n[egress]\nmode = \"{mode}\"\nrules = [{}]",
+        rules.join(", ")
+    ));
+}
+
 fn mount(lines: &mut Lines, rule: &MountRule) {
     lines.put(format_args!("\n[[mounts]]"));
     lines.put(format_args!(
@@ -123,6 +145,10 @@ pub(crate) fn digest(policy: &Policy) -> String {
         .number(policy.floor.len() as u64);
     for layer in &policy.floor {
         encoder.text(layer.as_str());
+    }
+    // After all that every policy has, so that those without keep their digests.
+    if let Some(egress) = &policy.egress {
+        encoder.text("egress").text(egress.digest());
     }
     encoder.finish()
 }

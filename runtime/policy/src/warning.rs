@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::policy::{MountRule, Policy};
+use crate::policy::{Egress, MountRule, Policy};
 use crate::preset::{MountMode, ProcView};
 use crate::show::shown;
 
@@ -54,6 +54,8 @@ pub(crate) fn warnings(policy: &Policy) -> Vec<Warning> {
         .iter()
         .filter_map(|rule| rule(policy))
         .collect();
+    let egress = policy.egress.iter().flat_map(Egress::warnings);
+    found.extend(egress.map(|message| Warning::new("egress", message.as_str())));
     for mount in &policy.mounts {
         let rules = [whole_host, writable_top_folder, control_socket];
         found.extend(rules.iter().filter_map(|rule| rule(mount)));

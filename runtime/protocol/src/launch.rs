@@ -112,7 +112,9 @@ pub const MAX_LISTED: usize = 128;
 /// What a launcher answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum LauncherReply {
-    /// The sandbox exists and its init runs. One descriptor: its pidfd.
+    /// The sandbox exists and its init runs. One descriptor: its pidfd. Where it was asked for
+    /// ([`SandboxSpec::egress`]) two more, once: the listener at which all its TCP arrives, and
+    /// the socket at which all its UDP to port 53 does.
     Created(Box<Created>),
     /// The sandbox is gone.
     Destroyed {
@@ -183,6 +185,8 @@ pub enum LaunchStep {
     Rootfs(u16),
     /// The network namespace.
     Network,
+    /// Catching what is sent in it.
+    Egress,
     /// libcontainer's part.
     Container,
     /// The seal of the init, read back.
@@ -226,6 +230,8 @@ pub struct SandboxSpec {
     /// The sandbox whose zygote its tasks can be forked from; its ids are of those that
     /// were set aside there.
     pub zygote: Option<String>,
+    /// Catch what it sends and hand it to a relay; else nothing it sends arrives anywhere.
+    pub egress: bool,
 }
 
 /// Most sandboxes of one zygote: an id map is written at once, in less than a page

@@ -1,4 +1,4 @@
-//! Versioned frames between manager, launcher and init.
+//! Versioned frames between manager, launcher, init and relay.
 //!
 //! The types here are the wire: plain data with serde, checked by whoever
 //! receives them. Nothing in this crate decides or enforces.
@@ -21,7 +21,7 @@
 //! | [`LauncherRequest::Quota`] | manager → launcher | – | `Quota` or `Failed` | – |
 //! | [`LauncherRequest::Zygote`] | manager → launcher | where it writes | `Done` or `Failed` | – |
 //! | [`LauncherReply::Kept`] | launcher → manager | copies of those kept; the trees | – | – |
-//! | [`LauncherReply::Created`] | launcher → manager | a pidfd of the init | – | – |
+//! | [`LauncherReply::Created`] | launcher → manager | a pidfd of the init; with egress, where its TCP and its DNS arrive | – | – |
 //! | [`LauncherReply::Failed`] | launcher → manager | – | – | the request, all its effects undone |
 //! | [`InitRequest::Spawn`] | manager → init | stdin, stdout, stderr (none with a terminal) | `Spawned` or `SpawnFailed` | – |
 //! | [`InitRequest::Prepare`] | manager → init | – | `Ready`, or nothing | – |
@@ -33,6 +33,9 @@
 //! | [`InitReply::Started`] | init → manager | – | – | – |
 //! | [`InitReply::Spawned`] | init → manager | the terminal's controller, if asked for | – | – |
 //! | [`InitReply::Exited`] | init → manager | – | – | the task |
+//! | [`RelayRequest::Serve`] | manager → relay | where a sandbox's TCP and its DNS arrive | `Serving` or `Refused` | – |
+//! | [`RelayRequest::Stop`] | manager → relay | – | nothing | the sandbox's flows |
+//! | [`RelayReply::Flow`] | relay → manager | – | – | the flow |
 //!
 //! A peer that closes its end has ended. A launcher that serves one manager then
 //! destroys what it made; one that listens destroys the sandboxes for which nothing
@@ -42,11 +45,13 @@
 pub mod channel;
 pub mod facts;
 pub mod launch;
+pub mod relay;
 pub mod task;
 pub mod zygote;
 
 pub use channel::{Channel, ProtocolError, take};
 pub use launch::{LauncherReply, LauncherRequest};
+pub use relay::{RelayReply, RelayRequest};
 pub use task::{InitReply, InitRequest};
 
 /// The version of every frame; a peer of another version is refused.

@@ -15,9 +15,11 @@ use crate::image::ImageError;
 pub enum SandboxError {
     /// The launcher's program is not where it should be.
     #[error(
-        "lakekeep-launcher is neither beside {beside} nor in ../libexec/lakekeep; install both programs together"
+        "{program} is neither beside {beside} nor in ../libexec/lakekeep; install the programs together"
     )]
     NoLauncher {
+        /// Its name: the launcher, or the relay.
+        program: &'static str,
         /// This program's folder.
         beside: String,
     },
@@ -74,6 +76,17 @@ pub enum SandboxError {
         /// By what.
         detail: String,
     },
+    /// The relay does not serve: nothing could leave the sandbox.
+    #[error("the relay does not carry what may leave the sandbox{reason}")]
+    Relay {
+        /// What it said, as the end of the sentence.
+        reason: String,
+    },
+    /// A sandbox of a manager's or of a pool's with rules of egress: nobody would carry it.
+    #[error(
+        "rules of egress are for `lakekeep run` without a manager only; leave [egress] out, or add --embedded"
+    )]
+    NoEgress,
     /// A zygote does not serve.
     #[error("the zygote ended or forks nothing that can be believed{}; does its interpreter import what it shall, outside of a sandbox?", said(.words))]
     Zygote {
@@ -228,6 +241,7 @@ fn launch_step(step: LaunchStep) -> &'static str {
         LaunchStep::StateDirectory => "making the sandbox's folder",
         LaunchStep::Rootfs(_) => "making the root file system",
         LaunchStep::Network => "making the network namespace",
+        LaunchStep::Egress => "catching what the sandbox sends",
         LaunchStep::Container => "making the container",
         LaunchStep::ReadBack => "reading the seal back",
         LaunchStep::Start => "starting the init",
@@ -243,11 +257,16 @@ fn launch_step(step: LaunchStep) -> &'static str {
 
 fn launch_remedy(step: LaunchStep, errno: i32) -> &'static str {
     const EPERM: i32 = 1;
+    const ENOENT: i32 = 2;
+    const EOPNOTSUPP: i32 = 95;
     const ENOMEM: i32 = 12;
     const ENOSPC: i32 = 28;
     match (step, errno) {
-        (LaunchStep::Container | LaunchStep::Network, EPERM) => {
+        (LaunchStep::Container | LaunchStep::Network | LaunchStep::Egress, EPERM) => {
             "; a security policy of the host refuses: run `lakekeep doctor`"
+        }
+        (LaunchStep::Egress, ENOENT | EOPNOTSUPP) => {
+            "; the kernel lacks nf_tables or its tproxy: load nft_tproxy, or leave the rules of egress out"
         }
         (LaunchStep::StateDirectory, ENOSPC) => "; the launcher's tmpfs is full",
         (_, ENOMEM) => "; the host is out of memory",

@@ -13,6 +13,7 @@ use lakekeep_protocol::{Channel, LauncherReply, LauncherRequest};
 use lakekeep_sys::{Errno, socket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::egress::Relay;
 use crate::error::SandboxError;
 use crate::sandbox::Sandbox;
 
@@ -24,6 +25,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// A process group apart: what a terminal sends to the caller's (an interrupt, the end of
 /// the line) must not end a launcher before it has cleaned up.
 const OWN_GROUP: i32 = 0;
+
+/// Puts what will be started into such a group.
+pub(crate) fn own_group(command: &mut Command) -> &mut Command {
+    command.process_group(OWN_GROUP)
+}
 
 /// Most of a launcher's last words that are kept, bytes.
 const WORDS: u64 = 4096;
@@ -80,20 +86,38 @@ impl Launcher {
             })
     }
 
-    /// Makes the plan's sandbox. The launcher serves this one alone.
+    /// Makes the plan's sandbox, and has a relay carry what may leave it. The launcher serves
+    /// this one alone.
+    ///
+    /// # Errors
+    /// Of the step that failed: everything before it was undone.
     pub fn create(mut self, plan: Plan) -> Result<Sandbox, SandboxError> {
+        // Gets ready while the launcher works.
+        let relay = plan.egress.as_ref().map(|_| Relay::start()).transpose()?;
         let (ours, theirs) = socket::pair().map_err(SandboxError::kernel("socketpair"))?;
         let request = LauncherRequest::Create(Box::new(plan.sandbox.clone()));
-        let (created, pidfd) = match self.ask(&request, &[theirs.as_fd()])? {
-            (LauncherReply::Created(created), mut descriptors) => (created, descriptors.pop()),
+        let (created, mut descriptors) = match self.ask(&request, &[theirs.as_fd()])? {
+            (LauncherReply::Created(created), descriptors) => (created, descriptors),
             (LauncherReply::Failed(failure), _) => {
                 return Err(SandboxError::launch(&failure, &plan));
             }
             _ => return Err(SandboxError::OutOfTurn { peer: "launcher" }),
         };
         drop(theirs);
-        let pidfd = pidfd.ok_or(SandboxError::OutOfTurn { peer: "launcher" })?;
-        Sandbox::new(self, plan, *created, Channel::new(ours).of_answers(), pidfd)
+        if descriptors.is_empty() {
+            return Err(SandboxError::OutOfTurn { peer: "launcher" });
+        }
+        let pidfd = descriptors.remove(0);
+        let relay = match (relay, &plan.egress) {
+            (Some(relay), Some(egress)) => Some(relay.serve(&plan, egress, &descriptors)?),
+            _ => None,
+        };
+        // The relay has its copies; ours would keep its sockets open when it dies.
+        drop(descriptors);
+        let init = Channel::new(ours).of_answers();
+        let mut sandbox = Sandbox::new(self, plan, *created, init, pidfd)?;
+        sandbox.relay = relay;
+        Ok(sandbox)
     }
 
     /// Makes the plan's sandbox, the task of which is then forked from a zygote
@@ -263,14 +287,20 @@ pub fn service_command(
 }
 
 fn find() -> Result<PathBuf, SandboxError> {
+    beside("lakekeep-launcher")
+}
+
+/// A program that is installed with this one.
+pub(crate) fn beside(program: &'static str) -> Result<PathBuf, SandboxError> {
     let own = std::env::current_exe().unwrap_or_default();
     let beside = own.parent().unwrap_or(Path::new("/")).to_path_buf();
     let places = [
-        beside.join("lakekeep-launcher"),
-        beside.join("../libexec/lakekeep/lakekeep-launcher"),
+        beside.join(program),
+        beside.join("../libexec/lakekeep").join(program),
     ];
     let found = places.into_iter().find(|path| path.is_file());
     found.ok_or(SandboxError::NoLauncher {
+        program,
         beside: beside.display().to_string(),
     })
 }

@@ -26,6 +26,7 @@
 
 mod claimed;
 pub mod doctor;
+mod egress;
 mod error;
 pub mod host;
 mod image;
@@ -43,8 +44,10 @@ mod verdict;
 mod zygote;
 
 pub use claimed::{Claimed, Job};
+pub use egress::Traffic;
 pub use error::SandboxError;
 pub use image::{Additions, ImageError};
+pub use lakekeep_protocol::relay::{FlowKind, FlowReceipt, FlowVerdict};
 pub use lakekeep_sys::error::chain;
 pub use launcher::{Launcher, service_command, state_directory};
 pub use planning::{PlanningError, plan_for, plan_with, zygote_for, zygote_with};

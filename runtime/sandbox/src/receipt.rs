@@ -45,6 +45,8 @@ pub struct Receipt {
     pub policy: String,
     /// Digest of the seccomp filter.
     pub filter: String,
+    /// What of the network there is: `none`, or `relay: 3 rules, DIGEST`.
+    pub network: String,
     /// Every layer.
     pub layers: Vec<LayerReceipt>,
     /// Weakenings that the policy asked for.
@@ -120,8 +122,16 @@ pub(crate) fn build(
         sandbox: plan.sandbox.id.clone(),
         policy: plan.policy_digest.clone(),
         filter: plan.filter_digest.clone(),
+        network: network(plan),
         layers: layers.collect(),
         warnings,
+    }
+}
+
+fn network(plan: &Plan) -> String {
+    match &plan.egress {
+        None => "none".to_owned(),
+        Some(egress) => format!("relay: {} rules, {}", egress.rules.len(), egress.digest),
     }
 }
 

@@ -9,6 +9,7 @@ use lakekeep_protocol::launch::Created;
 use lakekeep_protocol::task::{TaskFailure, TaskStep};
 use lakekeep_protocol::{Channel, InitReply, InitRequest};
 
+use crate::egress::{Relay, Traffic};
 use crate::error::SandboxError;
 use crate::launcher::Launcher;
 use crate::receipt::{self, Receipt};
@@ -29,6 +30,8 @@ pub struct Sandbox {
     pub(crate) plan: Plan,
     pub(crate) created: Created,
     pidfd: OwnedFd,
+    /// Carries what may leave it, if anything may.
+    pub(crate) relay: Option<Relay>,
 }
 
 impl Sandbox {
@@ -45,6 +48,7 @@ impl Sandbox {
             plan,
             created,
             pidfd,
+            relay: None,
         };
         receipt::check_limits(&sandbox.plan, &sandbox.created)?;
         match sandbox.hear()? {
@@ -121,9 +125,12 @@ impl Sandbox {
         Ok(receipt::build(&self.plan, &self.created, &own, task))
     }
 
-    /// Ends everything and says what it used.
-    pub(crate) fn destroy(mut self) -> Result<GroupUsageFacts, SandboxError> {
-        self.launcher.destroy(&self.plan)
+    /// Ends everything and says what it used, and what left it.
+    pub(crate) fn destroy(mut self) -> Result<(GroupUsageFacts, Option<Traffic>), SandboxError> {
+        let usage = self.launcher.destroy(&self.plan)?;
+        // Nothing is sent any more: what the relay tells now is all.
+        let traffic = self.relay.take().map(Relay::finish).transpose()?;
+        Ok((usage, traffic))
     }
 
     fn hear(&self) -> Result<(InitReply, Vec<OwnedFd>), SandboxError> {

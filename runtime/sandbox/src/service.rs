@@ -118,8 +118,12 @@ impl Service {
     ///
     /// # Errors
     /// Of the step that failed: everything before it was undone. `NotEnforced` when a
-    /// limit does not hold: the sandbox is then destroyed.
+    /// limit does not hold: the sandbox is then destroyed. `NoEgress` for a plan with rules
+    /// of egress.
     pub fn create(&self, plan: &Plan) -> Result<Held, SandboxError> {
+        if plan.egress.is_some() {
+            return Err(SandboxError::NoEgress);
+        }
         let (ours, theirs) = socket::pair().map_err(SandboxError::kernel("socketpair"))?;
         let request = LauncherRequest::Create(Box::new(plan.sandbox.clone()));
         let held = match self.ask(&request, &[theirs.as_fd()])? {
@@ -399,6 +403,7 @@ pub fn outcome(end: &End<'_>) -> Result<Outcome, SandboxError> {
         cpu_us: usage.cpu_us(),
         memory_peak: end.group.memory_peak.unwrap_or(usage.max_rss),
         refused: end.exited.refused.clone(),
+        traffic: None,
     })
 }
 
@@ -419,6 +424,7 @@ pub fn failed_outcome(
         cpu_us: 0,
         memory_peak: 0,
         refused: Vec::new(),
+        traffic: None,
     })
 }
 

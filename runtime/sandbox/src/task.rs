@@ -9,6 +9,7 @@ use lakekeep_protocol::facts::{GroupUsageFacts, TaskFacts};
 use lakekeep_protocol::task::{Exited, TaskFailure};
 use serde::Serialize;
 
+use crate::egress::Traffic;
 use crate::error::SandboxError;
 use crate::receipt::Receipt;
 use crate::relay::{self, Console, Interaction};
@@ -85,6 +86,9 @@ pub struct Outcome {
     /// Refused system calls by number and count, if they were asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<(i32, u32)>,
+    /// What left the sandbox and what did not, if rules let anything leave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
 }
 
 /// What its manager did to a task.
@@ -163,8 +167,9 @@ impl Task {
         let receipt = self.sandbox.receipt(Some(facts))?;
         let plan = self.sandbox.plan.clone();
         let sandbox = self.sandbox.id().to_owned();
-        let group = self.sandbox.destroy()?;
-        let verdict = verdict::of_end(&plan, exited, &group, interference);
+        let (group, traffic) = self.sandbox.destroy()?;
+        let verdict =
+            verdict::of_end(&plan, exited, &group, interference).mention(traffic.as_ref());
         Ok(Outcome {
             sandbox,
             verdict,
@@ -173,6 +178,7 @@ impl Task {
             cpu_us: exited.usage.cpu_us(),
             memory_peak: peak(&group, exited),
             refused: exited.refused.clone(),
+            traffic,
         })
     }
 
@@ -181,7 +187,7 @@ impl Task {
         let receipt = self.sandbox.receipt(None)?;
         let sandbox = self.sandbox.id().to_owned();
         let wall_us = micros(self.since.elapsed());
-        self.sandbox.destroy()?;
+        let (_, traffic) = self.sandbox.destroy()?;
         Ok(Outcome {
             sandbox,
             verdict: verdict::of_failure(&plan, &failure)?,
@@ -190,6 +196,7 @@ impl Task {
             cpu_us: 0,
             memory_peak: 0,
             refused: Vec::new(),
+            traffic,
         })
     }
 }

@@ -7,6 +7,7 @@ use lakekeep_protocol::launch::SandboxSpec;
 use lakekeep_protocol::task::{Exited, ResourceKind, TaskFailure, TaskStep};
 use serde::Serialize;
 
+use crate::egress::Traffic;
 use crate::error::{SandboxError, errno_text};
 use crate::sandbox::describe;
 use crate::task::Interference;
@@ -97,6 +98,17 @@ impl Verdict {
             explanation,
             remedy: remedy.to_owned(),
         }
+    }
+}
+
+impl Verdict {
+    /// Names the first flow that was not let out: it may be why the task ended as it did.
+    #[must_use]
+    pub(crate) fn mention(mut self, traffic: Option<&Traffic>) -> Self {
+        if let Some(denial) = traffic.and_then(|traffic| traffic.first_denial.as_ref()) {
+            self.explanation = format!("{}; {}", self.explanation, printable(denial));
+        }
+        self
     }
 }
 

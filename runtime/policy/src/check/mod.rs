@@ -1,6 +1,7 @@
 //! From document to policy: one function for each rule, and all violations at
 //! once.
 
+mod egress;
 mod env;
 mod floor;
 mod limits;
@@ -27,6 +28,7 @@ pub(crate) fn check(doc: PolicyDoc) -> Result<Policy, PolicyErrors> {
     let mounts = mounts::check(&doc.mounts, &mut findings);
     env::check(&doc.env, &mut findings);
     let seccomp = seccomp(&doc, preset, &mut findings);
+    let egress = egress::check(&doc, seccomp, &mut findings);
     let landlock = doc.landlock.enabled.unwrap_or(true);
     let floor = floor::check(&doc.floor, &mut findings);
     floor::contradictions(&floor, landlock, &limits, &mut findings);
@@ -38,6 +40,7 @@ pub(crate) fn check(doc: PolicyDoc) -> Result<Policy, PolicyErrors> {
         limits,
         mounts,
         env: doc.env.0,
+        egress,
         network: doc.network.mode.unwrap_or(NetworkMode::None),
         seccomp,
         proc_view: doc.proc.view.unwrap_or(preset.proc_view()),

@@ -17,6 +17,7 @@ mod table;
 
 use std::time::Duration;
 
+use lakekeep_egress_rules::EgressDoc;
 use serde::{Deserialize, Serialize};
 
 pub use env::EnvDoc;
@@ -61,6 +62,12 @@ pub struct PolicyDoc {
     /// The network.
     #[serde(deserialize_with = "table::one")]
     pub network: NetworkDoc,
+    /// What may leave; nothing if left out.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "table::maybe"
+    )]
+    pub egress: Option<EgressDoc>,
     /// The system call filter.
     #[serde(deserialize_with = "table::one")]
     pub seccomp: SeccompDoc,

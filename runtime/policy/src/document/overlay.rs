@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use lakekeep_egress_rules::{LimitsDoc as EgressLimits, Mode};
+
 use super::{LimitsDoc, Origin, PolicyDoc};
 
 /// Chooses between the values of two documents and keeps their places.
@@ -66,6 +68,26 @@ fn merge_env(under: &mut PolicyDoc, over: &mut PolicyDoc, overlay: &mut Overlay)
     }
 }
 
+/// Rules and sockets are appended, which can widen them: a profile bounds its users'
+/// documents elsewhere. What else an upper table says replaces what the lower one does.
+fn append_rules(under: &mut PolicyDoc, over: &mut PolicyDoc) {
+    let Some(upper) = over.egress.take() else {
+        return;
+    };
+    let Some(lower) = under.egress.as_mut() else {
+        under.egress = Some(upper);
+        return;
+    };
+    lower.rules.extend(upper.rules);
+    lower.sockets.extend(upper.sockets);
+    if upper.mode != Mode::default() {
+        lower.mode = upper.mode;
+    }
+    if upper.limits != EgressLimits::default() {
+        lower.limits = upper.limits;
+    }
+}
+
 /// The union: what is laid over can raise the floor and never lower it.
 fn raise_floor(under: &mut PolicyDoc, over: &mut PolicyDoc, overlay: &mut Overlay) {
     let mut known: BTreeSet<String> = under.floor.require.iter().cloned().collect();
@@ -84,7 +106,7 @@ fn raise_floor(under: &mut PolicyDoc, over: &mut PolicyDoc, overlay: &mut Overla
 
 impl PolicyDoc {
     /// Lays `over` (such as command-line flags) over this document: its single
-    /// values win, its mounts are appended, its variables are merged in and
+    /// values win, its mounts and its rules of egress are appended, its variables are merged in and
     /// win, and its required layers are added to the floor.
     #[must_use]
     pub fn overlay(mut self, mut over: PolicyDoc) -> PolicyDoc {
@@ -94,6 +116,7 @@ impl PolicyDoc {
         };
         append_mounts(&mut self, &mut over, &mut overlay);
         merge_env(&mut self, &mut over, &mut overlay);
+        append_rules(&mut self, &mut over);
         raise_floor(&mut self, &mut over, &mut overlay);
         self.limits = overlay.limits(self.limits, over.limits);
         macro_rules! pick {

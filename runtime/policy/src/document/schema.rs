@@ -40,6 +40,7 @@ pub const SCHEMA: &[FieldInfo] = &[
     field("", "mounts", "write one [[mounts]] table for each mount"),
     field("", "env", "write a table of names and text values"),
     field("", "network", TABLE),
+    field("", "egress", TABLE),
     field("", "seccomp", TABLE),
     field("", "proc", TABLE),
     field("", "landlock", TABLE),
@@ -63,6 +64,17 @@ pub const SCHEMA: &[FieldInfo] = &[
     ),
     field("mounts", "mode", "write \"ro\" or \"rw\""),
     field("network", "mode", "write \"none\""),
+    field(
+        "egress",
+        "mode",
+        "write \"enforce\", \"dry-run\" or \"off\"",
+    ),
+    field(
+        "egress",
+        "rules",
+        "write a list of rules such as \"allow tls pypi.example:443\"",
+    ),
+    field("egress", "limits", TABLE),
     field(
         "seccomp",
         "profile",

@@ -43,6 +43,14 @@ where
     TableOnly::deserialize(deserializer).map(|TableOnly(table)| table)
 }
 
+pub(super) fn maybe<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    one(deserializer).map(Some)
+}
+
 pub(super) fn many<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     T: Deserialize<'de>,

@@ -1,4 +1,15 @@
-//! Network namespaces: an empty one with its loopback up.
+//! Network namespaces: an empty one with its loopback up, and what catches all
+//! that is sent in it.
+
+mod capture;
+mod datagram;
+mod netlink;
+mod nftables;
+#[cfg(test)]
+mod tests;
+
+pub use capture::{Captured, capture};
+pub use datagram::{Datagram, receive_datagram, send_datagram};
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -12,10 +23,10 @@ use crate::process::last_errno;
 /// C libraries differ in the type of a request.
 const SET_FLAGS: libc::Ioctl = libc::SIOCSIFFLAGS as libc::Ioctl;
 
-/// The calling thread's present network namespace.
+/// The calling thread's present network namespace; that of `/proc/self` is the first thread's.
 pub fn current() -> Result<OwnedFd, Errno> {
     rustix::fs::open(
-        "/proc/self/ns/net",
+        "/proc/thread-self/ns/net",
         OFlags::RDONLY | OFlags::CLOEXEC,
         Mode::empty(),
     )
@@ -65,4 +76,19 @@ fn loopback_up() -> Result<(), Errno> {
         -1 => Err(last_errno()),
         _ => Ok(()),
     }
+}
+
+/// The addresses of every interface of the calling thread's network namespace
+/// (getifaddrs(3)).
+///
+/// # Errors
+/// What the kernel answered.
+pub fn own_addresses() -> Result<Vec<std::net::IpAddr>, Errno> {
+    let interfaces = nix::ifaddrs::getifaddrs().map_err(crate::error::from_nix)?;
+    let addresses = interfaces.filter_map(|interface| {
+        let address = interface.address?;
+        let four = address.as_sockaddr_in().map(|four| four.ip().into());
+        four.or_else(|| address.as_sockaddr_in6().map(|six| six.ip().into()))
+    });
+    Ok(addresses.collect())
 }

@@ -1,0 +1,64 @@
+//! Why a relay cannot serve.
+
+use lakekeep_protocol::ProtocolError;
+use lakekeep_sys::Errno;
+
+/// A failure of the relay itself, never of a flow.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// A call of the kernel's.
+    #[error("{operation}")]
+    Kernel {
+        /// What was attempted.
+        operation: &'static str,
+        /// What it answered.
+        #[source]
+        errno: Errno,
+    },
+    /// The file system rules.
+    #[error("Landlock refused the rules; the kernel is older than Linux 5.13, or has it off")]
+    Landlock(#[from] landlock::RulesetError),
+    /// The asynchronous runtime.
+    #[error("the runtime cannot be started")]
+    Runtime(#[source] std::io::Error),
+    /// The manager cannot be believed.
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    /// A thread that talks to the manager has ended.
+    #[error("a thread of the relay ended; this is a bug, please report it")]
+    Thread,
+}
+
+/// Names a failed call.
+pub fn kernel(operation: &'static str) -> impl Fn(Errno) -> RelayError {
+    move |errno| RelayError::Kernel { operation, errno }
+}
+
+/// Why a sandbox is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Its rules.
+    #[error(transparent)]
+    Rules(#[from] lakekeep_egress_rules::DocumentErrors),
+    /// No rules at all: they would allow everything.
+    #[error("no document of rules came")]
+    NoRules,
+    /// The two sockets did not come.
+    #[error("{0} descriptors came instead of two")]
+    Descriptors(usize),
+    /// A socket cannot be used.
+    #[error("a socket of the sandbox's cannot be used")]
+    Socket(#[from] std::io::Error),
+    /// No addresses for its names.
+    #[error(transparent)]
+    Names(#[from] lakekeep_egress_names::PoolError),
+    /// No randomness for them.
+    #[error("getrandom")]
+    Random(#[source] Errno),
+    /// It is served already.
+    #[error("a sandbox of this identifier is served")]
+    Known,
+    /// This host's own addresses.
+    #[error("the host's own addresses cannot be read")]
+    OwnAddresses(#[source] Errno),
+}

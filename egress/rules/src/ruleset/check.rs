@@ -1,0 +1,125 @@
+//! From document to layer: one function for each thing that can be wrong.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::{Layer, Level, PlacedRule};
+use crate::document::{
+    DocumentError, DocumentErrors, EgressDoc, MAX_RULES, MAX_SOCKETS, Place, SocketDoc,
+};
+use crate::index::Index;
+use crate::rule::Rule;
+use crate::show::quoted;
+
+/// Longest name of a granted socket, in bytes.
+const MAX_SOCKET_NAME: usize = 64;
+/// Longest path of a Unix socket, in bytes (unix(7): 108 with the NUL).
+const MAX_SOCKET_PATH: usize = 107;
+
+pub(super) fn layer(level: Level, doc: &EgressDoc) -> Result<Layer, DocumentErrors> {
+    let mut found = Vec::new();
+    let rules = rules(doc, &mut found);
+    limits(doc, &mut found);
+    let sockets = sockets(doc, &mut found);
+    if !found.is_empty() {
+        return Err(DocumentErrors(found));
+    }
+    Ok(Layer {
+        level,
+        mode: doc.mode,
+        index: Index::new(rules.iter().map(|placed| &placed.rule)),
+        rules,
+        limits: doc.limits.limits(),
+        sockets,
+    })
+}
+
+fn error(place: Place, cause: String, remedy: &str) -> DocumentError {
+    DocumentError {
+        place,
+        cause,
+        remedy: remedy.to_owned(),
+    }
+}
+
+fn rules(doc: &EgressDoc, found: &mut Vec<DocumentError>) -> Vec<PlacedRule> {
+    if doc.rules.len() > MAX_RULES {
+        let cause = format!("{} rules", doc.rules.len());
+        found.push(error(
+            doc.origin.rule(MAX_RULES),
+            cause,
+            "write at most 20000, or wildcards",
+        ));
+        return Vec::new();
+    }
+    let mut rules = Vec::with_capacity(doc.rules.len());
+    for (number, text) in doc.rules.iter().enumerate() {
+        let place = doc.origin.rule(number);
+        match text.parse::<Rule>() {
+            Ok(rule) => rules.push(PlacedRule { rule, place }),
+            Err(refused) => {
+                let cause = format!(
+                    "column {}: {}: {}",
+                    refused.column, refused.found, refused.cause
+                );
+                found.push(error(place, cause, &refused.remedy));
+            }
+        }
+    }
+    rules
+}
+
+fn limits(doc: &EgressDoc, found: &mut Vec<DocumentError>) {
+    for (field, value, least, most) in doc.limits.out_of_range() {
+        let place = doc.origin.field(format!("limits.{field}"));
+        let remedy = match most {
+            u64::MAX => format!("write at least {least}"),
+            most => format!("write {least} to {most}"),
+        };
+        found.push(error(place, format!("{value} is out of range"), &remedy));
+    }
+}
+
+fn sockets(doc: &EgressDoc, found: &mut Vec<DocumentError>) -> BTreeMap<String, PathBuf> {
+    let mut sockets = BTreeMap::new();
+    let too_many = doc.sockets.get(MAX_SOCKETS).map(|_| doc.sockets.len());
+    if let Some(count) = too_many {
+        let place = doc.origin.field("sockets".to_owned());
+        found.push(error(place, format!("{count} sockets"), "write at most 64"));
+        return sockets;
+    }
+    for (number, socket) in doc.sockets.iter().enumerate() {
+        let field = |name: &str| doc.origin.field(format!("sockets[{number}].{name}"));
+        if let Some((name, cause, remedy)) = socket_fault(socket) {
+            found.push(error(field(name), cause, remedy));
+        } else if sockets
+            .insert(socket.name.clone(), PathBuf::from(&socket.path))
+            .is_some()
+        {
+            let cause = format!("{} is granted twice", quoted(&socket.name));
+            found.push(error(field("name"), cause, "write each name once"));
+        }
+    }
+    sockets
+}
+
+/// The field that is wrong, why, and what to do.
+fn socket_fault(socket: &SocketDoc) -> Option<(&'static str, String, &'static str)> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let name = &socket.name;
+    if name.is_empty() || name.len() > MAX_SOCKET_NAME || !name.chars().all(plain) {
+        let cause = format!("{} is no name of a socket", quoted(name));
+        return Some(("name", cause, "write 1 to 64 of a-z, 0-9 and -"));
+    }
+    let path = &socket.path;
+    let climbs = path.split('/').any(|part| matches!(part, "." | ".."));
+    if !path.starts_with('/') || climbs || path.contains('\0') || path.len() > MAX_SOCKET_PATH {
+        let cause = format!("{} is no path of a socket", quoted(path));
+        return Some((
+            "path",
+            cause,
+            "write an absolute path of at most 107 bytes without . and ..",
+        ));
+    }
+    None
+}

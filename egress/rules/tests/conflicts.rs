@@ -1,0 +1,487 @@
+//! Rules that contradict, overlap or say nothing, at one level and at several.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use lakekeep_egress_rules::{
+    Decision, Destination, EgressDoc, Guard, Host, Level, Reason, Ruleset, Streams, Transport,
+    Verdict, parse_destination,
+};
+
+fn level(level: Level, rules: &[&str]) -> Ruleset {
+    let rules = rules.iter().map(|rule| (*rule).to_owned()).collect();
+    Ruleset::check(level, &EgressDoc::from_lines("--egress", rules)).unwrap()
+}
+
+fn document(level: Level, text: &str) -> Ruleset {
+    Ruleset::check(level, &EgressDoc::from_toml("e.toml", text).unwrap()).unwrap()
+}
+
+fn ask(rules: &Ruleset, to: &str) -> Decision {
+    let (host, port) = parse_destination(to).unwrap();
+    let (name, address) = match host {
+        Host::Name(name) => (Some(name), None),
+        Host::Address(address) => (None, Some(address)),
+    };
+    let destination = Destination {
+        name,
+        address,
+        port: Some(port),
+        transport: Transport::Tcp,
+    };
+    rules.decide(&destination, &Guard::default())
+}
+
+/// (rules of the user, destination, whether it passes)
+const ONE_LEVEL: &[(&[&str], &str, bool)] = &[
+    (&[], "a.example:443", false),
+    (&["allow tcp a.example:443"], "a.example:443", true),
+    (&["allow tcp a.example:443"], "A.Example.:443", true),
+    (&["allow tcp A.EXAMPLE.:443"], "a.example:443", true),
+    (&["allow tcp a.example:443"], "a.example:444", false),
+    (&["allow tcp a.example"], "a.example:1", true),
+    (&["allow tcp a.example:400-443"], "a.example:399", false),
+    (&["allow tcp a.example:400-443"], "a.example:400", true),
+    (&["allow tcp a.example:400-443"], "a.example:443", true),
+    (&["allow tcp a.example:443"], "b.a.example:443", false),
+    (&["allow tcp a.example:443"], "xa.example:443", false),
+    (&["allow tcp *.example:443"], "a.example:443", true),
+    (&["allow tcp *.example:443"], "a.b.c.example:443", true),
+    (&["allow tcp *.example:443"], "example:443", false),
+    (&["allow tcp *.example:443"], "xexample:443", false),
+    (&["allow tcp *.example:443"], "a.example.org:443", false),
+    (&["allow tcp *:443"], "anything.test:443", true),
+    (&["allow tcp *:443"], "1.1.1.1:443", false),
+    (
+        &["allow tcp a.example:443", "deny tcp a.example"],
+        "a.example:443",
+        false,
+    ),
+    (
+        &["deny tcp a.example", "allow tcp a.example:443"],
+        "a.example:443",
+        false,
+    ),
+    (
+        &["deny tcp *.example", "allow tcp a.example:443"],
+        "a.example:443",
+        false,
+    ),
+    (
+        &["allow tcp *.example", "deny tcp a.example:443"],
+        "b.example:443",
+        true,
+    ),
+    (
+        &["allow tcp *.example", "deny tcp a.example:443"],
+        "a.example:80",
+        true,
+    ),
+    (
+        &["allow tcp *.example", "deny tcp a.example:443"],
+        "a.example:443",
+        false,
+    ),
+    (
+        &["allow tcp *", "deny tcp *.b.example"],
+        "b.example:1",
+        true,
+    ),
+    (
+        &["allow tcp *", "deny tcp *.b.example"],
+        "a.b.example:1",
+        false,
+    ),
+    (&["deny tcp *"], "a.example:443", false),
+    (&["allow tcp 1.1.1.0/24:53"], "1.1.1.1:53", true),
+    (&["allow tcp 1.1.1.0/24:53"], "1.1.2.1:53", false),
+    (&["allow tcp 1.1.1.0/24:53"], "[::ffff:1.1.1.1]:53", true),
+    (
+        &["allow tcp 1.1.1.0/24", "deny tcp 1.1.1.1"],
+        "1.1.1.1:53",
+        false,
+    ),
+    (
+        &["allow tcp 1.1.1.1", "deny tcp 1.1.0.0/16"],
+        "1.1.1.1:53",
+        false,
+    ),
+    (
+        &["allow tcp 1.1.1.1", "deny tcp 1.1.0.0/16:54"],
+        "1.1.1.1:53",
+        true,
+    ),
+    (
+        &["allow tcp 2606:4700::/32:53"],
+        "[2606:4700::1111]:53",
+        true,
+    ),
+    (
+        &["allow tcp [2606:4700::/32]:53"],
+        "[2606:4701::1111]:53",
+        false,
+    ),
+    (&["allow tcp 0.0.0.0/0"], "8.8.8.8:1", true),
+    (&["allow tcp 0.0.0.0/0"], "[2606:4700::1]:1", false),
+    (&["allow tcp 10.0.0.0/8:5432"], "10.1.1.1:5432", true),
+    (&["allow tcp 10.0.0.0/8:5432"], "10.1.1.1:5433", false),
+    (
+        &["allow tcp 0.0.0.0/0", "allow tcp 10.0.0.0/8:5432"],
+        "10.1.1.1:80",
+        false,
+    ),
+];
+
+#[test]
+fn one_level_decides_as_its_rules_say() {
+    for (rules, to, passes) in ONE_LEVEL {
+        let decision = ask(&level(Level::User, rules), to);
+        assert_eq!(decision.passes(), *passes, "{rules:?} on {to}: {decision}");
+    }
+}
+
+/// (administrator, owner, user, destination, who refuses)
+type Levels = (
+    &'static [&'static str],
+    &'static [&'static str],
+    &'static [&'static str],
+    &'static str,
+    Option<Level>,
+);
+const ALL_LEVELS: &[Levels] = &[
+    (
+        &["allow tcp *"],
+        &["allow tcp *.example"],
+        &["allow tcp a.example"],
+        "a.example:1",
+        None,
+    ),
+    (
+        &["allow tcp *"],
+        &["allow tcp *.example"],
+        &["allow tcp *"],
+        "a.test:1",
+        Some(Level::Owner),
+    ),
+    (
+        &["allow tcp *:443"],
+        &["allow tcp *"],
+        &["allow tcp *"],
+        "a.example:80",
+        Some(Level::Administrator),
+    ),
+    (
+        &["allow tcp *"],
+        &["allow tcp *"],
+        &[],
+        "a.example:80",
+        Some(Level::User),
+    ),
+    (
+        &[],
+        &["allow tcp *"],
+        &["allow tcp *"],
+        "a.example:80",
+        Some(Level::Administrator),
+    ),
+    (
+        &["allow tcp *", "deny tcp a.example"],
+        &["allow tcp *"],
+        &["allow tcp a.example"],
+        "a.example:1",
+        Some(Level::Administrator),
+    ),
+    (
+        &["allow tcp *"],
+        &["allow tcp *"],
+        &["allow tcp *", "deny tcp a.example"],
+        "a.example:1",
+        Some(Level::User),
+    ),
+    (
+        &["allow tcp 10.0.0.0/8"],
+        &["allow tcp 10.0.0.0/8"],
+        &["allow tcp 10.1.0.0/16"],
+        "10.1.0.1:1",
+        None,
+    ),
+    (
+        &["allow tcp 0.0.0.0/0"],
+        &["allow tcp 10.0.0.0/8"],
+        &["allow tcp 10.1.0.0/16"],
+        "10.1.0.1:1",
+        Some(Level::Administrator),
+    ),
+];
+
+#[test]
+fn every_level_must_allow_and_none_widens() {
+    for (administrator, owner, user, to, refused_by) in ALL_LEVELS {
+        let levels = [
+            (Level::Administrator, administrator),
+            (Level::Owner, owner),
+            (Level::User, user),
+        ];
+        let [administrator, owner, user] = levels.map(|(of, rules)| level(of, rules));
+        // Whatever the order in which they are laid.
+        let rules = user.clone().bounded_by(&owner).bounded_by(&administrator);
+        let other = administrator.bounded_by(&user).bounded_by(&owner);
+        assert_eq!(rules.digest(), other.digest());
+        let decision = ask(&rules, to);
+        assert_eq!(decision, ask(&other, to));
+        let by = match (&decision.reason, &decision.rule) {
+            (Reason::NoRule(level) | Reason::Guarded(level, _), _) => Some(*level),
+            (Reason::Denied, Some(rule)) => Some(rule.level),
+            _ => None,
+        };
+        assert_eq!(by, *refused_by, "{to}: {decision}");
+        assert_eq!(decision.passes(), refused_by.is_none(), "{decision}");
+    }
+}
+
+#[test]
+fn streams_are_joined_within_a_level_and_narrowed_between() {
+    let tls = Streams {
+        tls: true,
+        ..Streams::NONE
+    };
+    let http = Streams {
+        http: true,
+        ..Streams::NONE
+    };
+    let of = |rules: &Ruleset| ask(rules, "a.example:443").streams;
+    assert_eq!(of(&level(Level::User, &["allow tls a.example"])), tls);
+    assert_eq!(
+        of(&level(Level::User, &["allow tcp a.example"])),
+        Streams::HELD
+    );
+    assert_eq!(
+        of(&level(Level::User, &["allow opaque a.example"])),
+        Streams::ANY
+    );
+    let both = level(
+        Level::User,
+        &["allow tls a.example", "allow http *.example"],
+    );
+    assert_eq!(
+        of(&both),
+        Streams {
+            tls: true,
+            http: true,
+            ..Streams::NONE
+        }
+    );
+    let bound = level(Level::Administrator, &["allow tls *"]);
+    assert_eq!(
+        of(&level(Level::User, &["allow opaque a.example"]).bounded_by(&bound)),
+        tls
+    );
+    let none = level(Level::User, &["allow http a.example"]).bounded_by(&bound);
+    assert_eq!(ask(&none, "a.example:443").reason, Reason::NoStream);
+    assert_eq!(of(&level(Level::User, &["allow http a.example"])), http);
+    assert_eq!(
+        ask(&level(Level::User, &["allow tcp 1.1.1.1"]), "1.1.1.1:1").streams,
+        Streams::ANY
+    );
+}
+
+#[test]
+fn a_level_that_enforces_is_not_switched_off_by_another() {
+    let enforce = document(
+        Level::Administrator,
+        "version = 1\nrules = [\"allow tls a.example\"]\n",
+    );
+    for mode in ["off", "dry-run"] {
+        let user = document(Level::User, &format!("version = 1\nmode = \"{mode}\"\n"));
+        assert!(!user.warnings().is_empty());
+        assert!(ask(&user, "b.example:443").passes());
+        let both = user.bounded_by(&enforce);
+        assert_eq!(ask(&both, "b.example:443").verdict, Verdict::Deny, "{mode}");
+        let allowed = ask(&both, "a.example:443");
+        assert!(
+            allowed.passes() && !allowed.streams.unchecked,
+            "{mode}: {allowed}"
+        );
+        assert_eq!(allowed.verdict == Verdict::WouldDeny, mode == "dry-run");
+    }
+}
+
+#[test]
+fn only_tcp_leaves() {
+    let all = level(Level::User, &["allow opaque *", "allow tcp 0.0.0.0/0"]);
+    for transport in [Transport::Udp, Transport::Icmp] {
+        let name = Some("a.example".parse().unwrap());
+        let destination = Destination {
+            name,
+            address: None,
+            port: Some(443),
+            transport,
+        };
+        let decision = all.decide(&destination, &Guard::default());
+        assert_eq!(decision.verdict, Verdict::Deny, "{decision}");
+        assert!(!decision.remedy().is_empty());
+    }
+}
+
+#[test]
+fn a_name_is_answered_if_some_port_of_it_is_allowed() {
+    let rules = level(
+        Level::User,
+        &[
+            "allow tls a.example:443",
+            "allow tcp *.w.example",
+            "deny tcp b.w.example",
+            "deny tcp c.w.example:1-9",
+        ],
+    );
+    let name = |name: &str| rules.decide_name(&name.parse().unwrap(), &Guard::default());
+    assert!(name("a.example").passes() && name("a.example").listed);
+    assert!(name("x.w.example").passes() && !name("x.w.example").listed);
+    assert!(!name("b.w.example").passes());
+    assert!(name("c.w.example").passes());
+    assert!(!name("w.example").passes());
+    assert!(!name("b.example").passes());
+}
+
+#[test]
+fn the_digest_is_of_what_decides() {
+    let one = level(
+        Level::User,
+        &["allow tcp a.example:443", "deny tcp b.example"],
+    );
+    let same = level(
+        Level::User,
+        &[
+            "deny tcp B.example.",
+            "allow   tcp a.example:443-443",
+            "deny tcp b.example",
+        ],
+    );
+    assert_eq!(one.digest(), same.digest());
+    let others = [
+        level(Level::User, &["allow tcp a.example:443"]),
+        level(
+            Level::User,
+            &["allow tls a.example:443", "deny tcp b.example"],
+        ),
+        level(
+            Level::Owner,
+            &["allow tcp a.example:443", "deny tcp b.example"],
+        ),
+        document(
+            Level::User,
+            "version = 1\nmode = \"off\"\nrules = [\"allow tcp a.example:443\", \"deny tcp b.example\"]",
+        ),
+        document(
+            Level::User,
+            "version = 1\nrules = [\"allow tcp a.example:443\", \"deny tcp b.example\"]\n[limits]\nconnections = 1\n",
+        ),
+    ];
+    for other in &others {
+        assert_ne!(one.digest(), other.digest());
+    }
+}
+
+#[test]
+fn rules_that_a_bound_makes_idle_are_told() {
+    let bound = level(
+        Level::Administrator,
+        &["allow tcp *.example:443", "allow tcp 10.0.0.0/8"],
+    );
+    let user = level(
+        Level::User,
+        &[
+            "allow tcp a.example:443",
+            "allow tcp a.example:80",
+            "allow tcp a.test:443",
+            "allow tcp 10.1.0.0/16:1",
+            "allow tcp 11.0.0.0/8:1",
+            "deny tcp z.test",
+        ],
+    );
+    let rules = user.bounded_by(&bound);
+    let idle: Vec<String> = rules
+        .idle_rules()
+        .iter()
+        .map(|(_, placed)| placed.rule.to_string())
+        .collect();
+    assert_eq!(
+        idle,
+        [
+            "allow tcp a.example:80",
+            "allow tcp a.test:443",
+            "allow tcp 11.0.0.0/8:1"
+        ]
+    );
+}
+
+#[test]
+fn limits_and_sockets_narrow() {
+    let grant = |path: &str| {
+        format!(
+            "version = 1\n[limits]\nnames = 10\n[[sockets]]\nname = \"spark\"\npath = \"{path}\"\n"
+        )
+    };
+    let owner = document(Level::Owner, &grant("/run/spark.sock"));
+    let user = document(
+        Level::User,
+        "version = 1\n[limits]\nnames = 20\nconnections = 5\n[[sockets]]\nname = \"spark\"\npath = \"/run/spark.sock\"\n[[sockets]]\nname = \"db\"\npath = \"/run/db.sock\"\n",
+    );
+    let both = user.bounded_by(&owner);
+    assert_eq!((both.limits().names, both.limits().connections), (10, 5));
+    assert_eq!(
+        both.sockets().map(|(name, _)| name).collect::<Vec<_>>(),
+        ["spark"]
+    );
+    let other = both.bounded_by(&document(Level::Administrator, &grant("/run/other.sock")));
+    assert_eq!(other.sockets().count(), 0);
+}
+
+/// The answer does not wait for all rules to be looked at.
+#[test]
+fn ten_thousand_names_are_one_document() {
+    let mut rules: Vec<String> = (0..10_000)
+        .map(|n| format!("allow tls host-{n}.example:443"))
+        .collect();
+    rules.extend((0..5_000).map(|n| format!("allow tcp 20.{}.{}.0/24:443", n / 250, n % 250)));
+    let rules = Ruleset::check(Level::User, &EgressDoc::from_lines("--egress", rules)).unwrap();
+    for n in (0..10_000).step_by(7) {
+        assert!(ask(&rules, &format!("host-{n}.example:443")).passes());
+        assert!(!ask(&rules, &format!("host-{n}.example:80")).passes());
+        assert!(!ask(&rules, &format!("host-{}.example:443", n + 10_000)).passes());
+    }
+    assert!(ask(&rules, "20.3.4.9:443").passes());
+    assert!(!ask(&rules, "20.30.4.9:443").passes());
+}
+
+#[test]
+fn an_explanation_has_a_line_for_each_level_and_the_decision() {
+    let bound = document(
+        Level::Administrator,
+        "version = 1\nrules = [\n\"allow tls *.example:443\",\n\"deny tcp bad.example\"]\n",
+    );
+    let rules = level(
+        Level::User,
+        &["allow tcp a.example:443", "allow tcp bad.example"],
+    )
+    .bounded_by(&bound);
+    let explain = |to: &str| rules.explain(&ask(&rules, to).destination, &Guard::default());
+    assert_eq!(
+        explain("a.example:443"),
+        "the administrator: allowed: allow tls *.example:443 (e.toml:3: rules[0])\n\
+         the user: allowed: allow tcp a.example:443 (--egress[0])\n\
+         allowed egress to a.example:443: every level allows it \
+         (allow tcp a.example:443, --egress[0], of the user)\n\
+         may pass: TLS for the name\n\
+         each address that the name resolves to is looked at once more"
+    );
+    assert_eq!(
+        explain("bad.example:443"),
+        "the administrator: a rule denies it: deny tcp bad.example (e.toml:4: rules[1])\n\
+         the user: allowed: allow tcp bad.example (--egress[1])\n\
+         denied egress to bad.example:443: a rule denies it (deny tcp bad.example, e.toml:4: rules[1], \
+         of the administrator); have the rule removed, if it is a mistake"
+    );
+}

@@ -1,0 +1,105 @@
+//! What may leave.
+
+use lakekeep_egress_rules::{EgressDoc, Level, Ruleset};
+
+use crate::document::PolicyDoc;
+use crate::policy::Egress;
+use crate::preset::SeccompProfile;
+use crate::show::quoted;
+use crate::violation::Findings;
+
+pub(super) fn check(
+    doc: &PolicyDoc,
+    seccomp: SeccompProfile,
+    findings: &mut Findings<'_>,
+) -> Option<Egress> {
+    let egress = doc.egress.as_ref()?;
+    no_sockets(seccomp, findings);
+    no_grants(egress, findings);
+    let mut refuse = |why: String| {
+        findings.add("egress", "", why, "correct it, or leave it out");
+    };
+    let rules = match Ruleset::check(Level::User, egress) {
+        Ok(rules) => rules,
+        Err(errors) => {
+            let errors = errors.errors().iter();
+            errors.for_each(|error| refuse(error.to_string()));
+            return None;
+        }
+    };
+    // A table of this document says no version, and a document of its own must.
+    let whole = EgressDoc {
+        version: Some(1),
+        ..egress.clone()
+    };
+    match serde_json::to_string(&whole) {
+        Ok(json) => Some(Egress::new(egress, json, &rules)),
+        Err(error) => {
+            refuse(error.to_string());
+            None
+        }
+    }
+}
+
+/// Rules for a sandbox that can open no socket are a mistake that nothing else would tell.
+fn no_sockets(seccomp: SeccompProfile, findings: &mut Findings<'_>) {
+    if seccomp == SeccompProfile::Udf {
+        findings.add(
+            "egress",
+            quoted(seccomp.as_str()),
+            "this seccomp profile allows no sockets",
+            "write seccomp.profile = \"notebook\", or leave [egress] out",
+        );
+    }
+}
+
+/// A grant that nobody relays would be refused in silence.
+fn no_grants(egress: &EgressDoc, findings: &mut Findings<'_>) {
+    if !egress.sockets.is_empty() {
+        findings.add(
+            "egress.sockets",
+            "",
+            "Unix sockets are not relayed yet",
+            "mount the socket, or leave it out",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{accept, refuse};
+
+    #[test]
+    fn rules_are_part_of_the_policy_and_of_its_digest() {
+        let without = accept("");
+        assert!(without.egress().is_none());
+        let policy = accept("[egress]\nrules = [\"allow tcp pypi.example:443\"]");
+        assert_eq!(
+            policy.egress().unwrap().rules(),
+            ["allow tcp pypi.example:443"]
+        );
+        assert_ne!(policy.digest(), without.digest());
+        let other = accept("[egress]\nrules = [\"allow tcp pypi.example:444\"]");
+        assert_ne!(policy.digest(), other.digest());
+    }
+
+    #[test]
+    fn what_is_no_rule_is_refused_with_its_place() {
+        let found = refuse("[egress]\nrules = [\"allow tcp 0x7f.1:80\"]");
+        assert_eq!(found.len(), 1);
+        assert!(found[0].contains("rules[0]"), "{found:?}");
+    }
+
+    #[test]
+    fn rules_for_a_sandbox_without_sockets_are_refused() {
+        let found = refuse("preset = \"udf\"\n[egress]\nrules = []");
+        assert_eq!(found, ["egress: this seccomp profile allows no sockets"]);
+    }
+
+    #[test]
+    fn grants_of_sockets_are_refused() {
+        let grant = "[[egress.sockets]]\nname = \"db\"\npath = \"/run/db.sock\"";
+        let found = refuse(grant);
+        assert_eq!(found, ["egress.sockets: Unix sockets are not relayed yet"]);
+    }
+}
