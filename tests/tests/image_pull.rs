@@ -182,7 +182,7 @@ fn what_breaks_off_is_gone_on_with() {
     let place = Place::new();
     let puller = user(&place);
     let large = noise(4, 8 << 20);
-    let content = Content::image(&[large.clone()]);
+    let content = Content::image(std::slice::from_ref(&large));
     let registry = Registry::new(content, in_pieces(large.clone(), 2 << 20));
     let pulled = puller.pulled(&registry.name("latest"), &["--plain-http"]);
     // Nothing twice.
@@ -198,7 +198,7 @@ fn a_beginning_that_was_damaged_is_fetched_anew() {
     let place = Place::new();
     let puller = user(&place);
     let large = noise(5, 4 << 20);
-    let content = Content::image(&[large.clone()]);
+    let content = Content::image(std::slice::from_ref(&large));
     let digest = common::diff_id(&large);
     let registry = Registry::honest(content);
     assert_eq!(puller.names(), "");
@@ -366,7 +366,7 @@ fn mirrors_are_asked_first_in_their_order_and_not_believed() {
     let place = Place::new();
     let puller = user(&place);
     let layer = noise(21, 1 << 20);
-    let content = Content::image(&[layer.clone()]);
+    let content = Content::image(std::slice::from_ref(&layer));
     let registry = Registry::new(content.clone(), demanding());
     // The first lies about the layer; the second has the documents alone.
     let lies: Quirk = Arc::new(move |asked: &Asked| {
@@ -423,7 +423,8 @@ fn a_registry_that_is_busy_is_asked_again() {
     let busy: Quirk = Arc::new(move |_: &Asked| {
         let nth = count.fetch_add(1, Ordering::Relaxed);
         let wait = [("Retry-After", "0")];
-        (nth % 2 == 0).then(|| Reply::status(if nth == 0 { 429 } else { 503 }, &wait, b""))
+        nth.is_multiple_of(2)
+            .then(|| Reply::status(if nth == 0 { 429 } else { 503 }, &wait, b""))
     });
     let registry = Registry::new(Content::image(&[shell()]), busy);
     puller.pulled(

@@ -216,9 +216,6 @@ fn manifests_and_indexes() {
     let alien = json!({ "schemaVersion": 2, "manifests": [{
         "mediaType": OCI_MANIFEST, "digest": format!("sha256:{HEX}"), "size": 3,
         "platform": { "os": "windows", "architecture": architecture() } }] });
-    let layer_of = |descriptor| manifest_with(&[descriptor]);
-    let digest = format!("sha256:{HEX}");
-    let foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
     refused(vec![
         documents(
             "ten thousand manifests",
@@ -272,6 +269,15 @@ fn manifests_and_indexes() {
             OCI_MANIFEST,
             vec![b' '; 5 << 20],
         ),
+    ]);
+}
+
+#[test]
+fn layers_in_manifests() {
+    let layer_of = |descriptor| manifest_with(&[descriptor]);
+    let digest = format!("sha256:{HEX}");
+    let foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+    refused(vec![
         documents(
             "128 layers",
             "127",
@@ -362,9 +368,6 @@ fn with_layer(file: &[u8], unpacked: &[u8], change: impl FnOnce(&mut Value)) -> 
 
 #[test]
 fn contents_that_lie() {
-    let bomb = vec![0; 200 << 20];
-    let packed = gzip(&bomb);
-    assert!(packed.len() < 1 << 20);
     let index_size = |size: u64| {
         let mut content = Content::image(&[layer()]);
         let digest = content.tags["latest"].1.clone();
@@ -373,9 +376,6 @@ fn contents_that_lie() {
         content.tag("latest", OCI_INDEX, index.to_string().as_bytes());
         content
     };
-    let evil = Tar::default().file("../../evil", "x").end();
-    let link = Tar::default().symlink("a", "/").file("a/evil", "x").end();
-    let layer = layer();
     refused(vec![
         holds("indexes without an end", "leads to an index", nested()),
         holds(
@@ -408,6 +408,18 @@ fn contents_that_lie() {
             "NAME=VALUE",
             with_config(|config| config["config"]["Env"] = json!(["=x"])),
         ),
+    ]);
+}
+
+#[test]
+fn layers_that_lie() {
+    let bomb = vec![0; 200 << 20];
+    let packed = gzip(&bomb);
+    assert!(packed.len() < 1 << 20);
+    let evil = Tar::default().file("../../evil", "x").end();
+    let link = Tar::default().symlink("a", "/").file("a/evil", "x").end();
+    let layer = layer();
+    refused(vec![
         holds(
             "a layer that unpacks to something else",
             "layer 1",
@@ -504,9 +516,6 @@ fn after_half(
 fn layers_on_the_way() {
     let size = layer().len();
     let other = vec![9; size];
-    let part = move |range: &'static str| {
-        move || Reply::status(206, &[("Content-Range", range)], &layer()[size / 2..])
-    };
     refused(vec![
         case("other bytes", "has the digest", move |asked| {
             is_layer(asked).then(|| Reply::status(200, &[], &other))
@@ -580,6 +589,16 @@ fn layers_on_the_way() {
             is_layer(asked)
                 .then(|| Reply::status(200, &[("Content-Encoding", "gzip")], &gzip(&layer())))
         }),
+    ]);
+}
+
+#[test]
+fn parts_of_layers() {
+    let size = layer().len();
+    let part = move |range: &'static str| {
+        move || Reply::status(206, &[("Content-Range", range)], &layer()[size / 2..])
+    };
+    refused(vec![
         case(
             "a part that was not asked for",
             "all was asked for",
@@ -774,6 +793,12 @@ fn questions_for_credentials() {
             "http://a:b@HOST/token",
             no_token,
         ),
+    ]);
+}
+
+#[test]
+fn realms_that_give_nothing() {
+    refused(vec![
         realm(
             "where there is no token",
             "holds none",
@@ -832,9 +857,7 @@ fn answers_that_are_none() {
     let escapes = br#"{"errors":[{"code":"DENIED","message":"\u001b]0;evil\u0007\u202ex\n\nlakekeep: all is well"}]}"#;
     let more = || -> Vec<Case> {
         vec![
-            case("silence", "no answer came", |_| {
-                Reply::raw(|stream| wait(stream))
-            }),
+            case("silence", "no answer came", |_| Reply::raw(wait)),
             case("silence within a layer", "no more of its answer", |asked| {
                 is_layer(asked).then(|| {
                     Reply::raw(|stream| {

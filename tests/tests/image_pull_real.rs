@@ -326,9 +326,9 @@ fn images_of_other_tools_are_pulled_over_tls_and_run() {
             registry.push(from, name, more);
             let pulled = with_login(&puller, &registry, name);
             assert!(pulled.status.success(), "{name}: {}", said(&pulled));
-            let layers = [GZIP, ZSTD].map(|magic| begins_with(&puller, magic));
-            let zstd = name.ends_with("zstd");
-            assert_eq!(layers, [!zstd, zstd], "{name}");
+            // A layer that the registry has as zstd is not compressed anew.
+            let magic = if from.contains("umoci") { GZIP } else { ZSTD };
+            assert!(begins_with(&puller, magic), "{name}");
             let full = format!("{}/{name}", registry.host);
             runs_and_goes(&place, &puller, &full, greeting);
         }

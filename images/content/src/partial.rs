@@ -44,6 +44,11 @@ impl Store {
             let file = match beneath::create(&self.partial, name.as_str(), flags, mode) {
                 // Finished by another at this very moment: a stored file has mode 0400.
                 Err(Errno::ACCESS) if self.contains_blob(digest)? => return Ok(None),
+                // Its process was killed between making it like that and filing it away.
+                Err(Errno::ACCESS) => {
+                    make_writable(self, &name).named("open the beginning of", &object)?;
+                    continue;
+                }
                 opened => opened.named("open the beginning of", &object)?,
             };
             // Waiting may be interrupted by a signal (flock(2), EINTR).
@@ -92,6 +97,16 @@ pub(crate) const PARTIAL: &str = "partial";
 
 fn name(digest: &Digest) -> String {
     format!("{}-{}", digest.algorithm().name(), digest.hex())
+}
+
+/// Fails where it is not the caller's, so that nobody tries for ever.
+fn make_writable(store: &Store, name: &str) -> Result<(), Errno> {
+    match beneath::open(&store.partial, name, OFlags::RDONLY | OFlags::NONBLOCK) {
+        Ok(file) => rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR),
+        // Filed away meanwhile.
+        Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno),
+    }
 }
 
 fn remove(store: &Store, name: &str) -> Result<(), Errno> {

@@ -18,7 +18,8 @@ mod tests {
     fn what_was_left_is_gone_on_with() {
         let place = tempfile::tempdir().unwrap();
         let size = WHOLE.len() as u64;
-        let mut first = store(&place).resume(&digest(), size).unwrap().unwrap();
+        let before = store(&place);
+        let mut first = before.resume(&digest(), size).unwrap().unwrap();
         first.append(&WHOLE[..5]).unwrap();
         drop(first);
         // Another process would open it anew, too.

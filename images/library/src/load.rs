@@ -221,7 +221,8 @@ impl Library {
     fn check_layer(&self, layer: &Layer<'_>) -> Result<(), ImageError> {
         match self.check_size(layer.file) {
             Err(ImageError::Content(ContentError::Absent { .. })) => {
-                Ok(drop(self.store.folder(layer.diff_id)?))
+                drop(self.store.folder(layer.diff_id)?);
+                Ok(())
             }
             checked => checked,
         }
