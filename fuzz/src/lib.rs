@@ -1,6 +1,7 @@
 //! What several targets check. A property that does not hold is a panic, which
 //! the fuzzing engine reports as a crash.
 
+pub mod egress;
 pub mod identity;
 pub mod policy;
 pub mod seccomp;

@@ -10,7 +10,7 @@ mod embedded;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::fmt;
 
-use crate::cidr::Cidr;
+use crate::cidr::{Cidr, masked};
 
 pub use embedded::embedded;
 
@@ -153,7 +153,7 @@ const V6: &[Row<Ipv6Addr>] = &[
         128,
         Special::Metadata,
     ),
-    // Alibaba, Scaleway.
+    // Scaleway.
     (
         Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),
         128,
@@ -240,18 +240,10 @@ const V6: &[Row<Ipv6Addr>] = &[
     ),
 ];
 
-/// Global unicast (RFC 4291 2.4; IANA gives out nothing else), and NAT64 within it in fact
-/// if not by number.
-const GLOBAL_V6: Row<Ipv6Addr> = (
-    Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0),
-    3,
-    Special::Reserved,
-);
-const NAT64: Row<Ipv6Addr> = (
-    Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0),
-    96,
-    Special::Transition,
-);
+/// Global unicast: IANA gives out nothing beyond it.
+const GLOBAL_V6: (Ipv6Addr, u8) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
+/// The well-known prefix of NAT64, which lies outside of it.
+const NAT64: (Ipv6Addr, u8) = (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
 
 /// What is special about one address itself, whatever it carries; `None` for a host of the
 /// public internet. IPv4-mapped addresses are the address that they map.
@@ -263,24 +255,21 @@ pub fn special(address: IpAddr) -> Option<Special> {
 }
 
 fn first_of<A: Copy + Into<IpAddr>>(rows: &[Row<A>], address: IpAddr) -> Option<Special> {
-    rows.iter().find(|row| holds(row, address)).map(|row| row.2)
-}
-
-fn holds<A: Copy + Into<IpAddr>>(row: &Row<A>, address: IpAddr) -> bool {
-    crate::cidr::masked(address, row.1) == row.0.into()
-        && address.is_ipv4() == row.0.into().is_ipv4()
+    let holds = |row: &&Row<A>| masked(address, row.1) == row.0.into();
+    rows.iter().find(holds).map(|row| row.2)
 }
 
 /// A NAT64 address of the well-known prefix is the IPv4 address that it carries, which is
 /// looked at beside it; another ISATAP interface could be anywhere.
 fn outside_of_global(v6: Ipv6Addr) -> Option<Special> {
-    if holds(&NAT64, v6.into()) {
+    let within = |block: (Ipv6Addr, u8)| masked(v6.into(), block.1) == IpAddr::V6(block.0);
+    if within(NAT64) {
         return None;
     }
     if embedded::isatap(v6).is_some() {
         return Some(Special::Transition);
     }
-    (!holds(&GLOBAL_V6, v6.into())).then_some(Special::Reserved)
+    (!within(GLOBAL_V6)).then_some(Special::Reserved)
 }
 
 /// Whether all of a block is of one special kind, so that whoever wrote it meant that
