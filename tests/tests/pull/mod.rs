@@ -382,6 +382,8 @@ impl Puller {
             name,
             "--attempts",
             "2",
+            "--connect-timeout",
+            "2s",
             "--idle-timeout",
             "1s",
         ];

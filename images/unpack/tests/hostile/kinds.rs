@@ -1,6 +1,6 @@
 //! Entries that are neither files nor folders nor links, attributes and whiteouts.
 
-use super::common::{Fields, Tar};
+use super::common::Tar;
 use super::place::{Case, pax_entry};
 
 pub fn special_kinds() -> Vec<Case> {
