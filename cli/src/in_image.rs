@@ -74,7 +74,7 @@ pub fn fetch(arguments: &PolicyArgs, when: Pull, json: bool) -> Result<(), InIma
 
 fn is_missing(name: &str) -> Result<bool, InImageError> {
     let stores = StoreArgs { store: None };
-    if !place(&stores)?.exists() {
+    if !place(stores.store.as_deref())?.exists() {
         return Ok(true);
     }
     match library(&stores)?.find(name) {

@@ -52,6 +52,8 @@ pub enum RequestError {
     NoWorkingDirectory(PathBuf, #[source] std::io::Error),
     #[error("{0} needs a manager; set LAKEKEEP_SOCKET to its socket, or leave it out")]
     NeedsManager(String),
+    #[error("{0} works without a manager only; add --embedded")]
+    WithoutManager(&'static str),
     #[error("the policy cannot be written down for the manager")]
     Unwritable(#[from] toml::ser::Error),
     #[error("there is no command; write it behind --")]

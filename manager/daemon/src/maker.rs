@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use lakekeep_api::Reason;
 use lakekeep_content::Pin;
 use lakekeep_plan::{
-    Command, HostFacts, ImageFacts, Inputs, MountFacts, Plan, PlanError, Preload, ZygotePlan,
+    Command, HostFacts, ImageFacts, Inputs, MountFacts, Plan, PlanError, Preload, View, ZygotePlan,
 };
 use lakekeep_policy::{GuestPath, MountRule, Policy};
 use lakekeep_protocol::task::{MAX_SECRETS, SECRETS_DIRECTORY};
