@@ -610,22 +610,22 @@ fn parts_of_layers() {
         after_half(
             "a part from elsewhere",
             "were asked for",
-            part("bytes 0-32767/66560"),
+            part("bytes 0-32767/67072"),
         ),
         after_half(
             "a part of something longer",
             "were asked for",
-            part("bytes 33280-66559/99999999"),
+            part("bytes 33536-67071/99999999"),
         ),
         after_half(
             "a part beyond the end",
             "were asked for",
-            part("bytes 33280-99999998/99999999"),
+            part("bytes 33536-99999998/99999999"),
         ),
         after_half(
             "a part that goes backwards",
             "were asked for",
-            part("bytes 33280-1/66560"),
+            part("bytes 33536-1/67072"),
         ),
         after_half("a part without a range", "were asked for", || {
             Reply::status(206, &[], b"x")
@@ -862,7 +862,7 @@ fn answers_that_are_none() {
                 is_layer(asked).then(|| {
                     Reply::raw(|stream| {
                         stream
-                            .write_all(b"HTTP/1.1 200 X\r\nContent-Length: 66560\r\n\r\nx")
+                            .write_all(b"HTTP/1.1 200 X\r\nContent-Length: 67072\r\n\r\nx")
                             .ok();
                         wait(stream);
                     })
@@ -871,7 +871,7 @@ fn answers_that_are_none() {
             case("a few bytes at a time", "a few bytes at a time", |asked| {
                 is_layer(asked).then(|| {
                     Reply::raw(|stream| {
-                        drip(stream, b"HTTP/1.1 200 X\r\nContent-Length: 66560\r\n\r\n")
+                        drip(stream, b"HTTP/1.1 200 X\r\nContent-Length: 67072\r\n\r\n")
                     })
                 })?
             }),
