@@ -66,6 +66,8 @@ impl Client {
         command
             .env_remove("LAKEKEEP_SOCKET")
             .env("HOME", &self.home)
+            // Who runs a sandbox keeps its state here, and not in a folder of /tmp.
+            .env("XDG_RUNTIME_DIR", &self.home)
             .current_dir("/");
         command.env("LAKEKEEP_STORE", self.home.join("store"));
         for variable in ["XDG_DATA_HOME", "XDG_CACHE_HOME", "PYTHONPATH"] {
