@@ -62,7 +62,7 @@ async fn send(client: Client, sending: Sending<'_>) -> Answer {
     };
     let stored = match client.push(&push).await? {
         Pushing::Stored(stored) => stored,
-        Pushing::Wanted(wanted, pack) => packed(&kept, &wanted, pack).await?,
+        Pushing::Wanted(wanted, pack) => packed(&kept, &wanted, *pack).await?,
     };
     if sending.json {
         let (files, bytes) = show::amount(manifest);

@@ -38,7 +38,7 @@ pub enum Pushing {
     /// It is there.
     Stored(Stored),
     /// The manager wants contents, in this order, as one pack.
-    Wanted(Vec<Vec<u8>>, Pack),
+    Wanted(Vec<Vec<u8>>, Box<Pack>),
 }
 
 /// Takes the bytes of a pack to the manager. Writing blocks, on a thread that is none of the
@@ -96,7 +96,7 @@ impl Client {
                         events,
                         piece: Vec::with_capacity(CHUNK),
                     };
-                    return Ok(Pushing::Wanted(wanted, pack));
+                    return Ok(Pushing::Wanted(wanted, Box::new(pack)));
                 }
             }
         }
