@@ -95,7 +95,7 @@ macro_rules! requests {
 }
 
 /// Seeds name them by their place: a new one goes to the end.
-const REQUESTS: [Request; 26] = requests! {
+const REQUESTS: [Request; 30] = requests! {
     CreateRequest: create,
     ExecRequest: exec,
     ReadFileRequest: |_| (),
@@ -125,6 +125,10 @@ const REQUESTS: [Request; 26] = requests! {
     ListVariablesRequest: |_| (),
     QueryAuditRequest: |_| (),
     VerifyAuditRequest: |_| (),
+    PushRequest: |_| (),
+    ListEnvironmentsRequest: |_| (),
+    EnvironmentRef: |_| (),
+    CollectEnvironmentsRequest: |_| (),
 };
 
 fuzz_target!(init: all_are_there(), |data: &[u8]| {

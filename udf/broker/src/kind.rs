@@ -235,7 +235,10 @@ impl Kind {
                     words: words.trim().to_owned(),
                 });
             }
-            SandboxError::Zygote { .. } if !self.proven => {
+            // One that ended without a word may have gone with its launcher: tried once more.
+            SandboxError::Zygote { ref words, .. }
+                if !self.proven && (self.anew || self.waiting.is_empty() || !words.is_empty()) =>
+            {
                 self.warning = Some(lakekeep_sandbox::chain(&error));
                 self.pool = without_zygote(ground, &self.like, &self.base)?;
             }
