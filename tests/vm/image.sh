@@ -40,6 +40,7 @@ bootstrap() {
         --dpkgopt='path-exclude=/usr/share/doc/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' \
         --dpkgopt='path-exclude=/usr/share/man/*' \
+        --customize-hook='echo "127.0.0.1 localhost" >"$1/etc/hosts"' \
         --customize-hook="'$SELF' --download-kernel \"\$1\"" \
         "$SUITE" "$tree" >&2
 }
