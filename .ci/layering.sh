@@ -12,6 +12,7 @@ cargo metadata --locked --format-version 1 >"$metadata"
 python3 - "$metadata" <<'PYTHON'
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -328,6 +329,14 @@ checked("egress, environment, plan, policy and seccomp name no I/O, clock or env
 checked("only the sandbox crate, the supervisor, the client of user functions, env capture, credential helpers and doctor --attack start a program; only sys, launcher and init make processes")
 checked(f"longest file {longest_file[0]} of {MAX_FILE} lines ({longest_file[1]})")
 checked(f"longest of {functions} functions {longest_function[0]} of {MAX_FUNCTION} lines ({longest_function[1]})")
+
+# A fuzz target begins from seeds; git keeps no empty folder, so a clean clone lacks it.
+targets = {path.stem for path in Path("fuzz/fuzz_targets").glob("*.rs")}
+kept = subprocess.run(["git", "ls-files", "-z", "fuzz/corpus"], stdout=subprocess.PIPE, text=True, check=True)
+seeded = {Path(name).parts[2] for name in kept.stdout.split("\0") if name}
+for name in sorted(targets ^ seeded):
+    fail(f"fuzz: {name} has {'seeds and no target' if name in seeded else 'no seeds in fuzz/corpus'}")
+checked(f"{len(targets)} fuzz targets, each with seeds")
 
 for failure in failures:
     print(f"layering: FAILED: {failure}", file=sys.stderr)

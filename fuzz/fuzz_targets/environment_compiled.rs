@@ -41,7 +41,8 @@ fuzz_target!(|data: &[u8]| {
     let old = entries(before);
     for entry in entries(&after) {
         let is_new = !old.contains(&entry);
-        let bytecode = matches!(&entry.node, Node::File(file) if compiled.contents.contains_key(&file.digest));
+        let bytecode =
+            matches!(&entry.node, Node::File(file) if compiled.contents.contains_key(&file.digest));
         let folder = entry.path == "__pycache__" && entry.node == Node::Directory;
         let named = ["a", "b"]
             .map(|name| format!("__pycache__/{name}.cpython-311.pyc"))

@@ -17,7 +17,11 @@ const MEMORY_LIMIT: usize = 64 << 20;
 
 fuzz_target!(|input: (Vec<u16>, Vec<u8>)| {
     let (lengths, bytes) = input;
-    let wanted: Vec<FileNode> = lengths.iter().take(64).map(|length| asked(*length)).collect();
+    let wanted: Vec<FileNode> = lengths
+        .iter()
+        .take(64)
+        .map(|length| asked(*length))
+        .collect();
     let before = MEMORY.allocated();
     MEMORY
         .set_limit(before + MEMORY_LIMIT)
