@@ -211,7 +211,7 @@ impl Layer {
                 streams: Streams::NONE,
                 listed: false,
             });
-            so_far.streams = so_far.streams.or(streams(&placed.rule));
+            so_far.streams = so_far.streams.or(placed.rule.streams());
             so_far.listed |= matches!(placed.rule.target, Target::Name(_));
         }
         opinion
@@ -237,13 +237,5 @@ impl Layer {
                     && port.is_none_or(|port| placed.rule.ports.contains(port))
                     && names(&placed.rule)
             })
-    }
-}
-
-/// An address has no name that a stream could be held to.
-fn streams(rule: &Rule) -> Streams {
-    match rule.target {
-        Target::Block(_) => Streams::ANY,
-        _ => rule.protocol.streams(),
     }
 }

@@ -35,6 +35,7 @@ mod guard;
 mod index;
 mod limits;
 mod name;
+mod replay;
 mod rule;
 mod ruleset;
 mod show;
@@ -50,6 +51,7 @@ pub use document::{
 pub use guard::{Guard, Guarded};
 pub use limits::{Limits, LimitsDoc};
 pub use name::{HostName, MAX_LABEL_BYTES, MAX_NAME_BYTES, NameError};
+pub use replay::{Change, PastFlow, Then, replay};
 pub use rule::{Effect, Host, Ports, Rule, RuleError, Target, parse_destination};
 pub use ruleset::{Level, PlacedRule, Ruleset, Warning};
 pub use special::{Special, embedded, special};

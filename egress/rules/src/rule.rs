@@ -15,7 +15,7 @@ use std::str::FromStr;
 
 use crate::cidr::Cidr;
 use crate::name::HostName;
-use crate::streams::Protocol;
+use crate::streams::{Protocol, Streams};
 
 /// Whether a rule allows or denies. A denial outranks every permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,6 +106,14 @@ impl Rule {
     /// What it is about.
     pub fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// The streams that it lets pass: an address has no name that one could be held to.
+    pub(crate) fn streams(&self) -> Streams {
+        match self.target {
+            Target::Block(_) => Streams::ANY,
+            _ => self.protocol.streams(),
+        }
     }
 
     /// At which ports.

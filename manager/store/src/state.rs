@@ -35,6 +35,7 @@ pub use variables::{
 };
 pub use vocabulary::{SandboxKind, SandboxState, Scope, TaskState};
 
-pub(crate) use connection::transaction;
+pub(crate) use connection::{connect, open, transaction};
 pub(crate) use error::Sql;
+pub(crate) use migrate::Schema;
 pub(crate) use variables::{check_count, check_owner};

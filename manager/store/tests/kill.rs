@@ -19,10 +19,16 @@ mod tests {
     use std::path::{Path, PathBuf};
     use std::process::{Command, Stdio};
     use std::sync::Arc;
+    use std::time::SystemTime;
 
     use super::common::{NOW, Place, event};
     use super::rows::{sandbox, task};
+    use lakekeep_store::Timestamp;
     use lakekeep_store::audit::{AuditError, AuditLog, Filter, Options, query};
+    use lakekeep_store::flows::{
+        Filter as Flows, FlowKind, FlowLog, FlowMode, FlowRow, FlowVerdict, GapCause,
+        LONGEST_FLOW_PAGE, Retention,
+    };
     use lakekeep_store::secrets::{Plaintext, SecretName, Vault};
     use lakekeep_store::state::{Scope, SetVariable, Store};
 
@@ -229,6 +235,74 @@ mod tests {
                 assert_eq!(value.expose(), format!("value of {name}").as_bytes());
             }
             assert!(!folder.path().join("secrets.key.new").exists());
+        }
+    }
+
+    #[test]
+    #[ignore = "the process that the test of the log of flows kills"]
+    fn child_flows() {
+        let Some(folder) = folder() else { return };
+        let log = FlowLog::open(&folder.join("flows.db"), Retention::default()).unwrap();
+        let process = std::process::id();
+        for number in 0.. {
+            log.note(flow(process, number));
+            if number % 7 == 0 {
+                log.flush().unwrap();
+                println!("ack {process} {number}");
+            }
+        }
+    }
+
+    fn flow(process: u32, number: u32) -> FlowRow {
+        FlowRow {
+            at: Timestamp::from(SystemTime::now()),
+            principal: "alice".to_owned(),
+            identity: "alice".to_owned(),
+            profile: "research".to_owned(),
+            sandbox: process.to_string(),
+            task: Some(number),
+            query: None,
+            kind: FlowKind::Name,
+            name: Some("n.example".to_owned()),
+            address: None,
+            port: None,
+            rule: None,
+            mode: FlowMode::Enforce,
+            verdict: FlowVerdict::Denied,
+            words: String::new(),
+            sent: 0,
+            received: 0,
+            duration_us: 0,
+        }
+    }
+
+    /// What was flushed is there, what follows it is there without a hole, and that there may
+    /// have been more is told.
+    #[test]
+    fn no_flushed_flow_is_lost_by_a_kill_and_no_hole_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut random = Random::new();
+        for round in 1..=KILLS {
+            let lines = 1 + random.below(30);
+            let acknowledged = killed_after(lines, "child_flows", folder.path());
+            let (process, last) = acknowledged.last().unwrap().split_once(' ').unwrap();
+            let log = FlowLog::open(&folder.path().join("flows.db"), Retention::default()).unwrap();
+            assert_eq!(log.killed().unwrap().cause, GapCause::Killed);
+            assert_eq!(log.gaps(None, None).unwrap().len() as u64, round);
+            let filter = Flows {
+                sandbox: Some(process.to_owned()),
+                ..Flows::default()
+            };
+            let rows = log.query(&filter, None, LONGEST_FLOW_PAGE).unwrap().rows;
+            let numbers: BTreeSet<u32> = rows.iter().filter_map(|row| row.task).collect();
+            assert_eq!(numbers.len(), rows.len(), "round {round}");
+            assert!(
+                numbers
+                    .into_iter()
+                    .eq(0..u32::try_from(rows.len()).unwrap()),
+                "round {round}"
+            );
+            assert!(rows.len() > last.parse().unwrap(), "round {round}");
         }
     }
 

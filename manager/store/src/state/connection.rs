@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use super::error::{Sql, StoreError};
-use super::migrate;
+use super::migrate::{self, STATE, Schema};
 use crate::files::{self, Named};
 
 /// How long a statement waits for another connection's lock.
@@ -33,11 +33,7 @@ impl Store {
     /// [`StoreError`]: damaged, newer, not ours, or not accessible. The file is
     /// then as it was.
     pub fn open(path: &Path) -> Result<Store, StoreError> {
-        make_private(path)?;
-        let mut durable = connect(path, "FULL").map_err(|error| corrupt(path, error))?;
-        migrate::check_ours(&durable, path).map_err(|error| corrupt(path, error))?;
-        quick_check(&durable, path)?;
-        migrate::migrate(&mut durable)?;
+        let durable = open(path, &STATE)?;
         let relaxed = connect(path, "NORMAL")?;
         Ok(Store {
             path: path.to_owned(),
@@ -83,6 +79,17 @@ pub(crate) fn transaction<'a>(
         .sql(operation)
 }
 
+/// Opens a database whose commits are on the disk (`synchronous=FULL`), or makes it, and
+/// brings it to this version.
+pub(crate) fn open(path: &Path, schema: &Schema) -> Result<Connection, StoreError> {
+    make_private(path)?;
+    let mut durable = connect(path, "FULL").map_err(|error| corrupt(path, error))?;
+    migrate::check_ours(&durable, schema, path).map_err(|error| corrupt(path, error))?;
+    quick_check(&durable, path)?;
+    migrate::migrate(&mut durable, schema)?;
+    Ok(durable)
+}
+
 /// SQLite gives its -wal and -shm the mode of the database.
 fn make_private(path: &Path) -> Result<(), StoreError> {
     files::private_folder(files::parent(path))?;
@@ -94,7 +101,8 @@ fn make_private(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn connect(path: &Path, synchronous: &str) -> Result<Connection, StoreError> {
+/// A further connection to a database that is there.
+pub(crate) fn connect(path: &Path, synchronous: &str) -> Result<Connection, StoreError> {
     const OPERATION: &str = "open the database";
     // No mutex of SQLite's: ours is around the connection. No URI: a path is a path.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE

@@ -1,49 +1,6 @@
 //! Closed sets of words in columns.
 
-use std::fmt;
-
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-
-/// An enum with one word a value.
-macro_rules! words {
-    ($(#[$meta:meta])* pub enum $name:ident { $( $variant:ident = $word:literal, $doc:literal; )+ }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name {
-            $( #[doc = $doc] $variant, )+
-        }
-
-        impl $name {
-            /// Every value.
-            pub const ALL: &'static [$name] = &[$( $name::$variant, )+];
-
-            /// The word that stands for it.
-            pub const fn as_str(self) -> &'static str {
-                match self { $( $name::$variant => $word, )+ }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-
-        impl ToSql for $name {
-            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-                Ok(ToSqlOutput::Borrowed(ValueRef::Text(self.as_str().as_bytes())))
-            }
-        }
-
-        impl FromSql for $name {
-            fn column_result(value: ValueRef<'_>) -> FromSqlResult<$name> {
-                let word = value.as_str()?;
-                let found = $name::ALL.iter().find(|known| known.as_str() == word);
-                found.copied().ok_or(FromSqlError::InvalidType)
-            }
-        }
-    };
-}
+use crate::words::words;
 
 words! {
     /// What a sandbox is for.
