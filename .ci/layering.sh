@@ -56,7 +56,8 @@ INNER = {
     "lakekeep-egress-names": {"lakekeep-egress-rules"},
     "lakekeep-egress-inspect": {"lakekeep-egress-rules"},
     "lakekeep-egress-relay": {
-        "lakekeep-egress-inspect", "lakekeep-egress-names", "lakekeep-egress-rules", "lakekeep-protocol", "lakekeep-sys",
+        "lakekeep-egress-inspect", "lakekeep-egress-names", "lakekeep-egress-rules", "lakekeep-protocol",
+        "lakekeep-seccomp", "lakekeep-sys",
     },
     "lakekeep-udf-packets": set(),
     "lakekeep-udf-broker": {
@@ -81,7 +82,7 @@ INNER = {
     # It asks a manager, and keeps sandboxes, as an engine would.
     "lakekeep-bench": {
         "lakekeep-client", "lakekeep-content", "lakekeep-environment", "lakekeep-plan", "lakekeep-policy",
-        "lakekeep-sandbox", "lakekeep-tree", "lakekeep-udf-client",
+        "lakekeep-protocol", "lakekeep-sandbox", "lakekeep-sys", "lakekeep-tree", "lakekeep-udf-client",
     },
 }
 # Crates that only these workspace crates may name as a dependency.

@@ -45,7 +45,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=src");
     println!("cargo:rerun-if-changed=profiles");
     let mut table = String::from("const PREBUILT: &[Prebuilt] = &[\n");
-    for name in Profile::BUILTIN.into_iter().chain(Profile::ZYGOTES) {
+    for name in Profile::BUILTIN
+        .into_iter()
+        .chain(Profile::ZYGOTES)
+        .chain(Profile::SERVICES)
+    {
         let profile = Profile::builtin(name)?;
         for arch in Arch::ALL {
             for refusal in [Refusal::Errno, Refusal::Notify] {

@@ -36,7 +36,11 @@ mod tests {
 
     #[test]
     fn each_is_what_the_compiler_makes_now() {
-        for name in Profile::BUILTIN.into_iter().chain(Profile::ZYGOTES) {
+        for name in Profile::BUILTIN
+            .into_iter()
+            .chain(Profile::ZYGOTES)
+            .chain(Profile::SERVICES)
+        {
             let profile = Profile::builtin(name).unwrap();
             for arch in Arch::ALL {
                 for refusal in [Refusal::Errno, Refusal::Notify] {

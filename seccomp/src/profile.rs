@@ -12,6 +12,7 @@ use crate::{Action, Arch, Place, ProfileError, errno_number, syscall_number};
 const BASE: &str = include_str!("../profiles/base.json");
 const WORKLOAD: &str = include_str!("../profiles/workload.json");
 const ZYGOTE: &str = include_str!("../profiles/zygote.json");
+const RELAY: (&str, &str) = ("relay", include_str!("../profiles/relay.json"));
 /// What the profile of a task's zygote is called after the task's.
 const ZYGOTE_SUFFIX: &str = "-zygote";
 const BUILTIN: [(&str, &str); 3] = [
@@ -71,8 +72,11 @@ impl Profile {
     /// the same order: each allows what its tasks' profile does, and the steps to a task.
     pub const ZYGOTES: [&'static str; 3] = ["udf-zygote", "notebook-zygote", "general-zygote"];
 
-    /// One of the profiles that come with the crate: `udf`, `notebook`, `general`, or that of
-    /// their zygotes ([`Profile::ZYGOTES`]).
+    /// The profiles of processes of our own, which no task can have.
+    pub const SERVICES: [&'static str; 1] = [RELAY.0];
+
+    /// One of the profiles that come with the crate: `udf`, `notebook`, `general`, that of
+    /// their zygotes ([`Profile::ZYGOTES`]), or one of [`Profile::SERVICES`].
     pub fn builtin(name: &str) -> Result<Self, ProfileError> {
         if let Some(tasks) = name.strip_suffix(ZYGOTE_SUFFIX) {
             let document = Document::read("zygote.json", ZYGOTE)?;
@@ -83,7 +87,8 @@ impl Profile {
                 rules,
             });
         }
-        let Some((_, text)) = BUILTIN.iter().find(|(known, _)| *known == name) else {
+        let mut known = BUILTIN.iter().chain([&RELAY]);
+        let Some((_, text)) = known.find(|(known, _)| *known == name) else {
             return Err(ProfileError::UnknownProfile {
                 name: name.to_owned(),
             });

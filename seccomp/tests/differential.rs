@@ -10,7 +10,11 @@ mod common;
 use lakekeep_seccomp::{Action, Arch, Profile, Program, Refusal, SeccompData, compile, decide};
 
 fn each(mut check: impl FnMut(&Profile, Arch)) {
-    for name in Profile::BUILTIN.into_iter().chain(Profile::ZYGOTES) {
+    for name in Profile::BUILTIN
+        .into_iter()
+        .chain(Profile::ZYGOTES)
+        .chain(Profile::SERVICES)
+    {
         for arch in Arch::ALL {
             check(&common::profile(name), arch);
         }

@@ -12,7 +12,11 @@ use lakekeep_seccomp::{Arch, Profile, Refusal, compile, decide, syscall_number};
 #[test]
 fn allowed_calls_equal_the_golden_lists() {
     let update = std::env::var_os("LAKEKEEP_UPDATE_GOLDEN").is_some_and(|value| value == "1");
-    for name in Profile::BUILTIN.into_iter().chain(Profile::ZYGOTES) {
+    for name in Profile::BUILTIN
+        .into_iter()
+        .chain(Profile::ZYGOTES)
+        .chain(Profile::SERVICES)
+    {
         for arch in Arch::ALL {
             let list = golden(&common::profile(name), arch);
             let path = common::folder().join(format!("golden/{name}.{arch}.txt"));

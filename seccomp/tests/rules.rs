@@ -14,7 +14,8 @@ use serde_json::Value;
 
 /// Whether any built-in profile decides any call to `names` differently once `document` is `text`.
 fn changes(document: &str, text: &str, names: &[&str]) -> bool {
-    Profile::BUILTIN.into_iter().any(|name| {
+    let mut all = Profile::BUILTIN.into_iter().chain(Profile::SERVICES);
+    all.any(|name| {
         let before = common::profile(name);
         let after = common::profile_with(name, document, text);
         Arch::ALL.into_iter().any(|arch| {

@@ -13,6 +13,7 @@ use tokio::io::Interest;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
+use crate::pump::write_all;
 use crate::sandbox::Sandbox;
 
 /// How long a stream of questions may say nothing (RFC 7766, 6.2.3).
@@ -93,17 +94,4 @@ async fn stream(sandbox: &Sandbox, inside: &TcpStream) -> io::Result<()> {
             }
         }
     }
-}
-
-/// Writes all of it.
-pub async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        to.writable().await?;
-        match to.try_write(bytes) {
-            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

@@ -18,6 +18,12 @@ pub enum RelayError {
     /// The file system rules.
     #[error("Landlock refused the rules; the kernel is older than Linux 5.13, or has it off")]
     Landlock(#[from] landlock::RulesetError),
+    /// The filter of system calls was not built for this architecture.
+    #[error("there is no seccomp filter for this architecture; run it on x86_64 or aarch64")]
+    NoFilter,
+    /// The filter of system calls cannot be read.
+    #[error("the seccomp filter of this build; this is a bug, please report it")]
+    Filter(#[from] lakekeep_seccomp::ProgramError),
     /// The asynchronous runtime.
     #[error("the runtime cannot be started")]
     Runtime(#[source] std::io::Error),

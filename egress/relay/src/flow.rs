@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lakekeep_egress_inspect::Inspector;
-use lakekeep_egress_rules::Decision;
+use lakekeep_egress_rules::{Decision, HostName, Verdict};
 use lakekeep_protocol::relay::{FlowReceipt, FlowVerdict};
 use lakekeep_sys::Errno;
 use tokio::net::TcpStream;
@@ -15,26 +15,21 @@ use tokio::sync::watch;
 use crate::connect::{connect, resolve};
 use crate::control::words;
 use crate::dns;
-use crate::gate::{Gate, Passed};
-use crate::pump::{self, Bounds, Carried, End};
+use crate::gate::{self, Gate, Opening, Passed};
+use crate::limits;
+use crate::pace::TooLate;
+use crate::pump::{self, Bounds, Carried};
 use crate::sandbox::{Asked, Sandbox, verdict};
 
-/// Why no byte of a flow left.
+/// Why a flow ended before its time, most often before a byte of it left.
 #[derive(Debug)]
-enum Refusal {
-    /// The rules, or what the stream turned out to be.
-    Denied(Box<Decision>, String),
-    /// The name has no address, or the host does not answer.
-    Failed(Box<Decision>, String),
-    /// This host's own addresses cannot be read.
-    Blind(Errno),
-}
-
-/// A connection that was made.
-struct Way {
-    outside: TcpStream,
-    address: IpAddr,
-    decision: Decision,
+struct Refusal {
+    /// Denied by the rules or for what the stream turned out to be; or failed, because the name
+    /// has no address or the host does not answer.
+    verdict: FlowVerdict,
+    /// The rule that decided.
+    rule: Option<String>,
+    told: String,
 }
 
 /// Carries one connection from inside to where it wants to go, or resets it; and tells what
@@ -49,7 +44,8 @@ pub async fn carry(
     if dns::is_resolver(asked) {
         tokio::select! {
             () = ended(&mut over) => {}
-            () = dns::answer_stream(&sandbox, &inside) => {}
+            // Apart, for its buffer would be in every other flow's state too.
+            () = Box::pin(dns::answer_stream(&sandbox, &inside)) => {}
         }
         return;
     }
@@ -82,156 +78,222 @@ async fn attempt(
     (asked, receipt): (&Asked, &mut FlowReceipt),
     carried: &Carried,
 ) -> String {
-    sandbox.arrivals.take(1).await;
-    let way = match open(sandbox, asked).await {
-        Ok(way) => way,
-        Err(refusal) => return refusal.put(receipt),
-    };
-    receipt.verdict = verdict(&way.decision);
-    receipt.rule = rule(&way.decision);
-    receipt.address = Some(way.address);
-    let ended = match through(sandbox, inside, (asked, &way), carried).await {
-        Ok(ended) => ended,
-        Err(refused) => {
-            receipt.verdict = FlowVerdict::Denied;
-            reset(&way.outside);
-            return format!("denied egress to {}: {refused}", way.decision.destination);
-        }
-    };
-    if ended == End::Reset {
-        reset(inside);
-        reset(&way.outside);
+    if let Err(TooLate) = sandbox.arrivals.take_within(sandbox.limits.connect).await {
+        receipt.verdict = FlowVerdict::Denied;
+        return limits::arrivals(&asked.to_string(), &sandbox.limits);
     }
-    if receipt.verdict == FlowVerdict::WouldBeDenied {
-        return way.decision.to_string();
-    }
-    match ended {
-        End::Closed => "closed".to_owned(),
-        End::Reset => "reset".to_owned(),
-        End::Idle => format!("idle for {} s", sandbox.limits.idle.as_secs()),
+    let flow = Flow {
+        sandbox,
+        inside,
+        asked,
+        carried,
+    };
+    match flow.go(receipt).await {
+        Ok(told) => told,
+        Err(refusal) => refusal.put(receipt),
     }
 }
 
-/// Carries the stream; `Err` with what of it may not leave, and did not.
-async fn through(
-    sandbox: &Sandbox,
-    inside: &TcpStream,
-    (asked, way): (&Asked, &Way),
-    carried: &Carried,
-) -> Result<End, String> {
-    let (limits, streams) = (&sandbox.limits, way.decision.streams);
-    let bounds = Bounds {
-        idle: limits.idle,
-        out: sandbox.bytes.as_ref().map(|(out, _)| out),
-        back: sandbox.bytes.as_ref().map(|(_, back)| back),
-    };
-    if let (Some(name), false) = (&asked.name, streams.unchecked) {
-        let gate = Gate {
-            inside,
-            outside: &way.outside,
-            carried,
-            patience: limits.first_bytes,
-            bounds,
+/// One flow on its way.
+#[derive(Clone, Copy)]
+struct Flow<'a> {
+    sandbox: &'a Sandbox,
+    inside: &'a TcpStream,
+    asked: &'a Asked,
+    carried: &'a Carried,
+}
+
+impl Flow<'_> {
+    /// Decides, looks, connects, carries, in this order:
+    ///
+    /// 1. the rules, by name and port, or by the address where there is no name;
+    /// 2. the name is resolved, and the rules are asked of each address;
+    /// 3. where only TLS or HTTP passes, the client speaks first by its protocol: nothing is
+    ///    connected to before what it says may leave. Where others pass too the server may be
+    ///    the one that speaks first, and nobody would ever say anything;
+    /// 4. a connection to an address that was decided of.
+    async fn go(&self, receipt: &mut FlowReceipt) -> Result<String, Refusal> {
+        let (decision, addresses) = self.decided().await?;
+        receipt.verdict = verdict(&decision);
+        receipt.rule = rule(&decision);
+        let streams = decision.streams;
+        let mut inspector = match &self.asked.name {
+            Some(name) if !streams.unchecked => Some(Inspector::new(name.clone(), streams)),
+            // There is no name to hold the stream to.
+            None if !streams.other => {
+                let told = "a rule by address says \"tcp\" or \"opaque\" alone";
+                return Err(refused(&decision, told));
+            }
+            _ => None,
         };
-        let mut inspector = Inspector::new(name.clone(), streams);
-        match gate.pass(&mut inspector).await {
-            Passed::Opaque => {}
-            Passed::Ended(Ok(())) => return Ok(End::Closed),
-            Passed::Ended(Err(_)) => return Ok(End::Reset),
-            Passed::Silent => return Ok(End::Idle),
-            Passed::Refused(refusal) => return Err(refusal.to_string()),
+        let mut opening = Opening::unheard();
+        if let (Some(inspector), false) = (&mut inspector, streams.other) {
+            let patience = self.sandbox.limits.first_bytes;
+            match gate::hear(self.inside, inspector, patience).await {
+                Ok(heard) => opening = heard,
+                Err(passed) => return self.told(decision, passed),
+            }
         }
-    } else if !streams.other && !streams.unchecked {
-        // There is no name to hold the stream to.
-        return Err("a rule by address says \"tcp\" or \"opaque\" alone".to_owned());
+        let (outside, address) = self.connect(&decision, &addresses).await?;
+        receipt.address = Some(address);
+        let passed = self.through(&outside, inspector, opening).await;
+        let lost = matches!(passed, Passed::Ended(Err(_)) | Passed::Idle);
+        let told = self.told(decision, passed);
+        if told.is_err() || lost {
+            reset(self.inside);
+            reset(&outside);
+        }
+        told
     }
-    Ok(pump::carry(inside, &way.outside, carried, bounds).await)
-}
 
-/// Decides, resolves, decides of each address, and connects to one that was decided of.
-async fn open(sandbox: &Sandbox, asked: &Asked) -> Result<Way, Refusal> {
-    let address = asked.name.is_none().then(|| asked.address.ip());
-    let decision = decide(sandbox, asked, address)?;
-    let decisions = match &asked.name {
-        None => vec![(asked.address.ip(), decision.clone())],
-        Some(_) => resolved(sandbox, asked, &decision).await?,
-    };
-    let addresses: Vec<IpAddr> = decisions.iter().map(|(address, _)| *address).collect();
-    let patience: Duration = sandbox.limits.connect;
-    let port = asked.address.port();
-    match connect(&addresses, port, patience).await {
-        Err(error) => Err(failed(decision, &error)),
-        Ok((outside, address)) => {
-            let of_it = decisions.into_iter().find(|(one, _)| *one == address);
-            Ok(Way {
+    /// Carries the stream, as long as need be under the inspector's eyes.
+    async fn through(
+        &self,
+        outside: &TcpStream,
+        inspector: Option<Inspector>,
+        opening: Opening,
+    ) -> Passed {
+        let bounds = Bounds {
+            idle: self.sandbox.limits.idle,
+            out: self.sandbox.bytes.as_ref().map(|(out, _)| out),
+            back: self.sandbox.bytes.as_ref().map(|(_, back)| back),
+        };
+        if let Some(mut inspector) = inspector {
+            let gate = Gate {
+                inside: self.inside,
                 outside,
-                address,
-                decision: of_it.map_or(decision, |(_, decision)| decision),
-            })
+                carried: self.carried,
+                patience: self.sandbox.limits.first_bytes,
+                bounds,
+            };
+            match gate.pass(&mut inspector, opening).await {
+                Passed::Opaque => {}
+                other => return other,
+            }
         }
+        pump::carry(self.inside, outside, self.carried, bounds).await
     }
-}
 
-/// The addresses of a name that it may lead to; that none of them is one is a denial.
-async fn resolved(
-    sandbox: &Sandbox,
-    asked: &Asked,
-    decision: &Decision,
-) -> Result<Vec<(IpAddr, Decision)>, Refusal> {
-    let Some(name) = &asked.name else {
-        return Ok(Vec::new());
-    };
-    let permit = sandbox.lookups.acquire().await;
-    let found = resolve(name, asked.address.port(), sandbox.limits.connect).await;
-    drop(permit);
-    let found = found.map_err(|error| failed(decision.clone(), &error))?;
-    let (mut may, mut last) = (Vec::new(), None);
-    for address in found {
-        match decide(sandbox, asked, Some(address)) {
-            Ok(decision) => may.push((address, decision)),
-            Err(refusal) => last = Some(refusal),
+    /// How it came through, in words.
+    fn told(&self, decision: Decision, passed: Passed) -> Result<String, Refusal> {
+        let limits = &self.sandbox.limits;
+        let told = match passed {
+            Passed::Refused(refusal) => {
+                return Err(refused(&decision, &refusal.to_string()));
+            }
+            Passed::Silent => {
+                return Err(refused(&decision, &limits::first_bytes(limits)));
+            }
+            Passed::Idle => limits::idle(limits),
+            Passed::Ended(Err(_)) => "reset".to_owned(),
+            Passed::Ended(Ok(())) | Passed::Opaque => "closed".to_owned(),
+        };
+        match decision.verdict {
+            Verdict::WouldDeny => Ok(decision.to_string()),
+            _ => Ok(told),
         }
     }
-    match last {
-        Some(refusal) if may.is_empty() => Err(refusal),
-        _ => Ok(may),
+
+    /// The rules' decision, and the addresses of which it holds.
+    async fn decided(&self) -> Result<(Decision, Vec<IpAddr>), Refusal> {
+        let own = self.asked.address.ip();
+        let by_address = self.asked.name.is_none().then_some(own);
+        let decision = decide(self.sandbox, self.asked, by_address)?;
+        let Some(name) = &self.asked.name else {
+            return Ok((decision, vec![own]));
+        };
+        let decisions = self.resolved(name, &decision).await?;
+        let first = decisions.first().map(|(_, first)| first.clone());
+        let decision = first.unwrap_or(decision);
+        // Rules on addresses may let other streams pass at some of them: what is looked at is
+        // known before anything is connected to, so those are not tried.
+        let same = |(_, other): &&(IpAddr, Decision)| other.streams == decision.streams;
+        let addresses = decisions.iter().filter(same).map(|(address, _)| *address);
+        let addresses = addresses.collect();
+        Ok((decision, addresses))
+    }
+
+    /// The addresses of a name that it may lead to; that none of them is one is a denial.
+    async fn resolved(
+        &self,
+        name: &HostName,
+        decision: &Decision,
+    ) -> Result<Vec<(IpAddr, Decision)>, Refusal> {
+        let permit = self.sandbox.lookups.acquire().await;
+        let patience = self.sandbox.limits.connect;
+        let found = resolve(name, self.asked.address.port(), patience).await;
+        drop(permit);
+        let found = found.map_err(|error| self.failed(decision, &error))?;
+        let (mut may, mut last) = (Vec::new(), None);
+        for address in found {
+            match decide(self.sandbox, self.asked, Some(address)) {
+                Ok(decision) => may.push((address, decision)),
+                Err(refusal) => last = Some(refusal),
+            }
+        }
+        match last {
+            Some(refusal) if may.is_empty() => Err(refusal),
+            _ => Ok(may),
+        }
+    }
+
+    async fn connect(
+        &self,
+        decision: &Decision,
+        addresses: &[IpAddr],
+    ) -> Result<(TcpStream, IpAddr), Refusal> {
+        let port = self.asked.address.port();
+        let made = connect(addresses, port, self.sandbox.limits.connect).await;
+        made.map_err(|error| self.failed(decision, &error))
+    }
+
+    fn failed(&self, decision: &Decision, error: &io::Error) -> Refusal {
+        let why = match error.kind() {
+            io::ErrorKind::TimedOut => limits::connect(&self.sandbox.limits),
+            _ => error.to_string(),
+        };
+        Refusal {
+            verdict: FlowVerdict::Failed,
+            rule: rule(decision),
+            told: format!("{} was not reached: {why}", decision.destination),
+        }
     }
 }
 
 fn decide(sandbox: &Sandbox, asked: &Asked, address: Option<IpAddr>) -> Result<Decision, Refusal> {
-    let decision = sandbox.decide(asked, address).map_err(Refusal::Blind)?;
+    let decision = sandbox.decide(asked, address).map_err(blind)?;
     match decision.passes() {
         true => Ok(decision),
-        false => {
-            let told = decision.to_string();
-            Err(Refusal::Denied(Box::new(decision), told))
-        }
+        false => Err(Refusal {
+            verdict: FlowVerdict::Denied,
+            rule: rule(&decision),
+            told: decision.to_string(),
+        }),
     }
 }
 
-fn failed(decision: Decision, error: &io::Error) -> Refusal {
-    let told = format!("{} was not reached: {error}", decision.destination);
-    Refusal::Failed(Box::new(decision), told)
+fn refused(decision: &Decision, why: &str) -> Refusal {
+    Refusal {
+        verdict: FlowVerdict::Denied,
+        rule: rule(decision),
+        told: format!("denied egress to {}: {why}", decision.destination),
+    }
+}
+
+/// Nothing may be decided of a host whose own addresses cannot be read.
+fn blind(errno: Errno) -> Refusal {
+    Refusal {
+        verdict: FlowVerdict::Denied,
+        rule: None,
+        told: format!("this host's own addresses cannot be read: {errno}"),
+    }
 }
 
 impl Refusal {
     fn put(self, receipt: &mut FlowReceipt) -> String {
-        match self {
-            Self::Denied(decision, told) => {
-                receipt.verdict = FlowVerdict::Denied;
-                receipt.rule = rule(&decision);
-                told
-            }
-            Self::Failed(decision, told) => {
-                receipt.verdict = FlowVerdict::Failed;
-                receipt.rule = rule(&decision);
-                told
-            }
-            Self::Blind(errno) => {
-                receipt.verdict = FlowVerdict::Denied;
-                format!("this host's own addresses cannot be read: {errno}")
-            }
-        }
+        receipt.verdict = self.verdict;
+        receipt.rule = self.rule;
+        self.told
     }
 }
 
@@ -240,7 +302,7 @@ fn rule(decision: &Decision) -> Option<String> {
 }
 
 /// One side is told by a reset, and not by an end that looks like an answer.
-fn reset(side: &TcpStream) {
+pub fn reset(side: &TcpStream) {
     if rustix::net::sockopt::set_socket_linger(side, Some(Duration::ZERO)).is_err() {
         // It then sees an end without a byte.
     }

@@ -10,11 +10,14 @@
 mod connect;
 mod control;
 mod dns;
+mod door;
 mod error;
 mod flow;
 mod gate;
 mod guard;
+mod limits;
 mod pace;
+mod pipes;
 mod pump;
 mod sandbox;
 mod seal;

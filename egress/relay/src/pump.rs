@@ -1,20 +1,21 @@
 //! Bytes, both ways, without a copy of them in this process (splice(2)).
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::Shutdown;
-use rustix::pipe::{PipeFlags, SpliceFlags};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use crate::gate::Passed;
 use crate::pace::Pace;
+use crate::pipes::{Pipe, STEP};
 
-/// Most bytes of one step: what a pipe holds (pipe(7)).
-const CHUNK: usize = 64 * 1024;
+/// Most bytes of one step without a pipe.
+const COPY: usize = 16 << 10;
 
 /// What a flow has carried so far.
 #[derive(Debug)]
@@ -24,17 +25,8 @@ pub struct Carried {
     began: Instant,
     /// Milliseconds after the beginning.
     last: AtomicU64,
-}
-
-/// How a flow that was carried ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// Both sides said all they had to.
-    Closed,
-    /// One of them reset it, or was lost.
-    Reset,
-    /// Nothing was said for too long.
-    Idle,
+    /// Directions that wait for their turn to have bytes: that is not saying nothing.
+    held_up: AtomicU64,
 }
 
 /// The limits under which a flow is carried.
@@ -55,6 +47,7 @@ impl Carried {
             received: AtomicU64::new(0),
             began: Instant::now(),
             last: AtomicU64::new(0),
+            held_up: AtomicU64::new(0),
         }
     }
 
@@ -87,9 +80,21 @@ impl Carried {
         self.touch();
     }
 
+    /// Returns when so many bytes more may have been carried.
+    pub async fn pay(&self, pace: Option<&Pace>, bytes: usize) {
+        let Some(pace) = pace else { return };
+        self.held_up.fetch_add(1, Ordering::Relaxed);
+        pace.take(bytes as u64).await;
+        self.held_up.fetch_sub(1, Ordering::Relaxed);
+        self.touch();
+    }
+
     /// Returns when nothing was said for `patience`.
-    async fn idle(&self, patience: Duration) {
+    pub async fn idle(&self, patience: Duration) {
         loop {
+            if self.held_up.load(Ordering::Relaxed) > 0 {
+                self.touch();
+            }
             let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
             let over = self.began + last + patience;
             if over <= Instant::now() {
@@ -107,16 +112,16 @@ pub async fn carry(
     outside: &TcpStream,
     carried: &Carried,
     bounds: Bounds<'_>,
-) -> End {
+) -> Passed {
     carried.touch();
     let out = way((inside, outside), (&carried.sent, carried), bounds.out);
     let back = way((outside, inside), (&carried.received, carried), bounds.back);
     tokio::select! {
         both = async { tokio::try_join!(out, back) } => match both {
-            Ok(_) => End::Closed,
-            Err(_) => End::Reset,
+            Ok(_) => Passed::Ended(Ok(())),
+            Err(error) => Passed::Ended(Err(error)),
         },
-        () = carried.idle(bounds.idle) => End::Idle,
+        () = carried.idle(bounds.idle) => Passed::Idle,
     }
 }
 
@@ -125,41 +130,66 @@ async fn way(
     (count, carried): (&AtomicU64, &Carried),
     pace: Option<&Pace>,
 ) -> io::Result<()> {
-    let (source, sink) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let most = pace.map_or(STEP, Pace::piece);
     loop {
-        let taken = from
-            .async_io(Interest::READABLE, || splice(from, &sink, CHUNK))
-            .await?;
-        if taken == 0 {
-            return Ok(rustix::net::shutdown(to, Shutdown::Write)?);
-        }
-        empty(&source, to, taken).await?;
+        from.readable().await?;
+        // What nobody takes stays where it is: its sender then waits, and not a pipe of ours.
+        to.writable().await?;
+        let taken = match Pipe::lend() {
+            Some(pipe) => spliced((from, to), pipe, most).await,
+            None => copied((from, to), most).await,
+        };
+        let taken = match taken {
+            Ok(0) => return end_of(to),
+            Ok(taken) => taken,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(error) => return Err(error),
+        };
         count.fetch_add(taken as u64, Ordering::Relaxed);
         carried.touch();
-        paid(pace, taken).await;
+        carried.pay(pace, taken).await;
     }
 }
 
-/// Returns when so many bytes more may have been carried.
-pub async fn paid(pace: Option<&Pace>, bytes: usize) {
-    if let Some(pace) = pace {
-        pace.take(bytes as u64).await;
+/// One step; 0 is the end.
+async fn spliced(
+    (from, to): (&TcpStream, &TcpStream),
+    mut pipe: Pipe,
+    most: usize,
+) -> io::Result<usize> {
+    let taken = from.try_io(Interest::READABLE, || pipe.fill(from, most));
+    while pipe.full() > 0 {
+        to.async_io(Interest::WRITABLE, || pipe.empty(to)).await?;
+    }
+    pipe.give_back();
+    taken
+}
+
+/// One step through this process's own memory, where no pipe is to be had.
+pub async fn copied((from, to): (&TcpStream, &TcpStream), most: usize) -> io::Result<usize> {
+    let mut buffer = vec![0; most.min(COPY)];
+    let taken = from.try_read(&mut buffer)?;
+    write_all(to, buffer.get(..taken).unwrap_or_default()).await?;
+    Ok(taken)
+}
+
+/// Tells one side that the other has said all; it may have gone already.
+pub fn end_of(side: &TcpStream) -> io::Result<()> {
+    match rustix::net::shutdown(side, Shutdown::Write) {
+        Err(Errno::NOTCONN) | Ok(()) => Ok(()),
+        Err(errno) => Err(errno.into()),
     }
 }
 
-async fn empty(source: &OwnedFd, to: &TcpStream, mut left: usize) -> io::Result<()> {
-    while left > 0 {
-        let moved = to
-            .async_io(Interest::WRITABLE, || splice(source, to, left))
-            .await?;
-        left = left.saturating_sub(moved);
+/// Writes all of it.
+pub async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        to.writable().await?;
+        match to.try_write(bytes) {
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
-}
-
-/// Without `SPLICE_F_MORE`: with it the kernel holds the end of a small message back for
-/// 200 ms.
-fn splice(from: impl AsFd, to: impl AsFd, length: usize) -> io::Result<usize> {
-    let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-    Ok(rustix::pipe::splice(from, None, to, None, length, flags)?)
 }

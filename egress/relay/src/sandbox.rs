@@ -1,6 +1,7 @@
 //! One sandbox that is served: its rules, its limits, and what is told of it.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -56,6 +57,16 @@ pub struct Asked {
     pub name: Option<HostName>,
     /// The address and port that it used.
     pub address: SocketAddr,
+}
+
+/// As rules name it: the name, or the address, and the port.
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{name}:{}", self.address.port()),
+            None => write!(f, "{}", self.address),
+        }
+    }
 }
 
 impl Sandbox {

@@ -8,8 +8,9 @@ use lakekeep_egress_rules::Streams;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::gate::{Gate, Passed};
-use crate::pump::{self, Bounds, Carried, End};
+use crate::gate::{self, Gate, Opening, Passed};
+use crate::pace::Pace;
+use crate::pump::{self, Bounds, Carried};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -55,7 +56,8 @@ async fn each_direction_ends_by_itself_and_all_bytes_are_counted() {
     let (answer, got) = tokio::join!(writer, reader);
     assert!(got == sent);
     assert_eq!(answer, b"all of it");
-    assert_eq!(pump.await.unwrap(), End::Closed);
+    let ended = pump.await.unwrap();
+    assert!(matches!(ended, Passed::Ended(Ok(()))), "{ended:?}");
     assert_eq!(carried.bytes(), (1 << 20, 9));
 }
 
@@ -65,7 +67,7 @@ async fn a_flow_that_says_nothing_ends() {
     let idle = Duration::from_millis(50);
     let carried = Carried::new();
     let ended = pump::carry(&inside, &outside, &carried, bounds(idle)).await;
-    assert_eq!(ended, End::Idle);
+    assert!(matches!(ended, Passed::Idle), "{ended:?}");
     assert!(carried.age() >= idle);
 }
 
@@ -79,10 +81,10 @@ async fn through_the_gate(said: &[u8], patience: Duration) -> (Vec<u8>, Passed) 
         outside: &outside,
         carried: &carried,
         patience,
-        bounds: bounds(patience),
+        bounds: bounds(LONG),
     };
     let mut inspector = Inspector::new("pypi.example".parse().unwrap(), Streams::HELD);
-    let passed = gate.pass(&mut inspector).await;
+    let passed = gate.pass(&mut inspector, Opening::unheard()).await;
     assert_eq!(carried.bytes().1, 0);
     drop((inside, outside));
     let mut got = Vec::new();
@@ -114,4 +116,158 @@ async fn what_is_neither_tls_nor_http_passes_unchanged() {
     let (got, passed) = through_the_gate(said, LONG).await;
     assert_eq!(got, said);
     assert!(matches!(passed, Passed::Opaque), "{passed:?}");
+}
+
+#[tokio::test]
+async fn a_byte_now_and_then_earns_no_time() {
+    let ((mut client, inside), (outside, mut server)) = (pair().await, pair().await);
+    let carried = Carried::new();
+    let patience = Duration::from_millis(200);
+    let gate = Gate {
+        inside: &inside,
+        outside: &outside,
+        carried: &carried,
+        patience,
+        bounds: bounds(LONG),
+    };
+    let mut inspector = Inspector::new("pypi.example".parse().unwrap(), Streams::HELD);
+    // A client hello that is never whole, each byte well within the patience.
+    let dribble = async {
+        for byte in [0x16, 3, 1, 2, 0].into_iter().chain(std::iter::repeat(1)) {
+            if client.write_all(&[byte]).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(patience / 10).await;
+        }
+        Passed::Ended(Ok(()))
+    };
+    let passed = tokio::select! {
+        passed = gate.pass(&mut inspector, Opening::unheard()) => passed,
+        passed = dribble => passed,
+    };
+    assert!(matches!(passed, Passed::Silent), "{passed:?}");
+    assert!(carried.age() < patience * 5, "{:?}", carried.age());
+    drop((inside, outside));
+    let mut got = Vec::new();
+    server.read_to_end(&mut got).await.unwrap();
+    assert!(got.is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_takes_nothing_holds_a_flow_no_longer_than_a_silent_one() {
+    let ((mut client, inside), (outside, _server)) = (pair().await, pair().await);
+    let carried = Arc::new(Carried::new());
+    let counts = Arc::clone(&carried);
+    let idle = Duration::from_millis(300);
+    let pump =
+        tokio::spawn(async move { pump::carry(&inside, &outside, &counts, bounds(idle)).await });
+    let sent = vec![7; 1 << 20];
+    // It is never read: sooner or later nothing more is taken of the client.
+    while client.write_all(&sent).await.is_ok() {}
+    let ended = pump.await.unwrap();
+    assert!(matches!(ended, Passed::Idle), "{ended:?}");
+    assert!(carried.age() >= idle);
+}
+
+#[tokio::test]
+async fn what_waits_for_its_turn_is_not_idle() {
+    let ((mut client, inside), (outside, mut server)) = (pair().await, pair().await);
+    let carried = Carried::new();
+    // A quarter of the burst at once, and then 64 KiB a second: some pauses are longer than the
+    // patience.
+    let pace = Pace::new(64 << 10);
+    let slow = Bounds {
+        idle: Duration::from_millis(20),
+        out: Some(&pace),
+        back: None,
+    };
+    client.write_all(&[7; 48 << 10]).await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut got = Vec::new();
+    let (ended, read) = tokio::join!(pump::carry(&inside, &outside, &carried, slow), async {
+        let read = server.read_to_end(&mut got).await;
+        server.shutdown().await.unwrap();
+        read
+    });
+    assert!(matches!(ended, Passed::Ended(Ok(()))), "{ended:?}");
+    assert_eq!(read.unwrap(), 48 << 10);
+    assert!(
+        carried.age() >= Duration::from_millis(400),
+        "{:?}",
+        carried.age()
+    );
+}
+
+#[tokio::test]
+async fn a_client_is_heard_before_anything_is_connected_to() {
+    let tls_alone = Streams {
+        tls: true,
+        ..Streams::NONE
+    };
+    for (said, expected) in [
+        (
+            &b"GET / HTTP/1.1\r\nHost: pypi.example\r\n\r\n"[..],
+            "refused",
+        ),
+        (b"\x16\x03\x01", "silent"),
+        (b"", "silent"),
+    ] {
+        let (mut client, inside) = pair().await;
+        client.write_all(said).await.unwrap();
+        let mut inspector = Inspector::new("pypi.example".parse().unwrap(), tls_alone);
+        let heard = gate::hear(&inside, &mut inspector, Duration::from_millis(50)).await;
+        let found = match heard {
+            Err(Passed::Refused(_)) => "refused",
+            Err(Passed::Silent) => "silent",
+            _ => "something else",
+        };
+        assert_eq!(found, expected, "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_heard_before_leaves_first() {
+    let ((mut client, inside), (outside, mut server)) = (pair().await, pair().await);
+    let (first, second) = (
+        b"GET /1 HTTP/1.1\r\nHost: pypi.example\r\n\r\n",
+        b"GET /2 HTTP/1.1\r\nHost: pypi.example\r\n\r\n",
+    );
+    let http_alone = Streams {
+        http: true,
+        ..Streams::NONE
+    };
+    let mut inspector = Inspector::new("pypi.example".parse().unwrap(), http_alone);
+    client.write_all(first).await.unwrap();
+    let opening = gate::hear(&inside, &mut inspector, LONG).await.unwrap();
+    client.write_all(second).await.unwrap();
+    client.shutdown().await.unwrap();
+    let carried = Carried::new();
+    let gate = Gate {
+        inside: &inside,
+        outside: &outside,
+        carried: &carried,
+        patience: LONG,
+        bounds: bounds(LONG),
+    };
+    let (passed, got) = tokio::join!(gate.pass(&mut inspector, opening), async {
+        let mut got = Vec::new();
+        server.read_to_end(&mut got).await.unwrap();
+        server.shutdown().await.unwrap();
+        got
+    });
+    assert!(matches!(passed, Passed::Ended(Ok(()))), "{passed:?}");
+    assert_eq!(got, [&first[..], &second[..]].concat());
+}
+
+#[tokio::test]
+async fn without_a_pipe_bytes_go_through_memory() {
+    let ((mut client, inside), (outside, mut server)) = (pair().await, pair().await);
+    client.write_all(b"all of it").await.unwrap();
+    client.shutdown().await.unwrap();
+    inside.readable().await.unwrap();
+    let copied = pump::copied((&inside, &outside), 3).await;
+    assert_eq!(copied.unwrap(), 3);
+    let mut got = [0; 3];
+    server.read_exact(&mut got).await.unwrap();
+    assert_eq!(&got, b"all");
 }

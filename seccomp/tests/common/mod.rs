@@ -16,12 +16,13 @@ use std::path::PathBuf;
 use lakekeep_seccomp::{Arch, Condition, Profile, SeccompData, syscall_name};
 
 /// Every document of the built-in profiles.
-pub const DOCUMENTS: [&str; 5] = [
+pub const DOCUMENTS: [&str; 6] = [
     "udf.json",
     "notebook.json",
     "general.json",
     "workload.json",
     "base.json",
+    "relay.json",
 ];
 
 /// Numbers that every comparison tries: all known ones, the gaps, and the odd ones.

@@ -1,0 +1,55 @@
+//! What is said of a flow that a limit ended or refused: which limit, its value, and what to
+//! change.
+
+use lakekeep_egress_rules::Limits;
+
+/// So many new connections wait already that this one would not have its turn in time.
+pub fn arrivals(to: &str, limits: &Limits) -> String {
+    format!(
+        "denied egress to {to}: more than {} new connections a second, and it would not have had \
+         its turn within {} s; make fewer, or raise new_per_second in [limits]",
+        limits.new_per_second,
+        limits.connect.as_secs()
+    )
+}
+
+/// As many connections live as may, and none of them ended in a while; `more` were refused for
+/// it since it was last told.
+pub fn connections(to: &str, limits: &Limits, more: u64) -> String {
+    let others = match more {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    format!(
+        "denied egress to {to}{others}: {} connections are open, the most that may be; close some, \
+         or raise connections in [limits]",
+        limits.connections
+    )
+}
+
+/// The client did not say for whom it is.
+pub fn first_bytes(limits: &Limits) -> String {
+    format!(
+        "it was not said within {} s for whom the stream is; send the whole request or client \
+         hello, allow the name with \"tcp\" if its server speaks first, or raise \
+         first_bytes_seconds in [limits]",
+        limits.first_bytes.as_secs()
+    )
+}
+
+/// Nothing was said, or what was said was not taken.
+pub fn idle(limits: &Limits) -> String {
+    format!(
+        "ended because nothing was carried for {} s; raise idle_seconds in [limits], or have the \
+         connection say something now and then",
+        limits.idle.as_secs()
+    )
+}
+
+/// The destination did not answer.
+pub fn connect(limits: &Limits) -> String {
+    format!(
+        "no answer within {} s; raise connect_seconds in [limits] if it is that slow",
+        limits.connect.as_secs()
+    )
+}
