@@ -16,13 +16,14 @@ packages() {
     local missing=()
     local entry command package
     for entry in cc:gcc /usr/bin/python3:python3 newuidmap:uidmap setpriv:util-linux \
-        script:bsdutils ip:iproute2 unshare:util-linux git:git bash:bash; do
+        script:bsdutils ip:iproute2 unshare:util-linux git:git bash:bash \
+        busybox:busybox curl:curl skopeo:skopeo; do
         command=${entry%%:*} package=${entry##*:}
         command -v "$command" >/dev/null || missing+=("$package")
     done
     # A registry, and who builds and pushes images: what `image pull` is tested against.
     if [ "$(id -u)" -eq 0 ]; then
-        for entry in docker-registry:docker-registry htpasswd:apache2-utils skopeo:skopeo umoci:umoci \
+        for entry in docker-registry:docker-registry htpasswd:apache2-utils umoci:umoci \
             buildah:buildah mmdebstrap:mmdebstrap; do
             command=${entry%%:*} package=${entry##*:}
             command -v "$command" >/dev/null || missing+=("$package")

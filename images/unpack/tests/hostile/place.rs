@@ -56,6 +56,31 @@ impl Place {
     }
 }
 
+/// Names, kinds, sizes and targets of all that is below a folder.
+pub fn tree(folder: &Path) -> BTreeMap<PathBuf, (u32, u64, Option<PathBuf>)> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let seen = path.symlink_metadata().unwrap();
+        if seen.is_dir() {
+            let below = tree(&path);
+            let name = path.file_name().unwrap();
+            found.extend(
+                below
+                    .into_iter()
+                    .map(|(path, seen)| (Path::new(name).join(path), seen)),
+            );
+        }
+        let size = if seen.is_file() { seen.size() } else { 0 };
+        let name = PathBuf::from(path.file_name().unwrap());
+        found.insert(
+            name,
+            (seen.mode() & 0o170_000, size, fs::read_link(&path).ok()),
+        );
+    }
+    found
+}
+
 pub fn small() -> Limits {
     Limits {
         bytes: 8 << 20,
