@@ -10,11 +10,12 @@ use lakekeep_egress_names::{Frames, MAX_QUERY_BYTES, Via, framed};
 use lakekeep_sys::net::{Datagram, receive_datagram, send_datagram};
 use rustix::io::Errno;
 use tokio::io::Interest;
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 use crate::pump::write_all;
 use crate::sandbox::Sandbox;
+use crate::side::Side;
 
 /// How long a stream of questions may say nothing (RFC 7766, 6.2.3).
 const IDLE: Duration = Duration::from_secs(10);
@@ -71,13 +72,13 @@ pub fn is_resolver(asked: SocketAddr) -> bool {
 }
 
 /// Answers the questions of one stream, until it ends or is none of questions.
-pub async fn answer_stream(sandbox: &Arc<Sandbox>, inside: &TcpStream) {
+pub async fn answer_stream(sandbox: &Arc<Sandbox>, inside: &Side) {
     // However it ended: nobody is there to be told.
     let ended: io::Result<()> = stream(sandbox, inside).await;
     drop(ended);
 }
 
-async fn stream(sandbox: &Sandbox, inside: &TcpStream) -> io::Result<()> {
+async fn stream(sandbox: &Sandbox, inside: &Side) -> io::Result<()> {
     let (mut frames, mut buffer) = (Frames::default(), [0; MAX_QUERY_BYTES]);
     loop {
         timeout(IDLE, inside.readable()).await??;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lakekeep_protocol::relay::{FlowReceipt, FlowVerdict};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
@@ -15,6 +15,7 @@ use crate::flow::reset;
 use crate::limits;
 use crate::pace::Pace;
 use crate::sandbox::Sandbox;
+use crate::side::Side;
 
 /// How long connections wait in the kernel's queue for another to end, before they are refused.
 const GRACE: Duration = Duration::from_secs(1);
@@ -27,7 +28,7 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub enum Arrived {
     /// A connection, where it wants to go, and its permit to live.
-    Flow(TcpStream, SocketAddr, OwnedSemaphorePermit),
+    Flow(Side, SocketAddr, OwnedSemaphorePermit),
     /// One that was refused; told with those that were before it.
     Refused(Option<FlowReceipt>),
 }
@@ -122,10 +123,10 @@ impl Door {
 /// A connection and the address that it asked for. Small messages of the server's go on to it at
 /// once (tcp(7), `TCP_NODELAY`): the second of two would else wait for the first's
 /// acknowledgement, which the client delays by 40 ms.
-async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+async fn accept(listener: &TcpListener) -> io::Result<(Side, SocketAddr)> {
     let (inside, _) = listener.accept().await?;
     inside.set_nodelay(true)?;
     let asked = inside.local_addr()?;
     let asked = SocketAddr::new(asked.ip().to_canonical(), asked.port());
-    Ok((inside, asked))
+    Ok((Side::Tcp(inside), asked))
 }

@@ -61,6 +61,18 @@ pub enum ServeError {
     /// No randomness for them.
     #[error("getrandom")]
     Random(#[source] Errno),
+    /// A Unix socket that a document grants.
+    #[error(
+        "the granted socket {} cannot be connected to (each folder on its way is opened through no link); start its server, write the path without links, or let the relay's user reach it",
+        path.display()
+    )]
+    Grant {
+        /// Where it was said to be.
+        path: std::path::PathBuf,
+        /// Why not.
+        #[source]
+        errno: Errno,
+    },
     /// It is served already.
     #[error("a sandbox of this identifier is served")]
     Known,

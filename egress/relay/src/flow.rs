@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use lakekeep_protocol::relay::{FlowReceipt, FlowVerdict};
 use lakekeep_sys::Errno;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::connect::{connect, resolve};
 use crate::control::words;
@@ -20,6 +22,8 @@ use crate::limits;
 use crate::pace::TooLate;
 use crate::pump::{self, Bounds, Carried};
 use crate::sandbox::{Asked, Sandbox, verdict};
+use crate::side::Side;
+use crate::sockets;
 
 /// Why a flow ended before its time, most often before a byte of it left.
 #[derive(Debug)]
@@ -36,7 +40,7 @@ struct Refusal {
 /// became of it, whatever did.
 pub async fn carry(
     sandbox: Arc<Sandbox>,
-    inside: TcpStream,
+    inside: Side,
     asked: SocketAddr,
     mut over: watch::Receiver<bool>,
 ) {
@@ -74,7 +78,7 @@ async fn ended(over: &mut watch::Receiver<bool>) {
 /// How the flow ended, in words.
 async fn attempt(
     sandbox: &Sandbox,
-    inside: &TcpStream,
+    inside: &Side,
     (asked, receipt): (&Asked, &mut FlowReceipt),
     carried: &Carried,
 ) -> String {
@@ -98,7 +102,7 @@ async fn attempt(
 #[derive(Clone, Copy)]
 struct Flow<'a> {
     sandbox: &'a Sandbox,
-    inside: &'a TcpStream,
+    inside: &'a Side,
     asked: &'a Asked,
     carried: &'a Carried,
 }
@@ -113,6 +117,10 @@ impl Flow<'_> {
     ///    the one that speaks first, and nobody would ever say anything;
     /// 4. a connection to an address that was decided of.
     async fn go(&self, receipt: &mut FlowReceipt) -> Result<String, Refusal> {
+        let name = self.asked.name.as_ref();
+        if let Some(path) = name.and_then(|name| self.sandbox.granted.path(name)) {
+            return self.granted(path, receipt).await;
+        }
         let (decision, addresses) = self.decided().await?;
         receipt.verdict = verdict(&decision);
         receipt.rule = rule(&decision);
@@ -135,6 +143,7 @@ impl Flow<'_> {
             }
         }
         let (outside, address) = self.connect(&decision, &addresses).await?;
+        let outside = Side::Tcp(outside);
         receipt.address = Some(address);
         let passed = self.through(&outside, inspector, opening).await;
         let lost = matches!(passed, Passed::Ended(Err(_)) | Passed::Idle);
@@ -146,10 +155,52 @@ impl Flow<'_> {
         told
     }
 
+    /// The way to a Unix socket that was granted: no rule is asked, for the grant is one, and
+    /// nothing is looked at.
+    async fn granted(&self, path: &Path, receipt: &mut FlowReceipt) -> Result<String, Refusal> {
+        let refused = |verdict, told| Refusal {
+            verdict,
+            rule: Some(format!("[[sockets]] {}", path.display())),
+            told,
+        };
+        if self.asked.address.port() != sockets::PORT {
+            let told = format!(
+                "denied egress to {}: a granted socket is at port {}",
+                self.asked,
+                sockets::PORT
+            );
+            return Err(refused(FlowVerdict::Denied, told));
+        }
+        let patience = self.sandbox.limits.connect;
+        let made = match timeout(patience, sockets::connect(path)).await {
+            Ok(made) => made.map_err(|error| error.to_string()),
+            Err(_) => Err(limits::connect(&self.sandbox.limits)),
+        };
+        let outside = match made {
+            Ok(stream) => Side::Unix(stream),
+            Err(why) => {
+                let told = format!("{} ({}) was not reached: {why}", self.asked, path.display());
+                return Err(refused(FlowVerdict::Failed, told));
+            }
+        };
+        receipt.verdict = FlowVerdict::Allowed;
+        receipt.rule = refused(FlowVerdict::Allowed, String::new()).rule;
+        match self.through(&outside, None, Opening::unheard()).await {
+            Passed::Ended(Ok(())) => Ok("closed".to_owned()),
+            passed => {
+                reset(self.inside);
+                Ok(match passed {
+                    Passed::Idle => limits::idle(&self.sandbox.limits),
+                    _ => "reset".to_owned(),
+                })
+            }
+        }
+    }
+
     /// Carries the stream, as long as need be under the inspector's eyes.
     async fn through(
         &self,
-        outside: &TcpStream,
+        outside: &Side,
         inspector: Option<Inspector>,
         opening: Opening,
     ) -> Passed {
@@ -302,7 +353,7 @@ fn rule(decision: &Decision) -> Option<String> {
 }
 
 /// One side is told by a reset, and not by an end that looks like an answer.
-pub fn reset(side: &TcpStream) {
+pub fn reset(side: &Side) {
     if rustix::net::sockopt::set_socket_linger(side, Some(Duration::ZERO)).is_err() {
         // It then sees an end without a byte.
     }

@@ -4,10 +4,10 @@ use std::io;
 use std::time::Duration;
 
 use lakekeep_egress_inspect::{Inspector, Progress, Refusal};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::pump::{Bounds, Carried, end_of, write_all};
+use crate::side::Side;
 
 /// Bytes that are read at once. On the stack, for the moment: a flow that says nothing holds
 /// none.
@@ -52,7 +52,7 @@ impl Opening {
 /// # Errors
 /// How the stream came through, when nothing of it may.
 pub async fn hear(
-    inside: &TcpStream,
+    inside: &Side,
     inspector: &mut Inspector,
     patience: Duration,
 ) -> Result<Opening, Passed> {
@@ -72,7 +72,7 @@ pub async fn hear(
 }
 
 async fn hear_all(
-    inside: &TcpStream,
+    inside: &Side,
     inspector: &mut Inspector,
     opening: &mut Opening,
 ) -> io::Result<()> {
@@ -87,8 +87,8 @@ async fn hear_all(
 /// The two sides of an inspected flow.
 #[derive(Debug)]
 pub struct Gate<'a> {
-    pub inside: &'a TcpStream,
-    pub outside: &'a TcpStream,
+    pub inside: &'a Side,
+    pub outside: &'a Side,
     pub carried: &'a Carried,
     /// In which what was begun to be said must be said.
     pub patience: Duration,
@@ -217,7 +217,7 @@ fn said(
     }
 }
 
-async fn read(from: &TcpStream) -> io::Result<Vec<u8>> {
+async fn read(from: &Side) -> io::Result<Vec<u8>> {
     loop {
         from.readable().await?;
         match take(from) {
@@ -227,7 +227,7 @@ async fn read(from: &TcpStream) -> io::Result<Vec<u8>> {
     }
 }
 
-fn take(from: &TcpStream) -> io::Result<Vec<u8>> {
+fn take(from: &Side) -> io::Result<Vec<u8>> {
     let mut buffer = [0; CHUNK];
     let read = from.try_read(&mut buffer)?;
     Ok(buffer.get(..read).unwrap_or_default().to_vec())

@@ -22,6 +22,8 @@ mod pump;
 mod sandbox;
 mod seal;
 mod serve;
+mod side;
+mod sockets;
 #[cfg(test)]
 mod tests;
 

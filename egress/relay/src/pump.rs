@@ -7,12 +7,12 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::Shutdown;
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::gate::Passed;
 use crate::pace::Pace;
 use crate::pipes::{Pipe, STEP};
+use crate::side::Side;
 
 /// Most bytes of one step without a pipe.
 const COPY: usize = 16 << 10;
@@ -107,12 +107,7 @@ impl Carried {
 
 /// Carries bytes between the two until both have ended, one was lost, or nothing was said
 /// for too long. When one side says that it has said all, the other is told.
-pub async fn carry(
-    inside: &TcpStream,
-    outside: &TcpStream,
-    carried: &Carried,
-    bounds: Bounds<'_>,
-) -> Passed {
+pub async fn carry(inside: &Side, outside: &Side, carried: &Carried, bounds: Bounds<'_>) -> Passed {
     carried.touch();
     let out = way((inside, outside), (&carried.sent, carried), bounds.out);
     let back = way((outside, inside), (&carried.received, carried), bounds.back);
@@ -126,7 +121,7 @@ pub async fn carry(
 }
 
 async fn way(
-    (from, to): (&TcpStream, &TcpStream),
+    (from, to): (&Side, &Side),
     (count, carried): (&AtomicU64, &Carried),
     pace: Option<&Pace>,
 ) -> io::Result<()> {
@@ -152,11 +147,7 @@ async fn way(
 }
 
 /// One step; 0 is the end.
-async fn spliced(
-    (from, to): (&TcpStream, &TcpStream),
-    mut pipe: Pipe,
-    most: usize,
-) -> io::Result<usize> {
+async fn spliced((from, to): (&Side, &Side), mut pipe: Pipe, most: usize) -> io::Result<usize> {
     let taken = from.try_io(Interest::READABLE, || pipe.fill(from, most));
     while pipe.full() > 0 {
         to.async_io(Interest::WRITABLE, || pipe.empty(to)).await?;
@@ -166,7 +157,7 @@ async fn spliced(
 }
 
 /// One step through this process's own memory, where no pipe is to be had.
-pub async fn copied((from, to): (&TcpStream, &TcpStream), most: usize) -> io::Result<usize> {
+pub async fn copied((from, to): (&Side, &Side), most: usize) -> io::Result<usize> {
     let mut buffer = vec![0; most.min(COPY)];
     let taken = from.try_read(&mut buffer)?;
     write_all(to, buffer.get(..taken).unwrap_or_default()).await?;
@@ -174,7 +165,7 @@ pub async fn copied((from, to): (&TcpStream, &TcpStream), most: usize) -> io::Re
 }
 
 /// Tells one side that the other has said all; it may have gone already.
-pub fn end_of(side: &TcpStream) -> io::Result<()> {
+pub fn end_of(side: &Side) -> io::Result<()> {
     match rustix::net::shutdown(side, Shutdown::Write) {
         Err(Errno::NOTCONN) | Ok(()) => Ok(()),
         Err(errno) => Err(errno.into()),
@@ -182,7 +173,7 @@ pub fn end_of(side: &TcpStream) -> io::Result<()> {
 }
 
 /// Writes all of it.
-pub async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+pub async fn write_all(to: &Side, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         to.writable().await?;
         match to.try_write(bytes) {

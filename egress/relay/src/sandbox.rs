@@ -23,6 +23,7 @@ use crate::control;
 use crate::error::ServeError;
 use crate::guard::OwnAddresses;
 use crate::pace::Pace;
+use crate::sockets::Granted;
 
 /// A sandbox that is served.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub struct Sandbox {
     pub arrivals: Pace,
     /// Bytes a second that leave, and that come.
     pub bytes: Option<(Pace, Pace)>,
+    /// Unix sockets of the host's that it may reach.
+    pub granted: Granted,
     zone: Mutex<Zone>,
     began: Instant,
     /// Names whose denial was told: a program asks for one many times.
@@ -82,6 +85,7 @@ impl Sandbox {
         }
         let rules = rules.ok_or(ServeError::NoRules)?;
         let limits = rules.limits();
+        let granted = Granted::check(&rules)?;
         let permits = usize::try_from(limits.connections).unwrap_or(usize::MAX);
         let pace = |rate| (Pace::new(rate), Pace::new(rate));
         Ok(Self {
@@ -93,6 +97,7 @@ impl Sandbox {
             lookups: Semaphore::new(LOOKUPS_OF_ONE),
             arrivals: Pace::new(limits.new_per_second.into()),
             bytes: limits.bytes_per_second.map(pace),
+            granted,
             zone: Mutex::new(Zone::new(prefix()?, &limits)?),
             began: Instant::now(),
             refused: Mutex::default(),
@@ -118,6 +123,9 @@ impl Sandbox {
         let answer = {
             let mut zone = self.zone.lock().unwrap_or_else(PoisonError::into_inner);
             zone.answer(packet, via, self.began.elapsed(), |name| {
+                if self.granted.path(name).is_some() {
+                    return Allowed::Listed;
+                }
                 let decided = self.rules.decide_name(name, &guard);
                 let allowed = match (decided.passes(), decided.listed) {
                     (false, _) => Allowed::Denied,

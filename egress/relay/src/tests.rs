@@ -11,15 +11,16 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::gate::{self, Gate, Opening, Passed};
 use crate::pace::Pace;
 use crate::pump::{self, Bounds, Carried};
+use crate::side::Side;
 
 const LONG: Duration = Duration::from_secs(30);
 
-/// The two ends of a connection.
-async fn pair() -> (TcpStream, TcpStream) {
+/// The two ends of a connection, the second as the relay has it.
+async fn pair() -> (TcpStream, Side) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let near = TcpStream::connect(listener.local_addr().unwrap());
     let (near, far) = tokio::join!(near, listener.accept());
-    (near.unwrap(), far.unwrap().0)
+    (near.unwrap(), Side::Tcp(far.unwrap().0))
 }
 
 fn bounds(idle: Duration) -> Bounds<'static> {
@@ -32,7 +33,7 @@ fn bounds(idle: Duration) -> Bounds<'static> {
 
 #[tokio::test]
 async fn each_direction_ends_by_itself_and_all_bytes_are_counted() {
-    let ((mut client, inside), (outside, mut server)) = (pair().await, pair().await);
+    let ((mut client, inside), (mut server, outside)) = (pair().await, pair().await);
     let carried = Arc::new(Carried::new());
     let counts = Arc::clone(&carried);
     let pump =
@@ -63,7 +64,7 @@ async fn each_direction_ends_by_itself_and_all_bytes_are_counted() {
 
 #[tokio::test]
 async fn a_flow_that_says_nothing_ends() {
-    let ((_client, inside), (outside, _server)) = (pair().await, pair().await);
+    let ((_client, inside), (_server, outside)) = (pair().await, pair().await);
     let idle = Duration::from_millis(50);
     let carried = Carried::new();
     let ended = pump::carry(&inside, &outside, &carried, bounds(idle)).await;
@@ -73,7 +74,7 @@ async fn a_flow_that_says_nothing_ends() {
 
 /// What the server got of what the client said, and what the gate said of it.
 async fn through_the_gate(said: &[u8], patience: Duration) -> (Vec<u8>, Passed) {
-    let ((mut client, inside), (outside, mut server)) = (pair().await, pair().await);
+    let ((mut client, inside), (mut server, outside)) = (pair().await, pair().await);
     let carried = Carried::new();
     client.write_all(said).await.unwrap();
     let gate = Gate {
@@ -120,7 +121,7 @@ async fn what_is_neither_tls_nor_http_passes_unchanged() {
 
 #[tokio::test]
 async fn a_byte_now_and_then_earns_no_time() {
-    let ((mut client, inside), (outside, mut server)) = (pair().await, pair().await);
+    let ((mut client, inside), (mut server, outside)) = (pair().await, pair().await);
     let carried = Carried::new();
     let patience = Duration::from_millis(200);
     let gate = Gate {
@@ -155,7 +156,7 @@ async fn a_byte_now_and_then_earns_no_time() {
 
 #[tokio::test]
 async fn a_server_that_takes_nothing_holds_a_flow_no_longer_than_a_silent_one() {
-    let ((mut client, inside), (outside, _server)) = (pair().await, pair().await);
+    let ((mut client, inside), (_server, outside)) = (pair().await, pair().await);
     let carried = Arc::new(Carried::new());
     let counts = Arc::clone(&carried);
     let idle = Duration::from_millis(300);
@@ -171,7 +172,7 @@ async fn a_server_that_takes_nothing_holds_a_flow_no_longer_than_a_silent_one() 
 
 #[tokio::test]
 async fn what_waits_for_its_turn_is_not_idle() {
-    let ((mut client, inside), (outside, mut server)) = (pair().await, pair().await);
+    let ((mut client, inside), (mut server, outside)) = (pair().await, pair().await);
     let carried = Carried::new();
     // A quarter of the burst at once, and then 64 KiB a second: some pauses are longer than the
     // patience.
@@ -227,7 +228,7 @@ async fn a_client_is_heard_before_anything_is_connected_to() {
 
 #[tokio::test]
 async fn what_was_heard_before_leaves_first() {
-    let ((mut client, inside), (outside, mut server)) = (pair().await, pair().await);
+    let ((mut client, inside), (mut server, outside)) = (pair().await, pair().await);
     let (first, second) = (
         b"GET /1 HTTP/1.1\r\nHost: pypi.example\r\n\r\n",
         b"GET /2 HTTP/1.1\r\nHost: pypi.example\r\n\r\n",
@@ -261,7 +262,7 @@ async fn what_was_heard_before_leaves_first() {
 
 #[tokio::test]
 async fn without_a_pipe_bytes_go_through_memory() {
-    let ((mut client, inside), (outside, mut server)) = (pair().await, pair().await);
+    let ((mut client, inside), (mut server, outside)) = (pair().await, pair().await);
     client.write_all(b"all of it").await.unwrap();
     client.shutdown().await.unwrap();
     inside.readable().await.unwrap();

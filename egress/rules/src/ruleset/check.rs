@@ -11,8 +11,8 @@ use crate::index::Index;
 use crate::rule::Rule;
 use crate::show::quoted;
 
-/// Longest name of a granted socket, in bytes.
-const MAX_SOCKET_NAME: usize = 64;
+/// Longest name of a granted socket, in bytes: it is a label of a name (RFC 1035, 2.3.4).
+const MAX_SOCKET_NAME: usize = 63;
 /// Longest path of a Unix socket, in bytes (unix(7): 108 with the NUL).
 const MAX_SOCKET_PATH: usize = 107;
 
@@ -107,9 +107,14 @@ fn sockets(doc: &EgressDoc, found: &mut Vec<DocumentError>) -> BTreeMap<String, 
 fn socket_fault(socket: &SocketDoc) -> Option<(&'static str, String, &'static str)> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let name = &socket.name;
-    if name.is_empty() || name.len() > MAX_SOCKET_NAME || !name.chars().all(plain) {
+    let is_label = !name.starts_with('-') && !name.ends_with('-') && name.chars().all(plain);
+    if name.is_empty() || name.len() > MAX_SOCKET_NAME || !is_label {
         let cause = format!("{} is no name of a socket", quoted(name));
-        return Some(("name", cause, "write 1 to 64 of a-z, 0-9 and -"));
+        return Some((
+            "name",
+            cause,
+            "write 1 to 63 of a-z, 0-9 and -, none of these at an end",
+        ));
     }
     let path = &socket.path;
     let climbs = path.split('/').any(|part| matches!(part, "." | ".."));

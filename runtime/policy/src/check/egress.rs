@@ -15,7 +15,6 @@ pub(super) fn check(
 ) -> Option<Egress> {
     let egress = doc.egress.as_ref()?;
     no_sockets(seccomp, findings);
-    no_grants(egress, findings);
     let mut refuse = |why: String| {
         findings.add("egress", "", why, "correct it, or leave it out");
     };
@@ -53,18 +52,6 @@ fn no_sockets(seccomp: SeccompProfile, findings: &mut Findings<'_>) {
     }
 }
 
-/// A grant that nobody relays would be refused in silence.
-fn no_grants(egress: &EgressDoc, findings: &mut Findings<'_>) {
-    if !egress.sockets.is_empty() {
-        findings.add(
-            "egress.sockets",
-            "",
-            "Unix sockets are not relayed yet",
-            "mount the socket, or leave it out",
-        );
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::testing::{accept, refuse};
@@ -97,9 +84,18 @@ mod tests {
     }
 
     #[test]
-    fn grants_of_sockets_are_refused() {
-        let grant = "[[egress.sockets]]\nname = \"db\"\npath = \"/run/db.sock\"";
-        let found = refuse(grant);
-        assert_eq!(found, ["egress.sockets: Unix sockets are not relayed yet"]);
+    fn a_grant_of_a_socket_is_a_name_and_a_path() {
+        let policy = accept("[[egress.sockets]]\nname = \"db\"\npath = \"/run/db.sock\"");
+        let other = accept("[[egress.sockets]]\nname = \"db\"\npath = \"/run/other.sock\"");
+        assert!(policy.egress().is_some());
+        assert_ne!(policy.digest(), other.digest());
+        for (name, path) in [
+            ("Db", "/run/db.sock"),
+            ("-db", "/run/db.sock"),
+            ("db", "db.sock"),
+        ] {
+            let grant = format!("[[egress.sockets]]\nname = \"{name}\"\npath = \"{path}\"");
+            assert_eq!(refuse(&grant).len(), 1, "{grant}");
+        }
     }
 }

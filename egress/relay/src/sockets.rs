@@ -1,0 +1,120 @@
+//! Unix sockets of the host's that documents grant. Inside, each is a name:
+//! `NAME.sockets.lakekeep.internal`, port 1, which the rules know nothing of.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use lakekeep_egress_rules::{HostName, Ruleset};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+use rustix::io::Errno;
+use tokio::net::UnixStream;
+
+use crate::error::ServeError;
+
+/// The zone of their names; `internal` is nobody's (ICANN, 2024).
+const ZONE: &str = "sockets.lakekeep.internal";
+
+/// The port of each.
+pub const PORT: u16 = 1;
+
+/// What a sandbox was granted: where each name leads.
+#[derive(Debug, Default)]
+pub struct Granted(BTreeMap<HostName, PathBuf>);
+
+impl Granted {
+    /// What all documents grant under the same path.
+    ///
+    /// # Errors
+    /// `Grant` for what is no socket now, or is behind a link.
+    pub fn check(rules: &Ruleset) -> Result<Self, ServeError> {
+        let one = |(name, path): (&str, &Path)| {
+            let grant = |errno| ServeError::Grant {
+                path: path.to_path_buf(),
+                errno,
+            };
+            open(path).map_err(grant)?;
+            let name = HostName::parse(&format!("{name}.{ZONE}"));
+            let name = name.map_err(|_| grant(Errno::NAMETOOLONG))?;
+            Ok((name, path.to_path_buf()))
+        };
+        rules.sockets().map(one).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Where a name leads, if it is one's.
+    pub fn path(&self, name: &HostName) -> Option<&Path> {
+        self.0.get(name).map(PathBuf::as_path)
+    }
+}
+
+/// Connects to what is at the path now; its server sees the relay's user (unix(7),
+/// `SO_PEERCRED`).
+///
+/// # Errors
+/// Of the path, which may have changed since it was granted, or of connect(2).
+pub async fn connect(path: &Path) -> io::Result<UnixStream> {
+    let socket = open(path)?;
+    // The very file that was looked at, whatever is at its path by now (proc_pid_fd(5)).
+    UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd())).await
+}
+
+/// Opens a socket's file through no link, without connecting: one directory after the other.
+///
+/// # Errors
+/// `ELOOP` for a link, on the way (there `ENOTDIR`) or at its end; `ENOTSOCK` for another file.
+fn open(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = flags | OFlags::DIRECTORY;
+    let mut at = openat(CWD, "/", folder, Mode::empty())?;
+    let names = path.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name),
+        _ => None,
+    });
+    let mut names = names.peekable();
+    while let Some(name) = names.next() {
+        let flags = if names.peek().is_some() {
+            folder
+        } else {
+            flags
+        };
+        at = openat(&at, name, flags, Mode::empty())?;
+    }
+    match FileType::from_raw_mode(fstat(&at)?.st_mode) {
+        FileType::Socket => Ok(at),
+        FileType::Symlink => Err(Errno::LOOP),
+        _ => Err(Errno::NOTSOCK),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_is_opened_and_what_leads_there_by_a_link_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().canonicalize().unwrap();
+        let path = folder.join("real").join("socket");
+        std::fs::create_dir(folder.join("real")).unwrap();
+        let _listener = UnixListener::bind(&path).unwrap();
+        open(&path).unwrap();
+        let (link, detour) = (folder.join("link"), folder.join("detour"));
+        symlink(&path, &link).unwrap();
+        symlink(folder.join("real"), &detour).unwrap();
+        std::fs::write(folder.join("file"), "").unwrap();
+        for (path, errno) in [
+            (link, Errno::LOOP),
+            (detour.join("socket"), Errno::NOTDIR),
+            (folder.join("file"), Errno::NOTSOCK),
+            (folder.join("real"), Errno::NOTSOCK),
+            (folder.join("none"), Errno::NOENT),
+        ] {
+            // Where links are followed it can be reached, but for the last three.
+            assert_eq!(open(&path).map(drop), Err(errno), "{}", path.display());
+        }
+    }
+}
