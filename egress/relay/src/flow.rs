@@ -53,10 +53,14 @@ pub async fn carry(
         }
         return;
     }
-    let asked = sandbox.asked(asked);
+    let (asked, changes) = (sandbox.asked(asked), sandbox.changes());
     let mut receipt = sandbox.receipt(&asked);
     let told = tokio::select! {
         () = ended(&mut over) => "the sandbox ended".to_owned(),
+        told = sandbox.revoked(&asked, changes) => {
+            reset(&inside);
+            told
+        }
         told = attempt(&sandbox, &inside, (&asked, &mut receipt), &carried) => told,
     };
     receipt.words = words(&told);
@@ -90,6 +94,7 @@ async fn attempt(
     receipt.verdict = verdict(&way.decision);
     receipt.rule = rule(&way.decision);
     receipt.address = Some(way.address);
+    asked.reach(way.address);
     let ended = match through(sandbox, inside, (asked, &way), carried).await {
         Ok(ended) => ended,
         Err(refused) => {

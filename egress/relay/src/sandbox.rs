@@ -1,9 +1,9 @@
 //! One sandbox that is served: its rules, its limits, and what is told of it.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lakekeep_egress_names::{Allowed, Outcome, Via, Zone};
 use lakekeep_egress_rules::{
@@ -15,7 +15,7 @@ use lakekeep_protocol::relay::{
 };
 use lakekeep_sys::Errno;
 use rustix::rand::GetRandomFlags;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::connect::LOOKUPS_OF_ONE;
 use crate::control;
@@ -27,7 +27,8 @@ use crate::pace::Pace;
 #[derive(Debug)]
 pub struct Sandbox {
     id: String,
-    rules: Ruleset,
+    /// What holds now.
+    rules: watch::Sender<Arc<Ruleset>>,
     own: OwnAddresses,
     /// How much may leave.
     pub limits: Limits,
@@ -41,41 +42,45 @@ pub struct Sandbox {
     pub bytes: Option<(Pace, Pace)>,
     zone: Mutex<Zone>,
     began: Instant,
-    /// Names whose denial was told: a program asks for one many times.
-    refused: Mutex<HashSet<HostName>>,
+    /// Names whose denial was told, and when: a program asks for one many times.
+    refused: Mutex<HashMap<HostName, Instant>>,
     tell: mpsc::Sender<RelayReply>,
 }
 
-/// Most refused names that are told of: they are the code inside's to choose.
+/// Most refused names that are told of at a time: they are the code inside's to choose.
 const MAX_REFUSED: usize = 1024;
 
+/// After so long a refused name is told of again: a later task may have asked for it.
+const NEWS: Duration = Duration::from_secs(1);
+
 /// Where something inside would go.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Asked {
     /// The name that it asked for, where the address is our answer to that.
     pub name: Option<HostName>,
     /// The address and port that it used.
     pub address: SocketAddr,
+    /// The address that was connected to, once one was.
+    reached: watch::Sender<Option<IpAddr>>,
+}
+
+impl Asked {
+    /// Notes the address that was connected to: what rules that change later say of it counts.
+    pub fn reach(&self, address: IpAddr) {
+        self.reached.send_replace(Some(address));
+    }
 }
 
 impl Sandbox {
-    /// Reads the rules. More documents only narrow: what leaves must be allowed by each.
+    /// Reads the rules.
     pub fn new(spec: &ServeSpec, tell: mpsc::Sender<RelayReply>) -> Result<Self, ServeError> {
-        let mut rules: Option<Ruleset> = None;
-        for document in &spec.rules {
-            let one = read(document)?;
-            rules = Some(match rules {
-                None => one,
-                Some(others) => one.bounded_by(&others),
-            });
-        }
-        let rules = rules.ok_or(ServeError::NoRules)?;
+        let rules = within(&spec.rules)?;
         let limits = rules.limits();
         let permits = usize::try_from(limits.connections).unwrap_or(usize::MAX);
         let pace = |rate| (Pace::new(rate), Pace::new(rate));
         Ok(Self {
             id: spec.sandbox.clone(),
-            rules,
+            rules: watch::Sender::new(Arc::new(rules)),
             own: OwnAddresses::read().map_err(ServeError::OwnAddresses)?,
             limits,
             connections: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
@@ -89,6 +94,58 @@ impl Sandbox {
         })
     }
 
+    fn rules(&self) -> Arc<Ruleset> {
+        Arc::clone(&self.rules.borrow())
+    }
+
+    /// Digest of the rules that hold.
+    pub fn digest(&self) -> String {
+        self.rules().digest()
+    }
+
+    /// Puts other rules in force. Its limits stay as they were.
+    pub fn update(&self, documents: &[RuleDocument]) -> Result<(), ServeError> {
+        self.rules.send_replace(Arc::new(within(documents)?));
+        Ok(())
+    }
+
+    /// Returns when rules that changed since `changes` was taken do not allow the flow any
+    /// more, with the words for its receipt.
+    pub async fn revoked(&self, asked: &Asked, mut changes: Changes) -> String {
+        let mut reached = asked.reached.subscribe();
+        loop {
+            let seen = tokio::select! {
+                changed = changes.0.changed() => changed,
+                changed = reached.changed() => changed,
+            };
+            if seen.is_err() {
+                // Both are this flow's and its sandbox's, which live while it does.
+                std::future::pending::<()>().await;
+            }
+            let address = *reached.borrow();
+            if let Some(why) = self.refusal(asked, address) {
+                return format!("ended, for the rules were changed: {why}");
+            }
+        }
+    }
+
+    /// Follows the rules from here on.
+    pub fn changes(&self) -> Changes {
+        Changes(self.rules.subscribe())
+    }
+
+    /// Why a flow would not be let out now, by its name and by the address that it reached.
+    fn refusal(&self, asked: &Asked, reached: Option<IpAddr>) -> Option<String> {
+        let first = asked.name.is_none().then(|| asked.address.ip());
+        let both = [Some(first), reached.map(Some)];
+        let refused = |address| match self.decide(asked, address) {
+            Ok(decision) if decision.passes() => None,
+            Ok(decision) => Some(decision.to_string()),
+            Err(errno) => Some(format!("this host's own addresses cannot be read: {errno}")),
+        };
+        both.into_iter().flatten().find_map(refused)
+    }
+
     /// Where a connection to this address wants to go: to the name whose address it is, if
     /// it is one's.
     pub fn asked(&self, address: SocketAddr) -> Asked {
@@ -96,6 +153,7 @@ impl Sandbox {
         Asked {
             name: zone.names().name(address.ip()).cloned(),
             address,
+            reached: watch::Sender::new(None),
         }
     }
 
@@ -103,11 +161,12 @@ impl Sandbox {
     /// silence is one.
     pub async fn answer(&self, packet: &[u8], via: Via) -> Option<Vec<u8>> {
         let guard = self.own.guard().ok()?;
+        let rules = self.rules();
         let mut decision = None;
         let answer = {
             let mut zone = self.zone.lock().unwrap_or_else(PoisonError::into_inner);
             zone.answer(packet, via, self.began.elapsed(), |name| {
-                let decided = self.rules.decide_name(name, &guard);
+                let decided = rules.decide_name(name, &guard);
                 let allowed = match (decided.passes(), decided.listed) {
                     (false, _) => Allowed::Denied,
                     (true, true) => Allowed::Listed,
@@ -132,7 +191,16 @@ impl Sandbox {
 
     fn is_news(&self, name: &HostName) -> bool {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.len() < MAX_REFUSED && refused.insert(name.clone())
+        let now = Instant::now();
+        if refused.len() >= MAX_REFUSED {
+            refused.retain(|_, told| now.duration_since(*told) < NEWS);
+        }
+        let old = |told: &Instant| now.duration_since(*told) >= NEWS;
+        let news = refused.get(name).map_or(refused.len() < MAX_REFUSED, old);
+        if news {
+            refused.insert(name.clone(), now);
+        }
+        news
     }
 
     fn name_receipt(
@@ -172,7 +240,7 @@ impl Sandbox {
             port: Some(asked.address.port()),
             transport: Transport::Tcp,
         };
-        Ok(self.rules.decide(&destination, &self.own.guard()?))
+        Ok(self.rules().decide(&destination, &self.own.guard()?))
     }
 
     /// Tells the manager what became of a flow.
@@ -196,6 +264,23 @@ impl Sandbox {
             duration_us: 0,
         }
     }
+}
+
+/// What the rules of a sandbox become.
+#[derive(Debug)]
+pub struct Changes(watch::Receiver<Arc<Ruleset>>);
+
+/// What each of the documents allows. More of them only narrow.
+fn within(documents: &[RuleDocument]) -> Result<Ruleset, ServeError> {
+    let mut rules: Option<Ruleset> = None;
+    for document in documents {
+        let one = read(document)?;
+        rules = Some(match rules {
+            None => one,
+            Some(others) => one.bounded_by(&others),
+        });
+    }
+    rules.ok_or(ServeError::NoRules)
 }
 
 fn read(document: &RuleDocument) -> Result<Ruleset, ServeError> {
