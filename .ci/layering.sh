@@ -35,14 +35,14 @@ INNER = {
     "lakekeep-images": {"lakekeep-content", "lakekeep-oci", "lakekeep-unpack"},
     "lakekeep-registry": {"lakekeep-content", "lakekeep-images", "lakekeep-oci", "lakekeep-unpack"},
     "lakekeep-identity": {"lakekeep-tests"},
-    "lakekeep-profiles": {"lakekeep-policy"},
+    "lakekeep-profiles": {"lakekeep-egress-rules", "lakekeep-policy"},
     "lakekeep-store": set(),
     "lakekeep-api": set(),
     "lakekeep-client": {"lakekeep-api"},
     "lakekeep-supervisor": {"lakekeep-plan", "lakekeep-sandbox", "lakekeep-sys"},
     "lakekeep-manager": {
-        "lakekeep-api", "lakekeep-content", "lakekeep-environment", "lakekeep-identity", "lakekeep-plan",
-        "lakekeep-policy", "lakekeep-profiles", "lakekeep-protocol", "lakekeep-sandbox", "lakekeep-seccomp",
+        "lakekeep-api", "lakekeep-content", "lakekeep-egress-rules", "lakekeep-environment", "lakekeep-identity",
+        "lakekeep-plan", "lakekeep-policy", "lakekeep-profiles", "lakekeep-protocol", "lakekeep-sandbox", "lakekeep-seccomp",
         "lakekeep-store", "lakekeep-sys", "lakekeep-tree", "lakekeep-udf-broker", "lakekeep-udf-packets",
     },
     "lakekeep-serve": {

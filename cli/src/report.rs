@@ -111,14 +111,14 @@ impl Ended {
     fn denial(&self) -> Option<&str> {
         match self {
             Self::Here(outcome) => outcome.traffic.as_ref()?.first_denial.as_deref(),
-            Self::There(_) => None,
+            Self::There(_) => Some(self.text("/traffic/first_denial")).filter(|it| !it.is_empty()),
         }
     }
 
     fn relay_lost(&self) -> Option<&str> {
         match self {
             Self::Here(outcome) => outcome.traffic.as_ref()?.lost.as_deref(),
-            Self::There(_) => None,
+            Self::There(_) => Some(self.text("/traffic/lost")).filter(|it| !it.is_empty()),
         }
     }
 

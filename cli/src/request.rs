@@ -167,7 +167,6 @@ impl Checked {
 /// The policy that is asked of a manager, as a document that it lays over the profile's.
 /// What a manager decides is not checked here.
 pub fn for_sandbox(arguments: &PolicyArgs) -> Result<String, RequestError> {
-    no_egress(arguments)?;
     write(read(arguments)?.overlay(flags(arguments)?))
 }
 
@@ -176,19 +175,10 @@ pub fn for_sandbox(arguments: &PolicyArgs) -> Result<String, RequestError> {
 pub fn for_task(
     arguments: &PolicyArgs,
 ) -> Result<(String, BTreeMap<String, String>), RequestError> {
-    no_egress(arguments)?;
     let mut doc = flags(arguments)?;
     let variables = std::mem::take(&mut doc.env).0;
     doc.workdir = None;
     Ok((write(read(arguments)?.overlay(doc))?, variables))
-}
-
-/// A manager carries nothing for its sandboxes yet.
-fn no_egress(arguments: &PolicyArgs) -> Result<(), RequestError> {
-    match arguments.egress.is_empty() {
-        true => Ok(()),
-        false => Err(RequestError::WithoutManager("--egress")),
-    }
 }
 
 fn write(mut doc: PolicyDoc) -> Result<String, RequestError> {

@@ -194,6 +194,7 @@ fn about(sandbox: &v1::Sandbox) -> String {
         ),
         ("policy", sandbox.policy_digest.clone()),
         ("trust key", sandbox.trust_key.clone()),
+        ("egress", sandbox.egress.clone()),
     ])
 }
 

@@ -69,6 +69,7 @@ pub fn sandbox(sandbox: &v1::Sandbox) -> Value {
         "state": state(sandbox.state()),
         "kind": kind(sandbox.kind()),
         "trust_key": sandbox.trust_key,
+        "egress": sandbox.egress,
         "policy_digest": sandbox.policy_digest,
         "image": sandbox.image,
         "labels": sorted(&sandbox.labels),

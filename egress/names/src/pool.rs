@@ -11,17 +11,23 @@ pub const MAX_NAMES: u32 = 65_536;
 pub const RESOLVER_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 /// The first address of a name; those before it are for the sandbox's own services.
 const FIRST: u32 = 256;
+/// Where the first name's address may be: behind it there is room for all.
+const STARTS: u64 = (1 << 17) - FIRST as u64 - MAX_NAMES as u64;
 const POOL_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
 
 /// Names and their addresses, each of which stays the other's while the sandbox lives.
 ///
 /// Nothing is ever taken out: an address that was one name's must not become another's
-/// while a client may remember it. Full is full, and is told.
+/// while a client may remember it. Full is full, and is told. Where another relay takes over,
+/// with a prefix of its own, it begins elsewhere: an IPv4 address that a client remembers from
+/// before is most likely nobody's then.
 #[derive(Debug)]
 pub struct FakeNames {
     numbers: HashMap<HostName, u32>,
     names: Vec<HostName>,
     prefix: u64,
+    /// Number of the first name's address.
+    start: u32,
     most: u32,
 }
 
@@ -50,10 +56,12 @@ impl FakeNames {
         if prefix.octets()[0] != 0xfd || bits as u64 != 0 {
             return Err(PoolError::Prefix(prefix));
         }
+        let prefix = (bits >> 64) as u64;
         Ok(FakeNames {
             numbers: HashMap::new(),
             names: Vec::new(),
-            prefix: (bits >> 64) as u64,
+            prefix,
+            start: FIRST + (prefix % 0x1_0000 % STARTS) as u32,
             most: most.min(MAX_NAMES),
         })
     }
@@ -95,7 +103,7 @@ impl FakeNames {
             }
             IpAddr::V6(_) => return None,
         };
-        self.names.get(offset.checked_sub(FIRST)? as usize)
+        self.names.get(offset.checked_sub(self.start)? as usize)
     }
 
     /// How many names have addresses.
@@ -109,8 +117,8 @@ impl FakeNames {
     }
 
     fn pair(&self, number: u32) -> (Ipv4Addr, Ipv6Addr) {
-        let v4 = Ipv4Addr::from_bits(POOL_V4.to_bits() + FIRST + number);
-        (v4, self.v6(u64::from(FIRST + number)))
+        let v4 = Ipv4Addr::from_bits(POOL_V4.to_bits() + self.start + number);
+        (v4, self.v6(u64::from(self.start + number)))
     }
 
     fn v6(&self, host: u64) -> Ipv6Addr {

@@ -1,11 +1,12 @@
 //! The manager: what it asks, and what it is told.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread;
 
-use lakekeep_protocol::relay::{MAX_WORDS, ServeSpec};
+use lakekeep_protocol::relay::{MAX_SERVED, MAX_WORDS, ServeSpec, ServedSandbox};
 use lakekeep_protocol::{ProtocolError, RelayReply, RelayRequest};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -17,12 +18,14 @@ use crate::sandbox::Sandbox;
 use crate::serve;
 
 /// Words to the manager that wait; when so many do, flows wait to be told of.
-const WAITING: usize = 1024;
+pub const WAITING: usize = 1024;
 
-type Request = Result<(RelayRequest, Vec<OwnedFd>), ProtocolError>;
+/// What a manager asked, with what it sent along.
+pub type Request = Result<(RelayRequest, Vec<OwnedFd>), ProtocolError>;
 
 /// A sandbox that is served.
 struct Served {
+    sandbox: Arc<Sandbox>,
     /// Says that it is over.
     over: watch::Sender<bool>,
     task: JoinHandle<()>,
@@ -35,7 +38,7 @@ pub async fn serve(manager: Manager) -> Result<(), RelayError> {
     let (tell, told) = mpsc::channel(WAITING);
     let writer = write(Arc::clone(&manager), told);
     let mut requests = read(manager);
-    let mut served = HashMap::new();
+    let mut book = Book::new(tell.clone());
     let mut ended = signal(SignalKind::terminate()).map_err(RelayError::Runtime)?;
     let heard = loop {
         let request = tokio::select! {
@@ -44,16 +47,16 @@ pub async fn serve(manager: Manager) -> Result<(), RelayError> {
         };
         match request {
             Some(Ok((request, descriptors))) => {
-                answer(request, descriptors, &mut served, &tell).await;
+                if let Some(reply) = book.answer(request, descriptors) {
+                    say(&tell, reply).await;
+                }
             }
             Some(Err(error)) => break Err(error.into()),
             None => break Ok(()),
         }
     };
-    for (_, one) in served.drain() {
-        end(one).await;
-    }
-    drop(tell);
+    book.end_all().await;
+    drop((book, tell));
     let written = tokio::task::spawn_blocking(move || writer.join()).await;
     match written {
         Ok(Ok(())) => heard,
@@ -61,49 +64,105 @@ pub async fn serve(manager: Manager) -> Result<(), RelayError> {
     }
 }
 
-async fn answer(
-    request: RelayRequest,
-    descriptors: Vec<OwnedFd>,
-    served: &mut HashMap<String, Served>,
-    tell: &mpsc::Sender<RelayReply>,
-) {
-    match request {
-        RelayRequest::Stop { sandbox } => {
-            if let Some(one) = served.remove(&sandbox) {
-                end(one).await;
-            }
+/// The sandboxes that are served.
+pub struct Book {
+    served: BTreeMap<String, Served>,
+    tell: mpsc::Sender<RelayReply>,
+}
+
+impl Book {
+    /// None yet; what their flows come to goes to `tell`.
+    pub fn new(tell: mpsc::Sender<RelayReply>) -> Self {
+        Self {
+            served: BTreeMap::new(),
+            tell,
         }
-        RelayRequest::Serve(spec) => {
-            let sandbox = spec.sandbox.clone();
-            let reply = match begin(&spec, descriptors, served, tell) {
-                Ok(()) => RelayReply::Serving { sandbox },
-                Err(error) => RelayReply::Refused {
-                    sandbox,
-                    reason: words(&lakekeep_sys::error::chain(&error)),
-                },
-            };
-            say(tell, reply).await;
+    }
+
+    /// Does what is asked, and gives the answer if it has one at once.
+    pub fn answer(
+        &mut self,
+        request: RelayRequest,
+        descriptors: Vec<OwnedFd>,
+    ) -> Option<RelayReply> {
+        match request {
+            RelayRequest::Stop { sandbox } => self.stop(sandbox),
+            RelayRequest::Serve(spec) => {
+                let begun = self.begin(&spec, descriptors);
+                Some(answered(spec.sandbox, begun))
+            }
+            RelayRequest::Update { sandbox, rules } => {
+                let known = self.served.get(&sandbox).ok_or(ServeError::Unknown);
+                let updated = known.and_then(|one| one.sandbox.update(&rules));
+                Some(answered(sandbox, updated))
+            }
+            RelayRequest::List { after } => Some(RelayReply::Served(self.list(&after))),
+            RelayRequest::Sync { nonce } => Some(RelayReply::Synced { nonce }),
+            // Whoever is told by one manager alone keeps nothing for another.
+            RelayRequest::Noted { .. } => None,
+        }
+    }
+
+    fn begin(&mut self, spec: &ServeSpec, descriptors: Vec<OwnedFd>) -> Result<(), ServeError> {
+        if self.served.contains_key(&spec.sandbox) {
+            return Err(ServeError::Known);
+        }
+        let [tcp, udp]: [OwnedFd; 2] = descriptors
+            .try_into()
+            .map_err(|all: Vec<OwnedFd>| ServeError::Descriptors(all.len()))?;
+        let sandbox = Arc::new(Sandbox::new(spec, self.tell.clone())?);
+        let (over, seen) = watch::channel(false);
+        let sockets = serve::Sockets::new(tcp, udp)?;
+        let task = tokio::spawn(serve::serve(Arc::clone(&sandbox), sockets, seen));
+        let served = Served {
+            sandbox,
+            over,
+            task,
+        };
+        self.served.insert(spec.sandbox.clone(), served);
+        Ok(())
+    }
+
+    /// The answer comes when its last flow was told of; nobody waits for that here, where
+    /// flows may wait to be heard.
+    fn stop(&mut self, sandbox: String) -> Option<RelayReply> {
+        let Some(one) = self.served.remove(&sandbox) else {
+            return Some(RelayReply::Stopped { sandbox });
+        };
+        let tell = self.tell.clone();
+        tokio::spawn(async move {
+            end(one).await;
+            say(&tell, RelayReply::Stopped { sandbox }).await;
+        });
+        None
+    }
+
+    fn list(&self, after: &str) -> Vec<ServedSandbox> {
+        let later = (Bound::Excluded(after), Bound::Unbounded);
+        let some = self.served.range::<str, _>(later).take(MAX_SERVED);
+        let some = some.map(|(id, one)| ServedSandbox {
+            sandbox: id.clone(),
+            digest: one.sandbox.digest(),
+        });
+        some.collect()
+    }
+
+    /// Ends every flow.
+    pub async fn end_all(&mut self) {
+        while let Some((_, one)) = self.served.pop_first() {
+            end(one).await;
         }
     }
 }
 
-fn begin(
-    spec: &ServeSpec,
-    descriptors: Vec<OwnedFd>,
-    served: &mut HashMap<String, Served>,
-    tell: &mpsc::Sender<RelayReply>,
-) -> Result<(), ServeError> {
-    if served.contains_key(&spec.sandbox) {
-        return Err(ServeError::Known);
+fn answered(sandbox: String, done: Result<(), ServeError>) -> RelayReply {
+    match done {
+        Ok(()) => RelayReply::Serving { sandbox },
+        Err(error) => RelayReply::Refused {
+            sandbox,
+            reason: words(&lakekeep_sys::error::chain(&error)),
+        },
     }
-    let [tcp, udp]: [OwnedFd; 2] = descriptors
-        .try_into()
-        .map_err(|all: Vec<OwnedFd>| ServeError::Descriptors(all.len()))?;
-    let sandbox = Arc::new(Sandbox::new(spec, tell.clone())?);
-    let (over, seen) = watch::channel(false);
-    let task = tokio::spawn(serve::serve(sandbox, serve::Sockets::new(tcp, udp)?, seen));
-    served.insert(spec.sandbox.clone(), Served { over, task });
-    Ok(())
 }
 
 async fn end(served: Served) {
@@ -127,7 +186,7 @@ pub fn words(text: &str) -> String {
 }
 
 /// The channel's calls wait, so they are made by threads of their own.
-fn read(manager: Arc<Manager>) -> mpsc::Receiver<Request> {
+pub fn read(manager: Arc<Manager>) -> mpsc::Receiver<Request> {
     let (hear, heard) = mpsc::channel(1);
     thread::spawn(move || {
         loop {
@@ -145,7 +204,11 @@ fn read(manager: Arc<Manager>) -> mpsc::Receiver<Request> {
     heard
 }
 
-fn write(manager: Arc<Manager>, mut told: mpsc::Receiver<RelayReply>) -> thread::JoinHandle<()> {
+/// The same for what it is told.
+pub fn write(
+    manager: Arc<Manager>,
+    mut told: mpsc::Receiver<RelayReply>,
+) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         while let Some(reply) = told.blocking_recv() {
             if manager.send(&reply, &[]).is_err() {

@@ -30,6 +30,9 @@ pub enum RelayError {
     /// The manager cannot be believed.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
+    /// Whoever started it is gone.
+    #[error("the supervisor ended while this process started")]
+    Orphan,
     /// A thread that talks to the manager has ended.
     #[error("a thread of the relay ended; this is a bug, please report it")]
     Thread,
@@ -76,6 +79,9 @@ pub enum ServeError {
     /// It is served already.
     #[error("a sandbox of this identifier is served")]
     Known,
+    /// Nothing of this identifier is served.
+    #[error("no sandbox of this identifier is served")]
+    Unknown,
     /// This host's own addresses.
     #[error("the host's own addresses cannot be read")]
     OwnAddresses(#[source] Errno),

@@ -53,10 +53,14 @@ pub async fn carry(
         }
         return;
     }
-    let asked = sandbox.asked(asked);
+    let (asked, changes) = (sandbox.asked(asked), sandbox.changes());
     let mut receipt = sandbox.receipt(&asked);
     let told = tokio::select! {
         () = ended(&mut over) => "the sandbox ended".to_owned(),
+        told = sandbox.revoked(&asked, changes) => {
+            reset(&inside);
+            told
+        }
         told = attempt(&sandbox, &inside, (&asked, &mut receipt), &carried) => told,
     };
     receipt.words = words(&told);
@@ -117,8 +121,7 @@ impl Flow<'_> {
     ///    the one that speaks first, and nobody would ever say anything;
     /// 4. a connection to an address that was decided of.
     async fn go(&self, receipt: &mut FlowReceipt) -> Result<String, Refusal> {
-        let name = self.asked.name.as_ref();
-        if let Some(path) = name.and_then(|name| self.sandbox.granted.path(name)) {
+        if let Some(path) = &self.asked.granted {
             return self.granted(path, receipt).await;
         }
         let (decision, addresses) = self.decided().await?;
@@ -145,6 +148,7 @@ impl Flow<'_> {
         let (outside, address) = self.connect(&decision, &addresses).await?;
         let outside = Side::Tcp(outside);
         receipt.address = Some(address);
+        self.asked.reach(address);
         let passed = self.through(&outside, inspector, opening).await;
         let lost = matches!(passed, Passed::Ended(Err(_)) | Passed::Idle);
         let told = self.told(decision, passed);

@@ -1,10 +1,11 @@
 //! One sandbox that is served: its rules, its limits, and what is told of it.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lakekeep_egress_names::{Allowed, Outcome, Via, Zone};
 use lakekeep_egress_rules::{
@@ -16,7 +17,7 @@ use lakekeep_protocol::relay::{
 };
 use lakekeep_sys::Errno;
 use rustix::rand::GetRandomFlags;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::connect::LOOKUPS_OF_ONE;
 use crate::control;
@@ -29,7 +30,8 @@ use crate::sockets::Granted;
 #[derive(Debug)]
 pub struct Sandbox {
     id: String,
-    rules: Ruleset,
+    /// What holds now.
+    force: watch::Sender<Arc<Force>>,
     own: OwnAddresses,
     /// How much may leave.
     pub limits: Limits,
@@ -41,25 +43,37 @@ pub struct Sandbox {
     pub arrivals: Pace,
     /// Bytes a second that leave, and that come.
     pub bytes: Option<(Pace, Pace)>,
-    /// Unix sockets of the host's that it may reach.
-    pub granted: Granted,
     zone: Mutex<Zone>,
     began: Instant,
-    /// Names whose denial was told: a program asks for one many times.
-    refused: Mutex<HashSet<HostName>>,
+    /// Names whose denial was told, and when: a program asks for one many times.
+    refused: Mutex<HashMap<HostName, Instant>>,
     tell: mpsc::Sender<RelayReply>,
 }
 
-/// Most refused names that are told of: they are the code inside's to choose.
+/// Most refused names that are told of at a time: they are the code inside's to choose.
 const MAX_REFUSED: usize = 1024;
 
+/// After so long a refused name is told of again: a later task may have asked for it.
+const NEWS: Duration = Duration::from_secs(1);
+
 /// Where something inside would go.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Asked {
     /// The name that it asked for, where the address is our answer to that.
     pub name: Option<HostName>,
+    /// The Unix socket that it was granted under that name.
+    pub granted: Option<PathBuf>,
     /// The address and port that it used.
     pub address: SocketAddr,
+    /// The address that was connected to, once one was.
+    reached: watch::Sender<Option<IpAddr>>,
+}
+
+impl Asked {
+    /// Notes the address that was connected to: what rules that change later say of it counts.
+    pub fn reach(&self, address: IpAddr) {
+        self.reached.send_replace(Some(address));
+    }
 }
 
 /// As rules name it: the name, or the address, and the port.
@@ -73,31 +87,21 @@ impl fmt::Display for Asked {
 }
 
 impl Sandbox {
-    /// Reads the rules. More documents only narrow: what leaves must be allowed by each.
+    /// Reads the rules.
     pub fn new(spec: &ServeSpec, tell: mpsc::Sender<RelayReply>) -> Result<Self, ServeError> {
-        let mut rules: Option<Ruleset> = None;
-        for document in &spec.rules {
-            let one = read(document)?;
-            rules = Some(match rules {
-                None => one,
-                Some(others) => one.bounded_by(&others),
-            });
-        }
-        let rules = rules.ok_or(ServeError::NoRules)?;
-        let limits = rules.limits();
-        let granted = Granted::check(&rules)?;
+        let force = Force::read(&spec.rules)?;
+        let limits = force.rules.limits();
         let permits = usize::try_from(limits.connections).unwrap_or(usize::MAX);
         let pace = |rate| (Pace::new(rate), Pace::new(rate));
         Ok(Self {
             id: spec.sandbox.clone(),
-            rules,
+            force: watch::Sender::new(Arc::new(force)),
             own: OwnAddresses::read().map_err(ServeError::OwnAddresses)?,
             limits,
             connections: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
             lookups: Semaphore::new(LOOKUPS_OF_ONE),
             arrivals: Pace::new(limits.new_per_second.into()),
             bytes: limits.bytes_per_second.map(pace),
-            granted,
             zone: Mutex::new(Zone::new(prefix()?, &limits)?),
             began: Instant::now(),
             refused: Mutex::default(),
@@ -105,13 +109,75 @@ impl Sandbox {
         })
     }
 
+    fn force(&self) -> Arc<Force> {
+        Arc::clone(&self.force.borrow())
+    }
+
+    /// Digest of the rules that hold.
+    pub fn digest(&self) -> String {
+        self.force().rules.digest()
+    }
+
+    /// Puts other rules in force. Its limits stay as they were.
+    pub fn update(&self, documents: &[RuleDocument]) -> Result<(), ServeError> {
+        self.force.send_replace(Arc::new(Force::read(documents)?));
+        Ok(())
+    }
+
+    /// Returns when rules that changed since `changes` was taken do not allow the flow any
+    /// more, with the words for its receipt.
+    pub async fn revoked(&self, asked: &Asked, mut changes: Changes) -> String {
+        let mut reached = asked.reached.subscribe();
+        loop {
+            let seen = tokio::select! {
+                changed = changes.0.changed() => changed,
+                changed = reached.changed() => changed,
+            };
+            if seen.is_err() {
+                // Both are this flow's and its sandbox's, which live while it does.
+                std::future::pending::<()>().await;
+            }
+            let address = *reached.borrow();
+            if let Some(why) = self.refusal(asked, address) {
+                return format!("ended, for the rules were changed: {why}");
+            }
+        }
+    }
+
+    /// Follows the rules from here on.
+    pub fn changes(&self) -> Changes {
+        Changes(self.force.subscribe())
+    }
+
+    /// Why a flow would not be let out now, by its name and by the address that it reached.
+    fn refusal(&self, asked: &Asked, reached: Option<IpAddr>) -> Option<String> {
+        if let (Some(name), Some(path)) = (&asked.name, &asked.granted) {
+            let still = self.force().granted.path(name) == Some(path.as_path());
+            return (!still).then(|| format!("{} is granted no more", path.display()));
+        }
+        let first = asked.name.is_none().then(|| asked.address.ip());
+        let both = [Some(first), reached.map(Some)];
+        let refused = |address| match self.decide(asked, address) {
+            Ok(decision) if decision.passes() => None,
+            Ok(decision) => Some(decision.to_string()),
+            Err(errno) => Some(format!("this host's own addresses cannot be read: {errno}")),
+        };
+        both.into_iter().flatten().find_map(refused)
+    }
+
     /// Where a connection to this address wants to go: to the name whose address it is, if
     /// it is one's.
     pub fn asked(&self, address: SocketAddr) -> Asked {
         let zone = self.zone.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = zone.names().name(address.ip()).cloned();
+        drop(zone);
+        let force = self.force();
+        let granted = name.as_ref().and_then(|name| force.granted.path(name));
         Asked {
-            name: zone.names().name(address.ip()).cloned(),
+            granted: granted.map(PathBuf::from),
+            name,
             address,
+            reached: watch::Sender::new(None),
         }
     }
 
@@ -119,14 +185,15 @@ impl Sandbox {
     /// silence is one.
     pub async fn answer(&self, packet: &[u8], via: Via) -> Option<Vec<u8>> {
         let guard = self.own.guard().ok()?;
+        let force = self.force();
         let mut decision = None;
         let answer = {
             let mut zone = self.zone.lock().unwrap_or_else(PoisonError::into_inner);
             zone.answer(packet, via, self.began.elapsed(), |name| {
-                if self.granted.path(name).is_some() {
+                if force.granted.path(name).is_some() {
                     return Allowed::Listed;
                 }
-                let decided = self.rules.decide_name(name, &guard);
+                let decided = force.rules.decide_name(name, &guard);
                 let allowed = match (decided.passes(), decided.listed) {
                     (false, _) => Allowed::Denied,
                     (true, true) => Allowed::Listed,
@@ -151,7 +218,16 @@ impl Sandbox {
 
     fn is_news(&self, name: &HostName) -> bool {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.len() < MAX_REFUSED && refused.insert(name.clone())
+        let now = Instant::now();
+        if refused.len() >= MAX_REFUSED {
+            refused.retain(|_, told| now.duration_since(*told) < NEWS);
+        }
+        let old = |told: &Instant| now.duration_since(*told) >= NEWS;
+        let news = refused.get(name).map_or(refused.len() < MAX_REFUSED, old);
+        if news {
+            refused.insert(name.clone(), now);
+        }
+        news
     }
 
     fn name_receipt(
@@ -191,7 +267,7 @@ impl Sandbox {
             port: Some(asked.address.port()),
             transport: Transport::Tcp,
         };
-        Ok(self.rules.decide(&destination, &self.own.guard()?))
+        Ok(self.force().rules.decide(&destination, &self.own.guard()?))
     }
 
     /// Tells the manager what became of a flow.
@@ -215,6 +291,39 @@ impl Sandbox {
             duration_us: 0,
         }
     }
+}
+
+/// What the rules of a sandbox become.
+#[derive(Debug)]
+pub struct Changes(watch::Receiver<Arc<Force>>);
+
+/// What may leave a sandbox now.
+#[derive(Debug)]
+struct Force {
+    rules: Ruleset,
+    /// Unix sockets of the host's that it may reach.
+    granted: Granted,
+}
+
+impl Force {
+    fn read(documents: &[RuleDocument]) -> Result<Self, ServeError> {
+        let rules = within(documents)?;
+        let granted = Granted::check(&rules)?;
+        Ok(Self { rules, granted })
+    }
+}
+
+/// What each of the documents allows. More of them only narrow.
+fn within(documents: &[RuleDocument]) -> Result<Ruleset, ServeError> {
+    let mut rules: Option<Ruleset> = None;
+    for document in documents {
+        let one = read(document)?;
+        rules = Some(match rules {
+            None => one,
+            Some(others) => one.bounded_by(&others),
+        });
+    }
+    rules.ok_or(ServeError::NoRules)
 }
 
 fn read(document: &RuleDocument) -> Result<Ruleset, ServeError> {

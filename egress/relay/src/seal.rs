@@ -34,10 +34,9 @@ const NEWEST: ABI = ABI::V6;
 /// 2. user and groups, which needs root, if it is root's; with them all capabilities go;
 /// 3. no new privileges, without which the next is refused;
 /// 4. Landlock: it reads what resolving a name reads, and writes nothing;
-/// 5. no core dump, and nobody of its user looks at it;
-/// 6. seccomp, last, so that the filter need not allow any step above. A call that is not in the
-///    profile (`seccomp/profiles/relay.json`) fails, and none of the runtime's threads, which are
-///    made after it, is without.
+/// 5. no core dump, and nobody of its user looks at it.
+///
+/// [`confine`] is the rest.
 pub fn seal() -> Result<(), RelayError> {
     open_files().map_err(kernel("setrlimit RLIMIT_NOFILE"))?;
     rustix::process::chdir("/").map_err(kernel("chdir /"))?;
@@ -49,7 +48,13 @@ pub fn seal() -> Result<(), RelayError> {
     seal::no_new_privileges().map_err(kernel("PR_SET_NO_NEW_PRIVS"))?;
     landlock()?;
     seal::limit(Resource::Core, 0).map_err(kernel("setrlimit RLIMIT_CORE"))?;
-    seal::not_dumpable().map_err(kernel("PR_SET_DUMPABLE"))?;
+    seal::not_dumpable().map_err(kernel("PR_SET_DUMPABLE"))
+}
+
+/// Installs the filter, last, so that it need not allow any step before it. A call that is not in
+/// the profile (`seccomp/profiles/relay.json`) fails, and none of the runtime's threads, which are
+/// made after it, is without.
+pub fn confine() -> Result<(), RelayError> {
     filter()?.install().map_err(kernel("seccomp"))
 }
 
@@ -57,7 +62,7 @@ pub fn seal() -> Result<(), RelayError> {
 ///
 /// # Errors
 /// `NoFilter` on an architecture for which there is none: such a relay does not run.
-pub fn filter() -> Result<Filter, RelayError> {
+fn filter() -> Result<Filter, RelayError> {
     let arch = Arch::native().ok_or(RelayError::NoFilter)?;
     let program = builtin_program("relay", arch, Refusal::Errno)?.ok_or(RelayError::NoFilter)?;
     Filter::from_bytes(&program.to_bytes()).map_err(kernel("reading the seccomp filter"))

@@ -86,6 +86,11 @@ impl Ports {
         (self.first..=self.last).contains(&port)
     }
 
+    /// Whether all of `inner` are among them.
+    pub(crate) fn holds(self, inner: Ports) -> bool {
+        self.first <= inner.first && inner.last <= self.last
+    }
+
     /// Whether a port is in both.
     pub fn meets(self, other: Ports) -> bool {
         self.first <= other.last && other.first <= self.last

@@ -1,6 +1,7 @@
 //! Rules that are in force, level upon level.
 
 mod check;
+mod contradictions;
 mod digest;
 
 use std::collections::BTreeMap;

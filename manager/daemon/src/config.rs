@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use lakekeep_egress_rules::{EgressDoc, Level, Ruleset};
 use lakekeep_identity::{AuthConfig, AuthDoc, IdentityDoc, IdentityMap, read_toml};
 use lakekeep_profiles::{Ceilings, CeilingsDoc, PersonalProfile};
 use lakekeep_sandbox::chain;
@@ -49,6 +50,8 @@ pub struct ConfigDoc {
     pub identity: IdentityDoc,
     /// What they may do.
     pub profiles: ProfilesDoc,
+    /// What may leave any sandbox at most; `profiles.egress` names a file of it instead.
+    pub egress: Option<EgressDoc>,
 }
 
 /// `[tcp]`
@@ -75,6 +78,8 @@ pub struct ProfilesDoc {
     pub personal: Option<PathBuf>,
     /// The site's own authorization policies (Cedar).
     pub policies: Option<PathBuf>,
+    /// What may leave any sandbox at most: a document of egress.
+    pub egress: Option<PathBuf>,
 }
 
 /// The configuration, checked.
@@ -90,6 +95,8 @@ pub struct Config {
     pub ceilings: Ceilings,
     /// The template of personal profiles.
     pub personal: Option<PersonalProfile>,
+    /// The administrator's rules of egress.
+    pub egress: Option<Ruleset>,
 }
 
 /// Why a configuration is refused.
@@ -180,13 +187,15 @@ impl Config {
             let checked = zygote.preload().check();
             checked.map_err(|error| refused(format!("{name}: zygotes[{index}]: {error}")))?;
         }
+        let (bound, egress) = egress(&name, &doc)?.unzip();
         let ceilings = match &doc.profiles.ceilings {
             Some(path) => {
                 let doc = CeilingsDoc::from_toml(&path.display().to_string(), &read(path)?);
                 Ceilings::check(doc.map_err(refused)?).map_err(refused)?
             }
             None => Ceilings::default(),
-        };
+        }
+        .with_egress(bound);
         let personal = match &doc.profiles.personal {
             Some(path) => {
                 let name = path.display().to_string();
@@ -201,30 +210,76 @@ impl Config {
             identity,
             ceilings,
             personal,
+            egress,
         })
     }
 
     /// Reads the administrator's profiles, as the manager will.
     ///
     /// # Errors
-    /// A line for each thing that is wrong.
-    pub fn check_profiles(&self) -> Result<(), ConfigError> {
+    /// A line for each thing that is wrong. What is allowed and weak, or without effect, is
+    /// returned.
+    pub fn check_profiles(&self) -> Result<Vec<String>, ConfigError> {
         let Some(folder) = &self.doc.profiles.folder else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         let read = lakekeep_profiles::ProfileSet::load(folder, None, &self.ceilings);
-        read.map(drop).map_err(|errors| {
+        let set = read.map_err(|errors| {
             let lines: Vec<String> = errors.iter().map(|error| chain(error)).collect();
             ConfigError::Refused(lines.join("\n"))
-        })
+        })?;
+        let warnings = set.iter().map(|stored| stored.profile().warnings());
+        Ok(warnings.flatten().collect())
     }
 
     /// What is allowed and weak; to be shown at start.
     pub fn warnings(&self) -> Vec<String> {
         let auth = self.auth.warnings().iter();
         let all = auth.chain(self.identity.warnings());
-        all.map(ToString::to_string).collect()
+        let egress = self.egress.as_ref().map(|rules| rules.warnings());
+        let egress = egress.into_iter().flatten().map(|warning| {
+            let (place, message) = (&warning.place, &warning.message);
+            format!("the administrator's rules of egress: {place}: {message}")
+        });
+        all.map(ToString::to_string).chain(egress).collect()
     }
+}
+
+/// The administrator's rules, in the configuration or in a file of their own.
+fn egress(name: &str, doc: &ConfigDoc) -> Result<Option<(EgressDoc, Ruleset)>, ConfigError> {
+    let found = match (&doc.egress, &doc.profiles.egress) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => {
+            return Err(refused(format!(
+                "{name}: egress: [egress] is here and profiles.egress names a file; keep one of the two"
+            )));
+        }
+        (Some(inline), None) => inline.clone(),
+        (None, Some(path)) => {
+            EgressDoc::from_toml(&path.display().to_string(), &read(path)?).map_err(refused)?
+        }
+    };
+    let place = match &doc.profiles.egress {
+        Some(_) => String::new(),
+        None => format!("{name}: egress: "),
+    };
+    let rules = Ruleset::check(Level::Administrator, &found);
+    let rules = rules.map_err(|errors| refused(lines(&place, errors.errors())))?;
+    if let Some((_, allowed, denied)) = rules.contradictions().first() {
+        return Err(refused(format!(
+            "{place}{}: {}: it allows nothing, because of {}; leave one of the two out, or narrow the denial",
+            allowed.place, allowed.rule, denied.rule
+        )));
+    }
+    Ok(Some((found, rules)))
+}
+
+fn lines(place: &str, errors: &[impl std::fmt::Display]) -> String {
+    let lines: Vec<String> = errors
+        .iter()
+        .map(|error| format!("{place}{error}"))
+        .collect();
+    lines.join("\n")
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {

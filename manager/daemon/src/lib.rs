@@ -16,6 +16,7 @@
 //! | `maker` | the plan of each task |
 //! | `parked` | sandboxes made ahead |
 //! | `launchers` | the connections to the launchers |
+//! | `egress` | what may leave, and the relay that carries it |
 //! | `evidence` | the audit log, verified without a manager |
 //! | `history`, `past` | what became of sandboxes, written down and found again |
 //! | `metrics`, `calls`, `trace` | numbers, logs and spans for whoever runs it |
@@ -34,6 +35,7 @@ mod calls;
 pub mod config;
 mod connection;
 mod door;
+mod egress;
 mod environments;
 mod events;
 pub mod evidence;
@@ -49,6 +51,7 @@ mod make;
 mod maker;
 mod meta;
 mod metrics;
+mod overdue;
 mod parked;
 mod past;
 mod places;

@@ -15,6 +15,7 @@ use lakekeep_store::state::Levels;
 
 use crate::admission::{self, Ask, Permit};
 use crate::asked::{check_words, identity, image, kind, lifetimes, project, resolved};
+use crate::egress;
 use crate::fault::Fault;
 use crate::gate::{Gate, now};
 use crate::maker::Replicated;
@@ -323,7 +324,11 @@ impl Making {
         let who = (caller.user(), &main);
         let (environment, replicated) = self.environment(caller, profile, &request).await?.unzip();
         let of = (environment.as_ref(), request.code_owner.as_str());
-        let (trust_key, secrets) = self.trust_key(who, (&name, project), of)?;
+        let egress = resolved.egress.as_ref().map(egress::plan).transpose()?;
+        let digest = egress
+            .as_ref()
+            .map_or("none", |rules| rules.digest.as_str());
+        let (trust_key, secrets) = self.trust_key(who, (&name, project, digest), of)?;
         let ask = Ask {
             profile: profile.name().clone(),
             quotas: *profile.quotas(),
@@ -360,6 +365,7 @@ impl Making {
                 policy,
                 later,
                 environment: replicated,
+                egress,
             },
             volumes: resolved.volumes,
             ask,
@@ -371,7 +377,7 @@ impl Making {
     fn trust_key(
         &self,
         (user, identity): (&str, &Identity),
-        (profile, project): (&str, &str),
+        (profile, project, egress): (&str, &str, &str),
         (environment, code_owner): (Option<&Found>, &str),
     ) -> Result<(String, String), Fault> {
         let levels = Levels {
@@ -387,8 +393,7 @@ impl Making {
             identity: &format!("{}:{}:{}", identity.name, identity.uid, identity.gid),
             profile,
             environment: environment.map_or("none", |found| found.digest.as_str()),
-            // Egress comes with its own room.
-            egress: "none",
+            egress,
             secrets: &secrets,
             code_owner: if code_owner.is_empty() {
                 user

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use lakekeep_api::Reason;
 use lakekeep_content::Pin;
 use lakekeep_plan::{
-    Command, HostFacts, ImageFacts, Inputs, MountFacts, Plan, PlanError, Preload, View, ZygotePlan,
+    Command, EgressPlan, HostFacts, ImageFacts, Inputs, MountFacts, Plan, PlanError, Preload, View,
+    ZygotePlan,
 };
 use lakekeep_policy::{GuestPath, MountRule, Policy};
 use lakekeep_protocol::task::{MAX_SECRETS, SECRETS_DIRECTORY};
@@ -58,6 +59,8 @@ pub struct Maker {
     attached: Mutex<Vec<(String, bool)>>,
     /// Variables that an environment needs.
     variables: Vec<(String, String)>,
+    /// What is told of what may leave.
+    egress: Option<EgressPlan>,
     /// Keeps the environment in its store.
     pin: Mutex<Option<Pin>>,
 }
@@ -80,6 +83,8 @@ pub struct Ingredients {
     pub lasting: bool,
     /// The environment that it shows.
     pub environment: Option<Replicated>,
+    /// What may leave, by everybody's rules.
+    pub egress: Option<EgressPlan>,
 }
 
 /// An environment, how it is shown, and what keeps it in its store.
@@ -130,6 +135,7 @@ impl Maker {
             forked: false,
             attached: Mutex::new(Vec::new()),
             variables: shown.map_or(Vec::new(), |shown| shown.variables),
+            egress: from.egress.as_ref().map(EgressPlan::outline),
             pin: Mutex::new(pin),
         })
     }
@@ -233,6 +239,8 @@ impl Maker {
         };
         let planned = Plan::new(&inputs);
         let mut plan = planned.map_err(|error| Fault::new(Reason::BadPolicy, error.to_string()))?;
+        // The policy's own are the narrowest of several.
+        plan.egress.clone_from(&self.egress);
         plan.task.scratch.shared = self.lasting;
         plan.allow_ready();
         plan.task.forked = self.forked && !request.file_service;

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use lakekeep_api::Reason;
-use lakekeep_plan::{HostFacts, Plan};
+use lakekeep_plan::{EgressPlan, HostFacts, Plan};
 use lakekeep_policy::Policy;
 use lakekeep_protocol::launch::{HeldSandbox, RootfsStep};
 use lakekeep_sandbox::service::{self, Held};
 use lakekeep_sandbox::{Kind as VerdictKind, Verdict};
 
+use crate::egress::{self, Outlet, Relay};
 use crate::environments::Environments;
 use crate::events::{Events, What};
 use crate::fault::Fault;
@@ -20,6 +21,7 @@ use crate::launchers::{Launcher, Launchers};
 use crate::maker::{Ingredients, Maker, Replicated, Request};
 use crate::meta::{Kind, Meta};
 use crate::metrics::{Metrics, Snapshot, Stage, kind};
+use crate::overdue::overdue;
 use crate::parked::{Divided, Parked, ParkedDoc, Planned, Stock, ZygoteDoc, divide};
 use crate::record::{policy_of, read_record, records, remove_folder, write_record};
 use crate::sandbox::frozen::{self, is_frozen};
@@ -45,6 +47,7 @@ pub struct Registry {
     stock: Stock,
     zygotes: Vec<ZygoteDoc>,
     environments: Arc<Environments>,
+    relay: Relay,
 }
 
 /// A sandbox to be made.
@@ -58,6 +61,8 @@ pub struct Wanted {
     pub later: Vec<String>,
     /// Its environment.
     pub environment: Option<Replicated>,
+    /// What may leave it, by everybody's rules.
+    pub egress: Option<EgressPlan>,
 }
 
 /// What adoption came to.
@@ -77,7 +82,7 @@ impl Registry {
     pub fn new(
         host: HostFacts,
         launchers: Launchers,
-        (folder, environments): (PathBuf, Arc<Environments>),
+        (folder, environments, relay): (PathBuf, Arc<Environments>, Relay),
         (events, metrics, history): (Events, Arc<Metrics>, History),
         (parked, zygotes): (ParkedDoc, Vec<ZygoteDoc>),
     ) -> std::io::Result<Self> {
@@ -97,6 +102,7 @@ impl Registry {
             history,
             zygotes,
             environments,
+            relay,
         })
     }
 
@@ -149,9 +155,9 @@ impl Registry {
         let mut meta = wanted.meta;
         meta.id = identifier()?;
         meta.created = SystemTime::now();
-        // What is made ahead has no environment.
-        let blank = wanted.environment.is_none();
-        let made_of = (wanted.policy, wanted.environment);
+        // What is made ahead has no environment, and no way out.
+        let blank = wanted.environment.is_none() && wanted.egress.is_none();
+        let made_of = (wanted.policy, wanted.environment, wanted.egress);
         let planned = async { self.plan(&meta, made_of, &wanted.later) };
         let (maker, plan) = self.metrics.stage(Stage::Plan, planned).await?;
         let late = maker.late_mounts();
@@ -258,7 +264,7 @@ impl Registry {
             self.stock.spoiled(shape).await;
         }
         let meta = Meta { id, ..again };
-        let (maker, plan) = self.plan(&meta, (policy, None), later)?;
+        let (maker, plan) = self.plan(&meta, (policy, None, None), later)?;
         self.make(meta, maker, plan).await
     }
 
@@ -275,6 +281,8 @@ impl Registry {
         launcher: Arc<Launcher>,
         held: Held,
     ) -> Parts {
+        let outlet = plan.egress.as_ref();
+        let outlet = outlet.map(|rules| Outlet::new(self.relay.clone(), &meta, rules.clone()));
         Parts {
             folder: self.folder.join(&meta.id),
             meta,
@@ -282,6 +290,7 @@ impl Registry {
             plan,
             launcher,
             held,
+            outlet,
             zygote: None,
             frozen: None,
             events: self.events.clone(),
@@ -294,7 +303,7 @@ impl Registry {
     fn plan(
         &self,
         meta: &Meta,
-        (policy, environment): (Policy, Option<Replicated>),
+        (policy, environment, egress): (Policy, Option<Replicated>, Option<EgressPlan>),
         later: &[String],
     ) -> Result<(Maker, Plan), Fault> {
         let maker = Maker::new(Ingredients {
@@ -305,24 +314,32 @@ impl Registry {
             interpreter: meta.interpreter.clone(),
             owners: meta.owners.clone(),
             lasting: meta.kind != Kind::Udf,
+            egress: egress.clone(),
         })?;
         let mut plan = maker.plan(&Request {
             arguments: vec![b"true".to_vec()],
             ..Request::default()
         })?;
+        // With the documents, for the relay and for a successor.
+        plan.egress = egress;
         make_places(&mut plan, later);
         Ok((maker, plan))
     }
 
     /// Takes a sandbox into service, with these mounts besides; or ends it.
-    async fn admit(&self, parts: Parts, late: Vec<RootfsStep>) -> Result<Arc<Sandbox>, Fault> {
+    async fn admit(&self, mut parts: Parts, late: Vec<RootfsStep>) -> Result<Arc<Sandbox>, Fault> {
+        let sockets = parts.held.egress.take();
         let sandbox = Sandbox::start(parts)?;
         let ready = async {
             for step in late {
                 sandbox.show(step).await?;
             }
             let kept = sandbox.keep_init();
-            self.metrics.stage(Stage::KeepInit, kept).await
+            self.metrics.stage(Stage::KeepInit, kept).await?;
+            match sockets {
+                Some(sockets) => sandbox.let_out(sockets).await,
+                None => Ok(()),
+            }
         };
         match ready.await {
             Ok(()) => {
@@ -395,7 +412,12 @@ impl Registry {
             interpreter: meta.interpreter.clone(),
             owners: meta.owners.clone(),
             lasting: meta.kind != Kind::Udf,
+            egress: plan.egress.clone(),
         })?;
+        let ways = match &plan.egress {
+            Some(_) => Some(egress::kept(launcher, &found.id).await?),
+            None => None,
+        };
         let (id, nonce, frozen) = (found.id.clone(), nonce()?, is_frozen(&found));
         let (held, told) = launcher
             .ask("adopt", move |service| {
@@ -410,6 +432,9 @@ impl Registry {
         let mut parts = self.parts((meta, maker, plan), Arc::clone(launcher), held);
         parts.frozen = frozen.then_some(nonce);
         let sandbox = self.admit(parts, Vec::new()).await?;
+        if let (Some(outlet), Some(ways)) = (sandbox.outlet(), ways) {
+            outlet.open_again(ways);
+        }
         sandbox.recall_volumes();
         sandbox.recall_numbers();
         self.events.tell(&sandbox.meta, 0, What::Adopted, "");
@@ -528,34 +553,6 @@ fn make_places(plan: &mut Plan, places: &[String]) {
         .position(|step| !directory(step))
         .unwrap_or(steps.len());
     steps.splice(after..after, new);
-}
-
-/// Why a sandbox must end now, if it must.
-fn overdue(sandbox: &Sandbox, now: SystemTime) -> Option<Verdict> {
-    let meta = &sandbox.meta;
-    let since = |then: SystemTime| now.duration_since(then).unwrap_or_default();
-    let format = lakekeep_policy::format_duration;
-    if let Some(lifetime) = meta
-        .lifetime
-        .filter(|lifetime| since(meta.created) >= *lifetime)
-    {
-        return Some(Verdict::of_sandbox(
-            VerdictKind::Killed,
-            format!(
-                "ended after {}, the longest life of its sandbox",
-                format(lifetime)
-            ),
-            "ask for a longer lifetime, within its profile's",
-        ));
-    }
-    let idle = meta.idle_timeout.filter(|_| !sandbox.is_busy())?;
-    (since(sandbox.last_used()) >= idle).then(|| {
-        Verdict::of_sandbox(
-            VerdictKind::Killed,
-            format!("ended after {} without a task", format(idle)),
-            "ask for a longer idle time-out, within its profile's",
-        )
-    })
 }
 
 fn not_found(id: &str) -> Fault {

@@ -30,6 +30,7 @@ use crate::admission::{Admissions, Permits};
 use crate::calls::Counting;
 use crate::config::{Config, ConfigError, TcpDoc};
 use crate::door::{self, OverTls};
+use crate::egress::{Flows, Relay};
 use crate::environments::Environments;
 use crate::events::Events;
 use crate::functions::Functions;
@@ -42,7 +43,7 @@ use crate::refusals::Refusals;
 use crate::registry::Registry;
 use crate::trace::Telemetry;
 use crate::who::{Authentication, Revoked};
-use crate::{accounts, environments, sandboxes, tls};
+use crate::{accounts, egress, environments, sandboxes, tls};
 
 /// How often what is idle or old is looked for.
 const TIDY: Duration = Duration::from_secs(1);
@@ -155,16 +156,22 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
     let (folder, zygotes) = (runtime.join("sandboxes"), config.doc.zygotes.clone());
     let parked = (config.doc.parked, zygotes);
     let environments = Environments::new(state.join("environments"), &config.doc.environments);
-    let places = (folder, Arc::new(environments));
+    let (relay, idle) = Relay::new(runtime.join("relay").join("relay.sock"), Box::new(Flows));
+    let places = (folder, Arc::new(environments), relay);
     let registry = Registry::new(host, launchers, places, heard, parked)
         .map_err(|error| ManagerError::start("make the sandboxes' folder")(&error))?;
     let registry = Arc::new(registry);
     let tcp = config.doc.tcp.clone();
     let mtls = config.auth.mtls().map(|mtls| mtls.ca_file().to_path_buf());
     let numbers = config.doc.metrics.clone();
-    let (gate, _watcher) = gate(config, &state, (store, metrics))?;
+    let (changed, changes) = watch::channel(());
+    let (gate, _watcher) = gate(config, &state, (store, metrics), changed)?;
     let making = Making::new(Arc::clone(&gate), Arc::clone(&registry));
     adopt(&gate, &registry, &making).await?;
+    egress::refresh(&gate, &registry);
+    idle.begin()
+        .map_err(|error| ManagerError::start("start the relay's thread")(&error))?;
+    tokio::spawn(follow(Arc::clone(&gate), Arc::clone(&registry), changes));
     history
         .reconcile(&registry.all(), registry.take_orphans())
         .map_err(|error| ManagerError::start("bring the history up to date")(&error))?;
@@ -208,6 +215,7 @@ fn gate(
     config: Config,
     state: &Path,
     (store, metrics): (Arc<Store>, Arc<Metrics>),
+    changed: watch::Sender<()>,
 ) -> Result<(Arc<Gate>, ProfileWatcher), ManagerError> {
     let error = ManagerError::start;
     let vault = Vault::open(Arc::clone(&store), &state.join("secrets.key"));
@@ -258,8 +266,29 @@ fn gate(
         metrics,
     };
     let gate = Arc::new(gate);
-    let watcher = ProfileWatcher::start(Arc::clone(&gate.profiles), QUIET, report);
+    warn(&gate);
+    let watcher = ProfileWatcher::start(Arc::clone(&gate.profiles), QUIET, move |reloaded| {
+        report(reloaded);
+        changed.send_replace(());
+    });
     Ok((gate, watcher.map_err(|e| error("watch the profiles")(&e))?))
+}
+
+/// Says what of the profiles is weak or without effect.
+fn warn(gate: &Gate) {
+    for stored in gate.profiles.current().iter() {
+        for warning in stored.profile().warnings() {
+            tracing::warn!("{warning}");
+        }
+    }
+}
+
+/// Has live sandboxes follow profiles that change.
+async fn follow(gate: Arc<Gate>, registry: Arc<Registry>, mut changes: watch::Receiver<()>) {
+    while changes.changed().await.is_ok() {
+        warn(&gate);
+        egress::refresh(&gate, &registry);
+    }
 }
 
 fn profiles(config: &Config, state: &Path) -> Result<Profiles, ManagerError> {
@@ -515,7 +544,10 @@ async fn until_the_end(
     loop {
         tokio::select! {
             _ = term.recv() => return Ok(false),
-            _ = hup.recv() => reload(gate),
+            _ = hup.recv() => {
+                reload(gate);
+                egress::refresh(gate, registry);
+            }
             // Its launchers have ended with it.
             _ = lifeline.readable() => return Ok(true),
             _ = ticks.tick() => {

@@ -42,6 +42,7 @@ pub fn sandbox(sandbox: &Sandbox) -> v1::Sandbox {
         verdict,
         pid: sandbox.pid().unwrap_or(0),
         quotas: sandbox.quotas().into_iter().map(quota).collect(),
+        egress: egress(sandbox),
         ..v1::Sandbox::default()
     };
     of_meta(meta, now)
@@ -74,6 +75,13 @@ pub fn of_meta(meta: &Meta, now: v1::Sandbox) -> v1::Sandbox {
         environment: environment(meta),
         ..now
     }
+}
+
+/// The digest of the rules of egress that hold for it now; empty: nothing leaves.
+fn egress(sandbox: &Sandbox) -> String {
+    sandbox
+        .outlet()
+        .map_or(String::new(), |outlet| outlet.digest())
 }
 
 /// The digest of its environment; empty: it has none.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use lakekeep_egress_rules::EgressDoc;
 use lakekeep_policy::Preset;
 
 use crate::check::paths::bad_host_folder;
@@ -14,7 +15,7 @@ use crate::show::quoted;
 /// Owners stay below them; administrators need not.
 ///
 /// Without a configuration ([`Ceilings::default`]) there is no bound on numbers,
-/// and owners can allow no image and make no volume.
+/// and owners can allow no image, make no volume and let nothing out.
 #[derive(Clone, Debug, Default)]
 pub struct Ceilings {
     pub(crate) images: Vec<ImageRule>,
@@ -24,6 +25,8 @@ pub struct Ceilings {
     pub(crate) users_may_create: bool,
     pub(crate) profiles_per_user: Option<u32>,
     pub(crate) require: BTreeSet<Section>,
+    /// The administrator's rules of egress: the upper bound of every profile's.
+    pub(crate) egress: Option<EgressDoc>,
     pub(crate) quotas: QuotasDoc,
     pub(crate) limits: LimitSetDoc,
 }
@@ -56,9 +59,18 @@ impl Ceilings {
             users_may_create: doc.users_may_create.unwrap_or(false),
             profiles_per_user: doc.profiles_per_user,
             require: doc.require.into_iter().collect(),
+            egress: None,
             quotas: doc.quotas,
             limits: doc.limits,
         })
+    }
+
+    /// The same with rules of egress that no profile goes beyond, checked by
+    /// [`Ruleset::check`](lakekeep_egress_rules::Ruleset::check). Without them owners can let
+    /// nothing out, and administrators anything.
+    #[must_use]
+    pub fn with_egress(self, egress: Option<EgressDoc>) -> Ceilings {
+        Ceilings { egress, ..self }
     }
 
     /// Whether users who are no administrators may make profiles.

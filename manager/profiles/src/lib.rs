@@ -20,6 +20,7 @@ mod authz;
 mod ceilings;
 mod check;
 mod document;
+mod egress;
 mod fault;
 mod folder;
 mod images;
@@ -42,19 +43,17 @@ pub use authz::{
 };
 pub use ceilings::Ceilings;
 pub use document::{
-    AdminDoc, CeilingsDoc, EgressDoc, EgressRuleDoc, FieldInfo, FloorDoc, LimitSetDoc, LimitsDoc,
-    MAX_DOCUMENT_BYTES, MOST_FAULTS, PeopleDoc, ProfileDoc, QuotasDoc, SecretDoc, SecretForm,
-    Section, Span, UserQuotasDoc, VolumeDoc, VolumeOwner, Weakening, ceilings_schema,
-    profile_schema,
+    AdminDoc, CeilingsDoc, FieldInfo, FloorDoc, LimitSetDoc, LimitsDoc, MAX_DOCUMENT_BYTES,
+    MOST_FAULTS, PeopleDoc, ProfileDoc, QuotasDoc, SecretDoc, SecretForm, Section, Span,
+    UserQuotasDoc, VolumeDoc, VolumeOwner, Weakening, ceilings_schema, profile_schema,
 };
+pub use egress::{EgressBounds, EgressLevels};
 pub use fault::{Fault, Origin, Place, ProfileErrors};
 pub use images::ImageRule;
 pub use names::{BadProfileName, ProfileName, is_secret_name};
 pub use owned::{Etag, Writer};
 pub use personal::{PersonalError, PersonalProfile};
-pub use profile::{
-    Admin, EgressRule, Lifetimes, NotEnforced, People, Profile, Secret, SecretTarget, Volume,
-};
+pub use profile::{Admin, Lifetimes, People, Profile, Secret, SecretTarget, Volume};
 pub use profiles::{ProfileWriteError, Profiles};
 pub use queue::{
     AdmissionQueue, Entry, Leaving, Moment, QueueBounds, QueueRefusal, Ticket, Waiting,

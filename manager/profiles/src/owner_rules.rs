@@ -34,6 +34,7 @@ pub(crate) fn check(change: &Change<'_>) -> Result<(), ProfileErrors> {
     quotas(change, &mut findings);
     limits(change, &mut findings);
     volumes(change, &mut findings);
+    egress(change, &mut findings);
     findings.finish()
 }
 
@@ -169,6 +170,29 @@ fn volumes(change: &Change<'_>, findings: &mut Findings<'_>) {
         };
         let field = format!("volume[{number}].source");
         findings.add(&field, quoted(volume.source()), why, ASK);
+    }
+}
+
+/// What leaves is bounded by the administrator's rules in any case; a rule that they leave
+/// nothing of is told here, and not at the first connection.
+fn egress(change: &Change<'_>, findings: &mut Findings<'_>) {
+    let old = change.old.and_then(Profile::egress);
+    let Some(new) = change.new.egress().filter(|new| Some(*new) != old) else {
+        return;
+    };
+    if change.ceilings.egress.is_none() {
+        let why = "the administrator has set no rules, so owners can let nothing out";
+        findings.add("egress", "", why, ASK);
+        return;
+    }
+    // A document that is none was refused before.
+    let Ok(rules) = new.levels(None).ruleset() else {
+        return;
+    };
+    for (_, idle) in rules.idle_rules() {
+        let field = format!("egress.{}", idle.place.field);
+        let why = "the administrator's rules allow nothing of it";
+        findings.add(&field, quoted(&idle.rule.to_string()), why, ASK);
     }
 }
 

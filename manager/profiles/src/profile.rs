@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+use lakekeep_egress_rules::Level;
 use lakekeep_policy::{Bytes, GuestPath, Layer, MountMode, Preset};
 
 use crate::ceilings::Ceilings;
 use crate::check;
 use crate::document::{LimitSetDoc, ProfileDoc, Section, VolumeOwner, Weakening};
+use crate::egress::EgressBounds;
 use crate::fault::ProfileErrors;
 use crate::images::ImageRule;
 use crate::names::ProfileName;
@@ -35,7 +37,7 @@ pub struct Profile {
     pub(crate) volumes: Vec<Volume>,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) secrets: Vec<Secret>,
-    pub(crate) egress: Option<Vec<EgressRule>>,
+    pub(crate) egress: Option<EgressBounds>,
     pub(crate) floor: Vec<Layer>,
     pub(crate) admin: Admin,
 }
@@ -76,13 +78,6 @@ pub enum SecretTarget {
     Variable(String),
 }
 
-/// A destination of connections; kept for its issue, not enforced yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EgressRule {
-    pub(crate) host: String,
-    pub(crate) ports: Vec<u16>,
-}
-
 /// What only an administrator sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Admin {
@@ -95,15 +90,6 @@ pub struct Admin {
     pub(crate) max_lifetime: Option<Duration>,
     pub(crate) max_idle: Option<Duration>,
     pub(crate) require: BTreeSet<Section>,
-}
-
-/// A section of a profile that this version keeps and does not enforce.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotEnforced {
-    /// Which one.
-    pub section: Section,
-    /// What that means, for the output, the receipt and the audit log.
-    pub message: String,
 }
 
 /// How long a sandbox may idle, and live.
@@ -194,9 +180,9 @@ impl Profile {
         &self.secrets
     }
 
-    /// Where connections may go; `None` if the profile does not speak of it.
-    pub fn egress(&self) -> Option<&[EgressRule]> {
-        self.egress.as_deref()
+    /// What may leave its sandboxes; `None`: nothing.
+    pub fn egress(&self) -> Option<&EgressBounds> {
+        self.egress.as_ref()
     }
 
     /// Layers without which nothing is run; ordered, each once.
@@ -209,17 +195,25 @@ impl Profile {
         &self.admin
     }
 
-    /// Sections that are kept and not enforced: say so wherever the profile is
-    /// shown and in each receipt.
-    pub fn not_enforced(&self) -> Vec<NotEnforced> {
-        let egress = self.egress.as_ref().map(|rules| NotEnforced {
-            section: Section::Egress,
-            message: format!(
-                "[egress] ({} destinations) is not enforced yet: sandboxes have no network at all",
-                rules.len()
-            ),
+    /// What is weaker than it could be, and what has no effect; for whoever runs the manager.
+    pub fn warnings(&self) -> Vec<String> {
+        let Some(Ok(rules)) = self.egress().map(|egress| egress.levels(None).ruleset()) else {
+            return Vec::new();
+        };
+        let name = &self.name;
+        let weak = rules.warnings().into_iter();
+        let weak = weak.filter(|warning| warning.level == Level::Owner);
+        let weak = weak.map(|warning| {
+            let (field, message) = (&warning.place.field, &warning.message);
+            format!("profile {name}: egress.{field}: {message}")
         });
-        egress.into_iter().collect()
+        let idle = rules.idle_rules().into_iter().map(|(_, idle)| {
+            let (field, rule) = (&idle.place.field, &idle.rule);
+            format!(
+                "profile {name}: egress.{field}: {rule}: without effect, the administrator's rules allow nothing of it"
+            )
+        });
+        weak.chain(idle).collect()
     }
 }
 
@@ -310,18 +304,6 @@ impl Secret {
     /// How a task gets it.
     pub fn target(&self) -> &SecretTarget {
         &self.target
-    }
-}
-
-impl EgressRule {
-    /// A host name, `*.` and a domain, or an address.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// TCP ports; at least one.
-    pub fn ports(&self) -> &[u16] {
-        &self.ports
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
+use lakekeep_egress_rules::Level;
 use lakekeep_policy::{
     Bytes, GuestPath, Layer, LimitsDoc, MountDoc, MountMode, PolicyDoc, Preset, ProcView,
     SeccompProfile,
@@ -12,6 +13,7 @@ use lakekeep_policy::{
 use crate::amount::Amount;
 use crate::check::volumes::ACCOUNT;
 use crate::document::{Span, VolumeOwner, Weakening};
+use crate::egress::EgressLevels;
 use crate::images::{HOST, listed};
 use crate::names::is_account;
 use crate::profile::{Lifetimes, Profile, SecretTarget, Volume};
@@ -82,6 +84,8 @@ pub struct Resolved {
     pub policy: PolicyDoc,
     /// The mounts once more, with what a policy does not hold.
     pub volumes: Vec<VolumeGrant>,
+    /// Whose rules of egress hold, where anything may leave; the policy has the narrowest.
+    pub egress: Option<EgressLevels>,
 }
 
 /// Lays `asked` over the profile's defaults.
@@ -113,6 +117,7 @@ pub fn resolve(
     weakenings(profile, &asked, preset, &mut refusals);
     floor(profile, &asked, &mut refusals);
     secrets(profile, &asked, &mut refusals);
+    let egress = egress(profile, &asked, preset, &mut refusals);
     let volumes = volumes(profile, &asked, asker, &mut refusals);
     if !refusals.0.is_empty() {
         return Err(refusals.0);
@@ -123,12 +128,19 @@ pub fn resolve(
         mounts: Vec::new(),
         ..asked
     };
+    if asked.egress.is_none() && egress.is_some() {
+        base.egress = profile.egress().map(|bounds| bounds.owner().clone());
+    }
     let policy = PolicyDoc {
         limits,
         mounts: volumes.iter().map(VolumeGrant::mount).collect(),
         ..base.overlay(asked)
     };
-    Ok(Resolved { policy, volumes })
+    Ok(Resolved {
+        policy,
+        volumes,
+        egress,
+    })
 }
 
 /// Holds the asked lifetimes against the profile's, and fills in its defaults.
@@ -399,6 +411,48 @@ fn secrets(profile: &Profile, asked: &PolicyDoc, refusals: &mut Refusals) {
             "leave the variable out",
         );
     }
+}
+
+/// The profile's rules, and the user's within them. A rule of the user's that they leave
+/// nothing of is refused now, and not at the first connection.
+fn egress(
+    profile: &Profile,
+    asked: &PolicyDoc,
+    preset: Preset,
+    refusals: &mut Refusals,
+) -> Option<EgressLevels> {
+    let Some(own) = &asked.egress else {
+        // Who can open no socket needs nobody to carry anything.
+        let bounds = profile.egress().filter(|_| opens_sockets(asked, preset))?;
+        return Some(bounds.levels(None));
+    };
+    let Some(bounds) = profile.egress() else {
+        let remedy = format!(
+            "leave [egress] and --egress out, or {}",
+            ask_owner(profile, "add [egress]")
+        );
+        refusals.add("egress", "rules", "nothing to leave", remedy);
+        return None;
+    };
+    let levels = bounds.levels(Some(own));
+    // What is wrong with the user's document is told with the whole policy.
+    if let Ok(rules) = levels.ruleset() {
+        let idle = rules.idle_rules().into_iter();
+        for (_, idle) in idle.filter(|(level, _)| *level == Level::User) {
+            let field = format!("egress.{}", idle.place.field);
+            let remedy = format!("leave it out, or {}", ask_owner(profile, "allow it"));
+            let asked = quoted(&idle.rule.to_string());
+            refusals.add(field, asked, "nothing of it to leave", remedy);
+        }
+    }
+    Some(levels)
+}
+
+fn opens_sockets(asked: &PolicyDoc, preset: Preset) -> bool {
+    // An unknown profile is refused by the policy's own check.
+    let named = asked.seccomp.profile.as_deref();
+    let named = named.and_then(|name| name.parse::<SeccompProfile>().ok());
+    named.unwrap_or(preset.seccomp_profile()) != SeccompProfile::Udf
 }
 
 fn volumes(

@@ -60,9 +60,9 @@ pub enum ServeError {
 pub fn serve(arguments: &ServeArgs) -> Result<(), ServeError> {
     let config = Config::load(&arguments.config)?;
     if arguments.check {
-        config.check_profiles()?;
-        for warning in config.warnings() {
-            say(&warning);
+        let profiles = config.check_profiles()?;
+        for warning in config.warnings().iter().chain(&profiles) {
+            say(warning);
         }
         return Ok(());
     }

@@ -3,12 +3,14 @@
 //! ```text
 //! supervisor   the caller's user, root as a rule; one thread; reads no user's bytes
 //!   ├─ launcher ×N   the same user; each behind a listening socket of its own
+//!   ├─ relay         nobody, sealed; carries what leaves sandboxes, behind a socket of its own
 //!   └─ manager       its own user; the API's listening socket is given to it
 //! ```
 //!
 //! It opens the sockets, starts the others, and starts again what dies. The sockets are
 //! its own, so that nobody who connects meanwhile is turned away. Sandboxes hang on
-//! their launcher: a manager can die and be replaced while they go on. When the
+//! their launcher: a manager can die and be replaced while they go on, and so do their
+//! connections, which hang on the relay. When the
 //! supervisor itself ends, everything ends: the launchers by the kernel's hand
 //! (`PR_SET_PDEATHSIG`), the manager when its lifeline closes.
 

@@ -63,6 +63,8 @@ pub struct Places {
     pub functions: OwnedFd,
     /// Each launcher's.
     pub launchers: Vec<OwnedFd>,
+    /// The relay's.
+    pub relay: OwnedFd,
     /// Where launchers keep their state.
     pub launcher_state: PathBuf,
 }
@@ -73,6 +75,7 @@ impl Places {
     /// 1. the runtime folder, listed by nobody else;
     /// 2. in it the launchers' sockets, in a folder that the manager alone may enter:
     ///    whoever can connect to a launcher can make sandboxes for anybody;
+    ///    and the relay's likewise: whoever can connect to it decides what leaves;
     /// 3. the manager's own folders;
     /// 4. the API's socket and that of user functions, last: whoever connects finds
     ///    everything in place.
@@ -86,6 +89,8 @@ impl Places {
         folder(&launcher_state, 0o711, None)?;
         let sockets = runtime.join("launchers");
         folder(&sockets, 0o700, settings.account)?;
+        let relays = runtime.join("relay");
+        folder(&relays, 0o700, settings.account)?;
         folder(&runtime.join("sandboxes"), 0o700, settings.account)?;
         // For the socket that monitoring asks, if there is one: the group may enter.
         folder(&runtime.join("metrics"), 0o750, settings.account)?;
@@ -97,7 +102,12 @@ impl Places {
             launchers.push(service::listen(&path)?);
             own(&path, settings.account)?;
         }
+        let path = relays.join("relay.sock");
+        remove_old(&path)?;
+        let relay = service::listen(&path)?;
+        own(&path, settings.account)?;
         Ok(Self {
+            relay,
             api: api(settings)?,
             functions: functions(&settings.functions)?,
             launchers,

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lakekeep_sandbox::service_command;
+use lakekeep_sandbox::{relay_command, service_command};
 use lakekeep_sys::signal::Signals;
 use lakekeep_sys::{memfd, socket};
 use rustix::io::Errno;
@@ -23,6 +23,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest.
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 
+/// The longest before a relay is started again: meanwhile nothing leaves any sandbox.
+const LAST_RELAY_PAUSE: Duration = Duration::from_millis(400);
+
 /// A child that has lived so long is well: the next pause is the first one again.
 const WELL: Duration = Duration::from_secs(2);
 
@@ -34,6 +37,7 @@ pub struct Processes {
     /// Its other end is the manager's: it closes with this process, however it ends.
     lifeline: Option<OwnedFd>,
     launchers: Vec<Slot>,
+    relay: Slot,
     manager: Slot,
     restarts: Restarts,
 }
@@ -43,6 +47,7 @@ pub struct Processes {
 struct Restarts {
     manager: u64,
     launchers: u64,
+    relay: u64,
 }
 
 /// The file of it in the runtime folder, which only the supervisor can write.
@@ -63,15 +68,17 @@ struct Slot {
     child: Option<Child>,
     started: Option<Instant>,
     pause: Duration,
+    last_pause: Duration,
     due: Option<Instant>,
 }
 
 impl Slot {
-    fn empty() -> Self {
+    fn empty(last_pause: Duration) -> Self {
         Self {
             child: None,
             started: None,
             pause: FIRST_PAUSE,
+            last_pause,
             due: None,
         }
     }
@@ -107,7 +114,7 @@ impl Slot {
             self.pause = FIRST_PAUSE;
         }
         self.due = Some(now + self.pause);
-        self.pause = (self.pause * 2).min(LAST_PAUSE);
+        self.pause = (self.pause * 2).min(self.last_pause);
         Ok(true)
     }
 
@@ -127,13 +134,15 @@ impl Slot {
 impl Processes {
     /// None runs yet.
     pub fn new(settings: Settings, places: Places) -> Self {
-        let launchers = places.launchers.iter().map(|_| Slot::empty()).collect();
+        let launchers = places.launchers.iter().map(|_| Slot::empty(LAST_PAUSE));
+        let launchers = launchers.collect();
         Self {
             settings,
             places,
             lifeline: None,
             launchers,
-            manager: Slot::empty(),
+            relay: Slot::empty(LAST_RELAY_PAUSE),
+            manager: Slot::empty(LAST_PAUSE),
             restarts: Restarts::default(),
         }
     }
@@ -153,7 +162,7 @@ impl Processes {
             .map_err(|error| start_error(&command, error))
     }
 
-    /// Starts what is due, launchers first, and says when the next one is.
+    /// Starts what is due, launchers and relay first, and says when the next one is.
     ///
     /// # Errors
     /// When one cannot be started.
@@ -171,12 +180,17 @@ impl Processes {
                 }
             }
         }
+        if self.relay.is_due(now) {
+            let child = self.start_relay()?;
+            self.restarts.relay += self.relay.put(child, now);
+            self.count();
+        }
         if self.manager.is_due(now) {
             let child = self.start_manager()?;
             self.restarts.manager += self.manager.put(child, now);
             self.count();
         }
-        let slots = self.launchers.iter().chain([&self.manager]);
+        let slots = self.launchers.iter().chain([&self.relay, &self.manager]);
         let next = slots.filter_map(|slot| slot.due).min();
         Ok(next.map(|due| due.saturating_duration_since(now)))
     }
@@ -194,6 +208,15 @@ impl Processes {
         let copy = rustix::io::fcntl_dupfd_cloexec(listener, 3).map_err(failed)?;
         let state = &self.places.launcher_state;
         let mut command = service_command(&self.settings.host, state, copy)?;
+        command
+            .spawn()
+            .map_err(|error| start_error(&command, error))
+    }
+
+    fn start_relay(&self) -> Result<Child, SupervisorError> {
+        let copy = rustix::io::fcntl_dupfd_cloexec(&self.places.relay, 3);
+        let copy = copy.map_err(SupervisorError::kernel("dup"))?;
+        let mut command = relay_command(copy)?;
         command
             .spawn()
             .map_err(|error| start_error(&command, error))
@@ -252,7 +275,11 @@ impl Processes {
     /// # Errors
     /// When a child cannot be waited for.
     pub fn reap(&mut self, now: Instant) -> Result<(), SupervisorError> {
-        for slot in self.launchers.iter_mut().chain([&mut self.manager]) {
+        for slot in self
+            .launchers
+            .iter_mut()
+            .chain([&mut self.relay, &mut self.manager])
+        {
             slot.reap(now)?;
         }
         Ok(())
@@ -263,7 +290,7 @@ impl Processes {
         self.manager.signal(Signal::HUP);
     }
 
-    /// Ends the manager, which ends its sandboxes; then the launchers; then sweeps.
+    /// Ends the manager, which ends its sandboxes; then relay and launchers; then sweeps.
     ///
     /// # Errors
     /// When a child cannot be waited for.
@@ -286,11 +313,11 @@ impl Processes {
         // it made is its own and is not swept.
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
             .map_err(SupervisorError::kernel("prctl"))?;
-        for slot in &mut self.launchers {
+        for slot in self.launchers.iter_mut().chain([&mut self.relay]) {
             slot.signal(Signal::KILL);
             if let Some(mut child) = slot.child.take() {
                 child.wait().map_err(|error| SupervisorError::Start {
-                    program: "a launcher".to_owned(),
+                    program: "a launcher or the relay".to_owned(),
                     error,
                 })?;
             }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lakekeep_policy::{Egress, Layer, Policy};
 use lakekeep_protocol::launch::{GroupLimits, IdSource, RootfsStep, SandboxSpec};
+use lakekeep_protocol::relay::{RuleDocument, RuleLevel};
 use lakekeep_protocol::task::TaskSpec;
 use serde::{Deserialize, Serialize};
 
@@ -101,14 +102,41 @@ pub struct EgressPlan {
     pub json: String,
     /// Digest of what decides.
     pub digest: String,
+    /// The documents that hold, where there are more than this one: what leaves must be allowed
+    /// by each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub levels: Vec<RuleDocument>,
 }
 
 impl EgressPlan {
+    /// What a relay is told: each document that holds.
+    #[must_use]
+    pub fn documents(&self) -> Vec<RuleDocument> {
+        match self.levels.as_slice() {
+            [] => vec![RuleDocument {
+                level: RuleLevel::User,
+                json: self.json.clone(),
+            }],
+            levels => levels.to_vec(),
+        }
+    }
+
+    /// The same without the documents, for whoever only tells of it.
+    #[must_use]
+    pub fn outline(&self) -> Self {
+        Self {
+            json: String::new(),
+            levels: Vec::new(),
+            ..self.clone()
+        }
+    }
+
     fn new(egress: &Egress) -> Self {
         Self {
             rules: egress.rules().to_vec(),
             json: egress.json().to_owned(),
             digest: egress.digest().to_owned(),
+            levels: Vec::new(),
         }
     }
 }

@@ -34,13 +34,19 @@
 //! | [`InitReply::Spawned`] | init → manager | the terminal's controller, if asked for | – | – |
 //! | [`InitReply::Exited`] | init → manager | – | – | the task |
 //! | [`RelayRequest::Serve`] | manager → relay | where a sandbox's TCP and its DNS arrive | `Serving` or `Refused` | – |
-//! | [`RelayRequest::Stop`] | manager → relay | – | nothing | the sandbox's flows |
-//! | [`RelayReply::Flow`] | relay → manager | – | – | the flow |
+//! | [`RelayRequest::Stop`] | manager → relay | – | `Stopped` | the sandbox's flows |
+//! | [`RelayRequest::Update`] | manager → relay | – | `Serving` or `Refused` | flows that are not allowed any more |
+//! | [`RelayRequest::List`] | manager → relay | – | `Served` | – |
+//! | [`RelayRequest::Sync`] | manager → relay | – | `Synced` | – |
+//! | [`RelayRequest::Noted`] | manager → relay | – | nothing | – |
+//! | [`RelayReply::Flow`] | relay → manager | – | `Noted`, if the relay listens | the flow |
+//! | [`RelayReply::Lost`] | relay → manager | – | `Noted` | – |
 //!
 //! A peer that closes its end has ended. A launcher that serves one manager then
 //! destroys what it made; one that listens destroys the sandboxes for which nothing
 //! is kept, and waits for the next manager. The init ends every task and itself when
-//! nobody has the other end of its socket any more: a kept copy keeps it.
+//! nobody has the other end of its socket any more: a kept copy keeps it. A relay that serves
+//! one manager ends with it; one that listens serves on, and waits for the next.
 
 pub mod channel;
 pub mod facts;
@@ -55,7 +61,7 @@ pub use relay::{RelayReply, RelayRequest};
 pub use task::{InitReply, InitRequest};
 
 /// The version of every frame; a peer of another version is refused.
-pub const VERSION: u8 = 4;
+pub const VERSION: u8 = 5;
 
 /// The descriptor number on which an init finds its socket. A launcher finds
 /// its own on standard input.

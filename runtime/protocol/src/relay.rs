@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// What a manager may ask of a relay. When it closes its end for writing, the relay ends
-/// every flow, tells of each, and ends itself.
+/// What a manager may ask of a relay. One that serves a single manager ends every flow when
+/// that one closes its end for writing, tells of each, and ends itself. One that listens goes
+/// on, keeps what it has to tell, and waits for the next manager.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RelayRequest {
     /// Serve a sandbox. Two descriptors: where its TCP arrives, and its questions to port 53
@@ -16,7 +17,35 @@ pub enum RelayRequest {
         /// The sandbox's identifier.
         sandbox: String,
     },
+    /// Other rules hold for it from now on. Flows that they do not allow end at once; the
+    /// limits stay those that it was served with.
+    Update {
+        /// The sandbox's identifier.
+        sandbox: String,
+        /// What may leave it: what each of them allows.
+        rules: Vec<RuleDocument>,
+    },
+    /// Name the sandboxes that are served whose identifiers come after this one, in order.
+    List {
+        /// Empty: from the first.
+        after: String,
+    },
+    /// Answer when everything that was told before has been said.
+    Sync {
+        /// Comes back with the answer.
+        nonce: u64,
+    },
+    /// So many more of [`RelayReply::Flow`] and [`RelayReply::Lost`] have been noted: until
+    /// then a relay that listens keeps them, for the next manager. What was told and not
+    /// noted is told again.
+    Noted {
+        /// How many.
+        told: u64,
+    },
 }
+
+/// Most sandboxes that one answer names.
+pub const MAX_SERVED: usize = 128;
 
 /// What a relay is told of a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +93,32 @@ pub enum RelayReply {
     },
     /// A flow has ended, or was refused.
     Flow(Box<FlowReceipt>),
+    /// A sandbox is served no longer, and all its flows were told of.
+    Stopped {
+        /// Its identifier.
+        sandbox: String,
+    },
+    /// The next sandboxes, at most [`MAX_SERVED`]; none: there are no more.
+    Served(Vec<ServedSandbox>),
+    /// Everything before [`RelayRequest::Sync`] was said.
+    Synced {
+        /// That request's.
+        nonce: u64,
+    },
+    /// Nobody heard for so long that flows could not be kept: these were forgotten.
+    Lost {
+        /// How many.
+        flows: u64,
+    },
+}
+
+/// A sandbox that is served, as a relay lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServedSandbox {
+    /// Its identifier.
+    pub sandbox: String,
+    /// Digest of the rules that hold for it, BLAKE3 in lower-case hexadecimal.
+    pub digest: String,
 }
 
 /// Longest words of a relay's in one field, bytes.

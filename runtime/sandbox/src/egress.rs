@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use lakekeep_plan::{EgressPlan, Plan};
-use lakekeep_protocol::relay::{FlowReceipt, FlowVerdict, RuleDocument, RuleLevel, ServeSpec};
+use lakekeep_protocol::relay::{FlowReceipt, FlowVerdict, ServeSpec};
 use lakekeep_protocol::{Channel, RelayReply, RelayRequest};
 use lakekeep_sys::socket;
 use rustix::net::Shutdown;
@@ -53,6 +53,14 @@ pub struct Traffic {
 
 impl Traffic {
     fn note(&mut self, receipt: FlowReceipt) {
+        self.count(&receipt);
+        if self.receipts.len() < MAX_RECEIPTS {
+            self.receipts.push(receipt);
+        }
+    }
+
+    /// Counts a flow whose receipt is kept elsewhere.
+    pub fn count(&mut self, receipt: &FlowReceipt) {
         self.flows += 1;
         self.sent += receipt.sent;
         self.received += receipt.received;
@@ -60,9 +68,6 @@ impl Traffic {
             self.denied += 1;
             self.first_denial
                 .get_or_insert_with(|| receipt.words.clone());
-        }
-        if self.receipts.len() < MAX_RECEIPTS {
-            self.receipts.push(receipt);
         }
     }
 }
@@ -119,10 +124,7 @@ impl Relay {
     ) -> Result<Self, SandboxError> {
         let request = RelayRequest::Serve(Box::new(ServeSpec {
             sandbox: plan.sandbox.id.clone(),
-            rules: vec![RuleDocument {
-                level: RuleLevel::User,
-                json: egress.json.clone(),
-            }],
+            rules: egress.documents(),
         }));
         let sockets: Vec<_> = sockets.iter().map(OwnedFd::as_fd).collect();
         let sent = self.channel.send(&request, &sockets);
@@ -132,9 +134,7 @@ impl Relay {
         match self.channel.receive()? {
             Some((RelayReply::Serving { .. }, _)) => {}
             Some((RelayReply::Refused { reason, .. }, _)) => return Err(self.failed(&reason)),
-            Some((RelayReply::Flow(_), _)) => {
-                return Err(SandboxError::OutOfTurn { peer: "relay" });
-            }
+            Some(_) => return Err(SandboxError::OutOfTurn { peer: "relay" }),
             None => return Err(self.failed("")),
         }
         let channel = Arc::clone(&self.channel);
@@ -202,6 +202,21 @@ impl Drop for Relay {
             // It was waited for already.
         }
     }
+}
+
+/// The command that starts a relay behind `listener` ([`crate::service::listen`]), which serves
+/// one manager after the other.
+///
+/// # Errors
+/// `NoProgram` when it is not installed beside this one.
+pub fn relay_command(listener: OwnedFd) -> Result<Command, SandboxError> {
+    let mut command = Command::new(beside("lakekeep-relay")?);
+    command
+        .env_clear()
+        .stdin(Stdio::from(listener))
+        .stdout(Stdio::null());
+    own_group(&mut command);
+    Ok(command)
 }
 
 fn listen(channel: &Link) -> Traffic {

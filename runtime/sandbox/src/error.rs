@@ -82,9 +82,9 @@ pub enum SandboxError {
         /// What it said, as the end of the sentence.
         reason: String,
     },
-    /// A sandbox of a manager's or of a pool's with rules of egress: nobody would carry it.
+    /// A sandbox of a pool's with rules of egress: nobody would carry what it sends.
     #[error(
-        "rules of egress are for `lakekeep run` without a manager only; leave [egress] out, or add --embedded"
+        "nobody carries what the sandboxes of a pool send; leave [egress] out, or ask a manager for the sandbox"
     )]
     NoEgress,
     /// A zygote does not serve.

@@ -44,7 +44,7 @@ mod verdict;
 mod zygote;
 
 pub use claimed::{Claimed, Job};
-pub use egress::Traffic;
+pub use egress::{Traffic, relay_command};
 pub use error::SandboxError;
 pub use image::{Additions, ImageError};
 pub use lakekeep_protocol::relay::{FlowKind, FlowReceipt, FlowVerdict};

@@ -304,6 +304,9 @@ impl Pool {
 
     fn make(&mut self) -> Result<Claimed, SandboxError> {
         let mut plan = self.plan.clone();
+        if plan.egress.is_some() {
+            return Err(SandboxError::NoEgress);
+        }
         plan.rename(&identifier().map_err(SandboxError::kernel("getrandom"))?);
         let keeper = &self.keeper;
         let zygote = self.zygotes.as_mut();

@@ -18,6 +18,7 @@ use lakekeep_sys::readback::NamespaceIds;
 use lakekeep_sys::{Errno, socket};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use crate::egress::Traffic;
 use crate::error::SandboxError;
 use crate::launcher::{PATIENCE, readable};
 use crate::receipt::{self, Receipt};
@@ -26,6 +27,10 @@ use crate::verdict;
 
 /// The slot in which a sandbox's init socket is kept.
 pub const INIT_SLOT: &str = "init";
+
+/// The slot in which the two sockets are kept at which everything arrives that a sandbox with
+/// rules of egress sends.
+pub const EGRESS_SLOT: &str = "egress";
 
 /// The manager's end of an init's socket.
 pub type Init = Channel<InitRequest, InitReply>;
@@ -45,6 +50,9 @@ pub struct Held {
     pub init: Init,
     /// Becomes readable when its init ends.
     pub pidfd: OwnedFd,
+    /// Of one with rules of egress, which was made just now: where its TCP arrives, and its
+    /// questions for names. For a relay; nothing leaves without one.
+    pub egress: Option<[OwnedFd; 2]>,
 }
 
 /// What is known of a task at its end.
@@ -68,6 +76,8 @@ pub struct End<'a> {
 
 /// Makes the socket on which a launcher shall listen.
 ///
+/// The same for a relay's.
+///
 /// # Errors
 /// Of socket(2), bind(2) and listen(2).
 pub fn listen(path: &Path) -> Result<OwnedFd, SandboxError> {
@@ -77,6 +87,16 @@ pub fn listen(path: &Path) -> Result<OwnedFd, SandboxError> {
     rustix::net::bind(&socket, &address).map_err(&failed)?;
     // One manager is served, the next one waits until it is gone.
     rustix::net::listen(&socket, 8).map_err(&failed)?;
+    Ok(socket)
+}
+
+/// Connects to whoever listens at `path`.
+///
+/// # Errors
+/// Of socket(2) and connect(2).
+pub fn connect(path: &Path) -> Result<OwnedFd, Errno> {
+    let socket = packet_socket()?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
     Ok(socket)
 }
 
@@ -99,12 +119,7 @@ impl Service {
             socket: path.display().to_string(),
             errno,
         };
-        let socket = packet_socket().map_err(failed)?;
-        let address = SocketAddrUnix::new(path).map_err(failed)?;
-        rustix::net::connect(&socket, &address).map_err(failed)?;
-        Ok(Self {
-            channel: Channel::new(socket).of_answers(),
-        })
+        Ok(Self::over(connect(path).map_err(failed)?))
     }
 
     /// Over a socket whose other end a launcher has.
@@ -118,20 +133,25 @@ impl Service {
     ///
     /// # Errors
     /// Of the step that failed: everything before it was undone. `NotEnforced` when a
-    /// limit does not hold: the sandbox is then destroyed. `NoEgress` for a plan with rules
-    /// of egress.
+    /// limit does not hold: the sandbox is then destroyed.
     pub fn create(&self, plan: &Plan) -> Result<Held, SandboxError> {
-        if plan.egress.is_some() {
-            return Err(SandboxError::NoEgress);
-        }
         let (ours, theirs) = socket::pair().map_err(SandboxError::kernel("socketpair"))?;
         let request = LauncherRequest::Create(Box::new(plan.sandbox.clone()));
         let held = match self.ask(&request, &[theirs.as_fd()])? {
-            (LauncherReply::Created(created), mut descriptors) => Held {
-                created: *created,
-                init: Channel::new(ours).of_answers(),
-                pidfd: descriptors.pop().ok_or_else(out_of_turn)?,
-            },
+            (LauncherReply::Created(created), descriptors) => {
+                let mut descriptors = descriptors.into_iter();
+                let pidfd = descriptors.next().ok_or_else(out_of_turn)?;
+                let sockets: Option<[OwnedFd; 2]> = descriptors.collect::<Vec<_>>().try_into().ok();
+                if sockets.is_some() != plan.sandbox.egress {
+                    return Err(out_of_turn());
+                }
+                Held {
+                    created: *created,
+                    init: Channel::new(ours).of_answers(),
+                    pidfd,
+                    egress: sockets,
+                }
+            }
             (LauncherReply::Failed(failure), _) => {
                 return Err(SandboxError::launch(&failure, plan));
             }
@@ -216,6 +236,7 @@ impl Service {
             created,
             init: Channel::new(init).of_answers(),
             pidfd,
+            egress: None,
         })
     }
 
@@ -405,6 +426,13 @@ pub fn outcome(end: &End<'_>) -> Result<Outcome, SandboxError> {
         refused: end.exited.refused.clone(),
         traffic: None,
     })
+}
+
+/// Tells with an outcome what its sandbox sent meanwhile, and in the verdict the first thing
+/// that was not let out.
+pub fn with_traffic(outcome: &mut Outcome, traffic: Traffic) {
+    outcome.verdict = outcome.verdict.clone().mention(Some(&traffic));
+    outcome.traffic = Some(traffic);
 }
 
 /// The outcome of a task that did not start.

@@ -34,6 +34,7 @@ pub(super) struct Process {
 struct Restarts {
     manager: u64,
     launchers: u64,
+    relay: u64,
 }
 
 impl Process {
@@ -112,7 +113,11 @@ impl Process {
             return;
         };
         let found: Restarts = serde_json::from_slice(&text).unwrap_or_default();
-        for (process, number) in [("manager", found.manager), ("launcher", found.launchers)] {
+        for (process, number) in [
+            ("manager", found.manager),
+            ("launcher", found.launchers),
+            ("relay", found.relay),
+        ] {
             let counter = self.restarts.get_or_create(&[("process", process)]);
             counter.inc_by(number.saturating_sub(counter.get()));
         }

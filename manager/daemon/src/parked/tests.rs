@@ -49,6 +49,7 @@ fn made(stock: &Stock) -> (Parked, std::os::fd::OwnedFd) {
             },
             init: Channel::new(ours),
             pidfd,
+            egress: None,
         },
         zygote: None,
     };

@@ -19,12 +19,13 @@ use lakekeep_protocol::facts::{GroupUsageFacts, TaskFacts};
 use lakekeep_protocol::launch::Created;
 use lakekeep_protocol::task::TaskFailure;
 use lakekeep_protocol::{InitRequest, ProtocolError};
-use lakekeep_sandbox::service::{self, Held, INIT_SLOT, Init};
+use lakekeep_sandbox::service::{self, EGRESS_SLOT, Held, INIT_SLOT, Init};
 use lakekeep_sandbox::{Kind as VerdictKind, Outcome, SandboxError, Verdict};
 use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::sync::{oneshot, watch};
 
+use crate::egress::Outlet;
 use crate::events::{Events, What};
 use crate::fault::Fault;
 use crate::history::History;
@@ -53,6 +54,8 @@ pub struct Sandbox {
     /// The plan that it was made by.
     plan: Plan,
     launcher: Arc<Launcher>,
+    /// Its way out, if it has one.
+    outlet: Option<Arc<Outlet>>,
     /// What its tasks are forked of: it lives until this sandbox has ended.
     zygote: Mutex<Option<Arc<Zygote>>>,
     created: Created,
@@ -138,6 +141,8 @@ pub struct Parts {
     pub plan: Plan,
     pub launcher: Arc<Launcher>,
     pub held: Held,
+    /// Its way out, if it has one.
+    pub outlet: Option<Arc<Outlet>>,
     /// What its tasks are forked of, where there is such.
     pub zygote: Option<Arc<Zygote>>,
     /// Of one that an earlier manager froze: the word that its init was asked with.
@@ -158,6 +163,7 @@ impl Sandbox {
             created,
             init,
             pidfd,
+            egress: _,
         } = parts.held;
         let voice = rustix::io::fcntl_dupfd_cloexec(init.as_fd(), 3)
             .map_err(std::io::Error::from)
@@ -169,6 +175,7 @@ impl Sandbox {
             maker: parts.maker,
             plan: parts.plan,
             launcher: parts.launcher,
+            outlet: parts.outlet,
             zygote: Mutex::new(parts.zygote),
             created,
             line: Mutex::new(Some(Arc::new(Line { init, pidfd }))),
@@ -208,6 +215,11 @@ impl Sandbox {
     /// Follows what it is doing.
     pub fn follow(&self) -> watch::Receiver<Phase> {
         self.phase.subscribe()
+    }
+
+    /// Its way out, if rules let anything leave it.
+    pub fn outlet(&self) -> Option<&Arc<Outlet>> {
+        self.outlet.as_ref()
     }
 
     /// Where its records and spools are.
@@ -354,6 +366,9 @@ impl Sandbox {
             true
         });
         if first {
+            if let Some(outlet) = &self.outlet {
+                outlet.close();
+            }
             for task in self.tasks() {
                 self.lost(&task, &verdict);
             }
@@ -385,6 +400,9 @@ impl Sandbox {
 
     /// The outcome of a task is known.
     fn end_task(&self, task: &Task, ended: Ended, verdict: &Verdict) {
+        if let Some(outlet) = &self.outlet {
+            drop(outlet.forget(task.number));
+        }
         self.metrics.tasks.ended(metrics::verdict(verdict.kind));
         let lost = verdict.kind == VerdictKind::Lost;
         self.history.task(self.id(), task, &ended, lost);
@@ -439,6 +457,22 @@ impl Sandbox {
             service.keep(&id, INIT_SLOT, &[copy.as_fd()])
         });
         Ok(done.await?)
+    }
+
+    /// Has what arrives at these sockets carried out, and leaves them with the launcher for a
+    /// successor. Nothing leaves before.
+    ///
+    /// # Errors
+    /// Of the launcher and the relay.
+    pub async fn let_out(&self, sockets: [OwnedFd; 2]) -> Result<(), Fault> {
+        let Some(outlet) = &self.outlet else {
+            return Ok(());
+        };
+        let sockets = Arc::new(sockets);
+        let both = sockets.each_ref();
+        let kept = self.keep_in(EGRESS_SLOT.to_owned(), &both);
+        let (kept, opened) = tokio::join!(kept, outlet.open(Arc::clone(&sockets)));
+        kept.and(opened)
     }
 
     async fn forget(&self, slot: String) {

@@ -55,8 +55,25 @@ impl Sandbox {
         let plan = metrics.stage(Stage::TaskPlan, async { self.maker.plan(request) });
         let plan = plan.await?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
+        if let Some(outlet) = &self.outlet {
+            outlet.enter(number, &manner.query);
+        }
+        let begun = self.begin(number, &plan, manner).await;
+        if let (Err(_), Some(outlet)) = (&begun, &self.outlet) {
+            drop(outlet.forget(number));
+        }
+        begun
+    }
+
+    async fn begin(
+        self: &Arc<Self>,
+        number: u32,
+        plan: &Plan,
+        manner: &Manner,
+    ) -> Result<Arc<Task>, Fault> {
+        let metrics = &self.metrics;
         let files = Files::new(&self.folder, number);
-        let (given, ours) = pipes(&plan, manner)?;
+        let (given, ours) = pipes(plan, manner)?;
         // Both at once: a manager that dies in between leaves a task without a record, which
         // its successor ends.
         let kept = async {
@@ -66,7 +83,7 @@ impl Sandbox {
             }
         };
         let kept = metrics.stage(Stage::KeepStreams, kept);
-        let started = self.ask(number, &plan, given, !manner.last);
+        let started = self.ask(number, plan, given, !manner.last);
         let started = metrics.stage(Stage::TaskStart, started);
         let (kept, started) = tokio::join!(kept, started);
         let started = started?;
@@ -82,12 +99,12 @@ impl Sandbox {
             Started::Running(facts, controller) => (*facts, controller),
             Started::Failed(failure) => {
                 return self
-                    .not_started(number, &plan, &failure, ours.is_some())
+                    .not_started(number, plan, &failure, ours.is_some())
                     .await;
             }
         };
         let record = Record {
-            plan: without_environment(&plan),
+            plan: without_environment(plan),
             facts,
             started: SystemTime::now(),
             detached: manner.detached,
@@ -183,6 +200,9 @@ impl Sandbox {
         // None where it had ended.
         let input = input.ok().and_then(|mut kept| kept.pop());
         let streams = streams(kept, input, &record)?;
+        if let Some(outlet) = &self.outlet {
+            outlet.enter(number, &record.query);
+        }
         self.attend(number, record, streams, &files)
     }
 

@@ -190,6 +190,11 @@ impl Sandbox {
             wall: task.record.started.elapsed().unwrap_or_default(),
         };
         let mut outcome = service::outcome(&end)?;
+        if let Some(outlet) = &self.outlet
+            && let Some(traffic) = outlet.leave(task.number).await
+        {
+            service::with_traffic(&mut outcome, traffic);
+        }
         self.tell_quotas(&mut outcome.receipt);
         Ok(outcome)
     }

@@ -1,76 +1,72 @@
-//! Rules for `[egress]`, which is checked and kept, and not enforced yet.
+//! Rules for `[egress]`.
 
-use std::net::IpAddr;
+use lakekeep_egress_rules::{EgressDoc, Level, Mode, Ruleset};
 
-use super::{LONGEST_LIST, too_long};
 use crate::ceilings::Ceilings;
-use crate::document::{EgressRuleDoc, ProfileDoc, Section};
+use crate::document::{ProfileDoc, Section};
+use crate::egress::EgressBounds;
 use crate::fault::Findings;
-use crate::profile::EgressRule;
 use crate::show::quoted;
-
-/// The port of a rule that names none.
-const DEFAULT_PORT: u16 = 443;
 
 pub(super) fn check(
     doc: &ProfileDoc,
     ceilings: &Ceilings,
     findings: &mut Findings<'_>,
-) -> Option<Vec<EgressRule>> {
+) -> Option<EgressBounds> {
     let egress = doc.egress.as_ref()?;
-    let required =
-        doc.admin.require.contains(&Section::Egress) || ceilings.require.contains(&Section::Egress);
-    if required {
+    required(doc, ceilings, findings);
+    no_sockets(egress, findings);
+    let rules = match Ruleset::check(Level::Owner, egress) {
+        Ok(rules) => rules,
+        Err(errors) => {
+            for error in errors.errors() {
+                let field = format!("egress.{}", error.place.field);
+                findings.add(&field, "", error.cause.as_str(), error.remedy.as_str());
+            }
+            return None;
+        }
+    };
+    contradictions(&rules, findings);
+    Some(EgressBounds {
+        administrator: ceilings.egress.clone(),
+        owner: egress.clone(),
+    })
+}
+
+fn required(doc: &ProfileDoc, ceilings: &Ceilings, findings: &mut Findings<'_>) {
+    let section = Section::Egress;
+    let required = doc.admin.require.contains(&section) || ceilings.require.contains(&section);
+    let enforced = |egress: &EgressDoc| egress.mode == Mode::Enforce;
+    if required && !doc.egress.as_ref().is_none_or(enforced) {
         findings.add(
-            "egress",
+            "egress.mode",
             "",
-            "the administrator requires it to be enforced, and this version does not enforce it yet",
-            "remove [egress] (sandboxes then have no network), or have the requirement lifted",
+            "the administrator requires [egress] to be enforced",
+            "write mode = \"enforce\", or have the requirement lifted",
         );
     }
-    too_long("egress.allow", egress.allow.len(), LONGEST_LIST, findings);
-    let rules = egress.allow.iter().enumerate();
-    Some(
-        rules
-            .map(|(number, rule)| checked(number, rule, findings))
-            .collect(),
-    )
 }
 
-fn checked(number: usize, rule: &EgressRuleDoc, findings: &mut Findings<'_>) -> EgressRule {
-    let field = format!("egress.allow[{number}].host");
-    let host = rule.host.clone().unwrap_or_default();
-    if !is_destination(&host) {
+/// A grant that nobody relays would be refused in silence.
+fn no_sockets(egress: &EgressDoc, findings: &mut Findings<'_>) {
+    if !egress.sockets.is_empty() {
         findings.add(
-            &field,
-            quoted(&host),
-            "not a destination",
-            "write a host name, \"*.\" and a domain, or an address",
+            "egress.sockets",
+            "",
+            "Unix sockets are not relayed yet",
+            "make a volume of the socket's folder, or leave it out",
         );
     }
-    if let Some(port) = rule.ports.iter().find(|port| **port == 0) {
-        let field = format!("egress.allow[{number}].ports");
-        findings.add(&field, port.to_string(), "not a port", "write 1 to 65535");
-    }
-    let ports = if rule.ports.is_empty() {
-        vec![DEFAULT_PORT]
-    } else {
-        rule.ports.clone()
-    };
-    EgressRule { host, ports }
 }
 
-fn is_destination(host: &str) -> bool {
-    if host.parse::<IpAddr>().is_ok() {
-        return true;
+fn contradictions(rules: &Ruleset, findings: &mut Findings<'_>) {
+    for (_, allowed, denied) in rules.contradictions() {
+        let field = format!("egress.{}", allowed.place.field);
+        let why = format!(
+            "it allows nothing, because of {}",
+            quoted(&denied.rule.to_string())
+        );
+        let remedy = "leave one of the two out, or narrow the denial";
+        findings.add(&field, quoted(&allowed.rule.to_string()), why, remedy);
     }
-    let name = host.strip_prefix("*.").unwrap_or(host);
-    let label = |label: &str| {
-        let inner = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        (1..=63).contains(&label.len())
-            && label.chars().all(inner)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    name.len() <= 253 && name.split('.').all(label)
 }

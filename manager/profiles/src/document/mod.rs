@@ -10,6 +10,7 @@ mod schema;
 mod span;
 mod table;
 
+use lakekeep_egress_rules::EgressDoc;
 use lakekeep_policy::{Bytes, Cpus, EnvDoc, Layer, MountMode, Preset};
 use serde::{Deserialize, Serialize};
 
@@ -73,7 +74,7 @@ section! {
         /// Names of secrets; their values are never in a profile.
         #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "table::many")]
         pub secret: Vec<SecretDoc>,
-        /// Connections to outside: checked, kept, not enforced yet.
+        /// What may leave sandboxes; nothing if left out.
         #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "table::maybe")]
         pub egress: Option<EgressDoc>,
         /// What must be enforced.
@@ -280,26 +281,6 @@ pub enum SecretForm {
 }
 
 section! {
-    /// `[egress]`.
-    pub struct EgressDoc {
-        /// Where connections may go; nowhere else.
-        #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "table::many")]
-        pub allow: Vec<EgressRuleDoc>,
-    }
-}
-
-section! {
-    /// One of `[[egress.allow]]`.
-    pub struct EgressRuleDoc {
-        /// A host name, `*.` and a domain, or an address.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        pub host: Option<String>,
-        /// TCP ports; 443 if left out.
-        pub ports: Vec<u16>,
-    }
-}
-
-section! {
     /// `[floor]`.
     pub struct FloorDoc {
         /// Layers without which nothing is run.
@@ -334,7 +315,7 @@ section! {
         /// Bound of every sandbox's `idle_timeout`.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub max_idle: Option<Span>,
-        /// Sections that must be enforced, or the profile is refused.
+        /// Sections whose rules must be enforced, or the profile is refused.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         pub require: Vec<Section>,
     }
@@ -352,7 +333,7 @@ pub enum Weakening {
     Proc,
 }
 
-/// A section that a profile can hold and this version does not enforce.
+/// A section that an administrator can require to be enforced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Section {
@@ -376,7 +357,7 @@ section! {
         /// Most profiles that one user may own through the API.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub profiles_per_user: Option<u32>,
-        /// Sections that must be enforced, or a profile with one is refused.
+        /// Sections whose rules must be enforced, or a profile with one is refused.
         pub require: Vec<Section>,
         /// The most that a profile may give; also what one has that says nothing.
         #[serde(deserialize_with = "table::one")]

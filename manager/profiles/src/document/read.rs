@@ -154,6 +154,10 @@ impl Source<'_> {
             );
         }
         match self.schema.expects(&table, name) {
+            None if table == "egress" && *name == "allow" => (
+                "the form of an earlier version".to_owned(),
+                "write rules = [\"allow tcp HOST:PORT\", …] beneath [egress]".to_owned(),
+            ),
             None => {
                 let remedy = suggestion(name, &self.schema.names(&table));
                 ("unknown field".to_owned(), remedy)

@@ -47,10 +47,7 @@ const TOP: Table = (
         ("volume", "write one [[volume]] table for each volume"),
         ("env", "write a table of names and text values"),
         ("secret", "write one [[secret]] table for each secret"),
-        (
-            "egress",
-            "write one [[egress.allow]] table for each destination",
-        ),
+        ("egress", TABLE),
         ("floor", TABLE),
         ("admin", TABLE),
     ],
@@ -105,12 +102,34 @@ const SECRET: &[(&str, &str)] = &[
     ),
 ];
 
-const EGRESS_RULE: &[(&str, &str)] = &[
+const EGRESS: &[(&str, &str)] = &[
+    ("version", "leave it out"),
+    ("mode", "write \"enforce\", \"dry-run\" or \"off\""),
     (
-        "host",
-        "write a host name, \"*.\" and a domain, or an address",
+        "rules",
+        "write a list of rules such as \"allow tls pypi.example:443\"",
     ),
-    ("ports", "write a list of TCP ports"),
+    ("limits", TABLE),
+    (
+        "sockets",
+        "write one [[egress.sockets]] table for each socket",
+    ),
+];
+
+const EGRESS_LIMITS: &[(&str, &str)] = &[
+    ("connections", COUNT),
+    ("new_per_second", COUNT),
+    ("bytes_per_second", COUNT),
+    ("idle_seconds", COUNT),
+    ("connect_seconds", COUNT),
+    ("first_bytes_seconds", COUNT),
+    ("names", COUNT),
+    ("new_names_per_minute", COUNT),
+];
+
+const EGRESS_SOCKET: &[(&str, &str)] = &[
+    ("name", "write what the socket is called inside"),
+    ("path", "write an absolute path on the host"),
 ];
 
 const ADMIN: &[(&str, &str)] = &[
@@ -139,14 +158,9 @@ const PROFILE_TABLES: &[Table] = &[
     ("limits.maximum", LIMITS),
     ("volume", VOLUME),
     ("secret", SECRET),
-    (
-        "egress",
-        &[(
-            "allow",
-            "write one [[egress.allow]] table for each destination",
-        )],
-    ),
-    ("egress.allow", EGRESS_RULE),
+    ("egress", EGRESS),
+    ("egress.limits", EGRESS_LIMITS),
+    ("egress.sockets", EGRESS_SOCKET),
     ("floor", &[("require", "write a list of names of layers")]),
     ("admin", ADMIN),
 ];

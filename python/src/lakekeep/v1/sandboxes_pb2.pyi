@@ -89,7 +89,7 @@ class CreateRequest(_message.Message):
     def __init__(self, profile: _Optional[str] = ..., policy: _Optional[str] = ..., project: _Optional[str] = ..., kind: _Optional[_Union[Kind, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lifetime: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., deadline: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., code_owner: _Optional[str] = ..., request_id: _Optional[str] = ..., volumes: _Optional[_Iterable[str]] = ..., interpreter: _Optional[str] = ..., environment: _Optional[str] = ...) -> None: ...
 
 class Sandbox(_message.Message):
-    __slots__ = ("id", "owner", "identity", "profile", "state", "kind", "trust_key", "policy_digest", "image", "labels", "created", "ended", "last_used", "tasks", "verdict", "pid", "volumes", "quotas", "environment")
+    __slots__ = ("id", "owner", "identity", "profile", "state", "kind", "trust_key", "policy_digest", "image", "labels", "created", "ended", "last_used", "tasks", "verdict", "pid", "volumes", "quotas", "environment", "egress")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -116,6 +116,7 @@ class Sandbox(_message.Message):
     VOLUMES_FIELD_NUMBER: _ClassVar[int]
     QUOTAS_FIELD_NUMBER: _ClassVar[int]
     ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
+    EGRESS_FIELD_NUMBER: _ClassVar[int]
     id: str
     owner: str
     identity: str
@@ -135,7 +136,8 @@ class Sandbox(_message.Message):
     volumes: _containers.RepeatedScalarFieldContainer[str]
     quotas: _containers.RepeatedCompositeFieldContainer[VolumeQuota]
     environment: str
-    def __init__(self, id: _Optional[str] = ..., owner: _Optional[str] = ..., identity: _Optional[str] = ..., profile: _Optional[str] = ..., state: _Optional[_Union[State, str]] = ..., kind: _Optional[_Union[Kind, str]] = ..., trust_key: _Optional[str] = ..., policy_digest: _Optional[str] = ..., image: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_used: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., verdict: _Optional[str] = ..., pid: _Optional[int] = ..., volumes: _Optional[_Iterable[str]] = ..., quotas: _Optional[_Iterable[_Union[VolumeQuota, _Mapping]]] = ..., environment: _Optional[str] = ...) -> None: ...
+    egress: str
+    def __init__(self, id: _Optional[str] = ..., owner: _Optional[str] = ..., identity: _Optional[str] = ..., profile: _Optional[str] = ..., state: _Optional[_Union[State, str]] = ..., kind: _Optional[_Union[Kind, str]] = ..., trust_key: _Optional[str] = ..., policy_digest: _Optional[str] = ..., image: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_used: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., verdict: _Optional[str] = ..., pid: _Optional[int] = ..., volumes: _Optional[_Iterable[str]] = ..., quotas: _Optional[_Iterable[_Union[VolumeQuota, _Mapping]]] = ..., environment: _Optional[str] = ..., egress: _Optional[str] = ...) -> None: ...
 
 class VolumeQuota(_message.Message):
     __slots__ = ("volume", "bytes", "used", "enforced", "missing")
