@@ -41,8 +41,8 @@ INNER = {
     "lakekeep-client": {"lakekeep-api"},
     "lakekeep-supervisor": {"lakekeep-plan", "lakekeep-sandbox", "lakekeep-sys"},
     "lakekeep-manager": {
-        "lakekeep-api", "lakekeep-content", "lakekeep-environment", "lakekeep-identity", "lakekeep-plan",
-        "lakekeep-policy", "lakekeep-profiles", "lakekeep-protocol", "lakekeep-sandbox", "lakekeep-seccomp",
+        "lakekeep-api", "lakekeep-content", "lakekeep-egress-rules", "lakekeep-environment", "lakekeep-identity",
+        "lakekeep-plan", "lakekeep-policy", "lakekeep-profiles", "lakekeep-protocol", "lakekeep-sandbox", "lakekeep-seccomp",
         "lakekeep-store", "lakekeep-sys", "lakekeep-tree", "lakekeep-udf-broker", "lakekeep-udf-packets",
     },
     "lakekeep-serve": {
@@ -76,7 +76,7 @@ INNER = {
     "lakekeep-attacks": set(),
     "lakekeep-tests": {
         "lakekeep-api", "lakekeep-attacks", "lakekeep-content", "lakekeep-plan", "lakekeep-policy",
-        "lakekeep-sandbox", "lakekeep-sys",
+        "lakekeep-sandbox", "lakekeep-store", "lakekeep-sys",
     },
     # It asks a manager, and keeps sandboxes, as an engine would.
     "lakekeep-bench": {

@@ -18,6 +18,7 @@
 //! | `launchers` | the connections to the launchers |
 //! | `evidence` | the audit log, verified without a manager |
 //! | `history`, `past` | what became of sandboxes, written down and found again |
+//! | `flows` | what left sandboxes and what was refused, read and held against other rules |
 //! | `metrics`, `calls`, `trace` | numbers, logs and spans for whoever runs it |
 //! | `environments` | what users have sent of theirs, and who may run with it |
 //! | `functions` | sessions of user functions, over a socket of their own |
@@ -40,6 +41,7 @@ pub mod evidence;
 mod exec;
 mod fault;
 mod files;
+mod flows;
 mod functions;
 mod gate;
 mod given;
