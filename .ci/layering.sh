@@ -77,7 +77,7 @@ INNER = {
     "lakekeep-attacks": set(),
     "lakekeep-tests": {
         "lakekeep-api", "lakekeep-attacks", "lakekeep-content", "lakekeep-plan", "lakekeep-policy",
-        "lakekeep-sandbox", "lakekeep-sys",
+        "lakekeep-sandbox", "lakekeep-store", "lakekeep-sys",
     },
     # It asks a manager, and keeps sandboxes, as an engine would.
     "lakekeep-bench": {

@@ -59,7 +59,7 @@ fn main() -> ExitCode {
         Verb::Inspect(arguments) => inspect::inspect(&arguments),
         Verb::Image(verb) => images::image(&verb),
         Verb::Store(verb) => images::store(&verb),
-        Verb::Egress(verb) => egress::answer(&verb),
+        Verb::Egress(verb) => egress::answer(verb),
         Verb::Env { verb } => environment::answer(&verb),
         Verb::Remote(verb) => remote::answer(*verb),
         Verb::Serve(arguments) => beside::serve(&arguments),

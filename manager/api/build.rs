@@ -5,10 +5,11 @@ use std::path::Path;
 
 use prost::Message;
 
-const PROTO: [&str; 3] = [
+const PROTO: [&str; 4] = [
     "lakekeep/v1/sandboxes.proto",
     "lakekeep/v1/accounts.proto",
     "lakekeep/v1/environments.proto",
+    "lakekeep/v1/egress.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -47,7 +47,7 @@ pub async fn query(client: Client, arguments: QueryArgs) -> Answer {
 }
 
 /// RFC 3339, or how long before `now`.
-fn moment(text: &str, now: SystemTime) -> Result<prost_types::Timestamp, RemoteError> {
+pub(super) fn moment(text: &str, now: SystemTime) -> Result<prost_types::Timestamp, RemoteError> {
     let ago = parse_duration(text)
         .ok()
         .and_then(|span| now.checked_sub(span));

@@ -51,6 +51,14 @@ pub enum RemoteError {
     Time(String),
     #[error("{0:?} is no text; a manager takes UTF-8 here")]
     NotText(std::ffi::OsString),
+    #[error(
+        "the flows cannot be written to {path}; check the path, its permissions and the room on its disk"
+    )]
+    Arrow {
+        path: String,
+        #[source]
+        error: arrow_schema::ArrowError,
+    },
     #[error("a secret is at most {0} bytes")]
     LongSecret(usize),
     #[error(

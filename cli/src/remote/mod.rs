@@ -8,6 +8,7 @@ pub mod environments;
 mod error;
 mod figures;
 mod files;
+mod flows;
 mod kept;
 mod profiles;
 mod run;
@@ -25,6 +26,7 @@ use lakekeep_client::{Client, SOCKET_VARIABLE, Target};
 use lakekeep_sandbox::chain;
 
 use crate::args::InspectArgs;
+use crate::args::egress::{LogArgs, ReplayArgs};
 use crate::args::remote::{
     AuditVerb, IdentityVerb, ProfileVerb, SecretVerb, VariableVerb, Verb, Via, VolumeVerb,
 };
@@ -120,6 +122,20 @@ pub fn inspect(arguments: &InspectArgs) -> ExitCode {
         on_behalf_of: None,
     };
     ask(&via, |client| sandboxes::inspect(client, arguments))
+}
+
+/// `lakekeep egress log`
+pub fn egress_log(arguments: LogArgs) -> ExitCode {
+    ask(&arguments.via.clone(), |client| {
+        flows::log(client, arguments)
+    })
+}
+
+/// `lakekeep egress replay`
+pub fn egress_replay(arguments: ReplayArgs) -> ExitCode {
+    ask(&arguments.via.clone(), |client| {
+        flows::replay(client, arguments)
+    })
 }
 
 /// Connects, asks, and says what went wrong.

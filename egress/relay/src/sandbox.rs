@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use lakekeep_egress_names::{Allowed, Outcome, Via, Zone};
 use lakekeep_egress_rules::{
-    Decision, Destination, EgressDoc, HostName, Level, Limits, Ruleset, Transport, Verdict,
+    Decision, Destination, EgressDoc, HostName, Level, Limits, Mode, Ruleset, Transport, Verdict,
 };
 use lakekeep_protocol::RelayReply;
 use lakekeep_protocol::relay::{
-    FlowKind, FlowReceipt, FlowVerdict, RuleDocument, RuleLevel, ServeSpec,
+    FlowKind, FlowReceipt, FlowVerdict, RuleDocument, RuleLevel, RuleMode, ServeSpec,
 };
 use lakekeep_sys::Errno;
 use rustix::rand::GetRandomFlags;
@@ -246,6 +246,7 @@ impl Sandbox {
             name: Some(name.to_string()),
             address: None,
             port: None,
+            mode: mode(&self.force().rules),
             verdict: FlowVerdict::Denied,
             rule: decision.rule.as_ref().map(|rule| rule.rule.to_string()),
             words: control::words(&words),
@@ -283,6 +284,7 @@ impl Sandbox {
             name: asked.name.as_ref().map(ToString::to_string),
             address: asked.name.is_none().then(|| asked.address.ip()),
             port: Some(asked.address.port()),
+            mode: mode(&self.force().rules),
             verdict: FlowVerdict::Failed,
             rule: None,
             words: String::new(),
@@ -345,6 +347,14 @@ fn prefix() -> Result<Ipv6Addr, ServeError> {
         *octet = random;
     }
     Ok(Ipv6Addr::from(octets))
+}
+
+fn mode(rules: &Ruleset) -> RuleMode {
+    match rules.mode() {
+        Mode::Enforce => RuleMode::Enforce,
+        Mode::DryRun => RuleMode::DryRun,
+        Mode::Off => RuleMode::Off,
+    }
 }
 
 /// What a decision means for a flow that is let out, or is not.

@@ -7,6 +7,7 @@
 //! | `build` | what sandboxes and tasks are asked for |
 //! | `session` | a task's streams, which outlive connections |
 //! | `files`, `follow` | streams of files, events, figures |
+//! | `flows` | what left sandboxes and what was refused |
 //! | `environments` | environments, sent to the manager |
 //! | `accounts` | identities, profiles, variables, the audit log |
 //! | `error` | why something failed |
@@ -41,6 +42,7 @@ mod client;
 mod environments;
 mod error;
 mod files;
+mod flows;
 mod follow;
 mod session;
 mod target;
@@ -50,6 +52,7 @@ pub use client::Client;
 pub use environments::{Pack, Push, Pushing};
 pub use error::{Cause, ClientError};
 pub use files::{FileReader, FileWriter, WriteFile};
+pub use flows::Flows;
 pub use follow::{Audit, Events, Samples};
 pub use lakekeep_api::{CHUNK, Reason, SOCKET_VARIABLE, v1};
 pub use session::{Control, Ending, Event, Output, Session, Stdin};

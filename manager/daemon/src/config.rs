@@ -9,6 +9,7 @@ use lakekeep_sandbox::chain;
 use serde::Deserialize;
 
 use crate::environments::EnvironmentsDoc;
+use crate::flows::FlowsDoc;
 use crate::history::HistoryDoc;
 use crate::metrics::MetricsDoc;
 use crate::parked::{ParkedDoc, ZygoteDoc};
@@ -34,6 +35,8 @@ pub struct ConfigDoc {
     pub tcp: Option<TcpDoc>,
     /// The metrics' endpoint; none when left out.
     pub metrics: Option<MetricsDoc>,
+    /// How long flows are remembered.
+    pub flows: FlowsDoc,
     /// What is remembered of ended sandboxes.
     pub history: HistoryDoc,
     /// Sandboxes made ahead.

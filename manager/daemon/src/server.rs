@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use lakekeep_api::v1::accounts_server::AccountsServer;
+use lakekeep_api::v1::egress_server::EgressServer;
 use lakekeep_api::v1::environments_server::EnvironmentsServer;
 use lakekeep_api::v1::sandboxes_server::SandboxesServer;
 use lakekeep_api::{DESCRIPTORS, MAX_MESSAGE};
@@ -15,6 +16,7 @@ use lakekeep_plan::HostFacts;
 use lakekeep_profiles::{Authorizer, Diff, LoadError, ProfileWatcher, Profiles, QueueBounds};
 use lakekeep_sandbox::chain;
 use lakekeep_store::audit::{AuditLog, Event, Options};
+use lakekeep_store::flows::FlowLog;
 use lakekeep_store::secrets::Vault;
 use lakekeep_store::state::Store;
 use rustix::process::Resource;
@@ -43,7 +45,7 @@ use crate::refusals::Refusals;
 use crate::registry::Registry;
 use crate::trace::Telemetry;
 use crate::who::{Authentication, Revoked};
-use crate::{accounts, egress, environments, sandboxes, tls};
+use crate::{accounts, egress, environments, flows, sandboxes, tls};
 
 /// How often what is idle or old is looked for.
 const TIDY: Duration = Duration::from_secs(1);
@@ -149,6 +151,8 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
     let state = config.doc.state();
     let store = Store::open(&state.join("state.db"));
     let store = Arc::new(store.map_err(|e| ManagerError::start("open the database")(&e))?);
+    let flows = flows::open(&state, &config.doc.flows)
+        .map_err(|error| ManagerError::start("open the log of flows")(&error))?;
     let kept = config.doc.history;
     let history = History::start(Arc::clone(&store), kept, metrics.history.clone())
         .map_err(|error| ManagerError::start("start the history's thread")(&error))?;
@@ -156,7 +160,8 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
     let (folder, zygotes) = (runtime.join("sandboxes"), config.doc.zygotes.clone());
     let parked = (config.doc.parked, zygotes);
     let environments = Environments::new(state.join("environments"), &config.doc.environments);
-    let (relay, idle) = Relay::new(runtime.join("relay").join("relay.sock"), Box::new(Flows));
+    let sink = Box::new(Flows(Arc::clone(&flows)));
+    let (relay, idle) = Relay::new(runtime.join("relay").join("relay.sock"), sink);
     let places = (folder, Arc::new(environments), relay);
     let registry = Registry::new(host, launchers, places, heard, parked)
         .map_err(|error| ManagerError::start("make the sandboxes' folder")(&error))?;
@@ -175,7 +180,8 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
     history
         .reconcile(&registry.all(), registry.take_orphans())
         .map_err(|error| ManagerError::start("bring the history up to date")(&error))?;
-    let services = Services::new(&gate, &registry, making, state.join("audit.key"));
+    let kept = (state.join("audit.key"), Arc::clone(&flows));
+    let services = Services::new(&gate, &registry, making, kept);
     let refusals = services.refusals.clone();
     let (stop, stopping) = watch::channel(false);
     let functions = Functions {
@@ -204,6 +210,7 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
         server.abort();
     }
     history.flush().await;
+    flows::close(flows).await;
     let failed = ManagerError::start("write the audit log");
     refusals.tell_all().await.map_err(|error| failed(&error))?;
     let event = Event::allowed(now(), "lakekeep", "manager.stop");
@@ -374,11 +381,17 @@ struct Services {
     sandboxes: sandboxes::Service,
     accounts: accounts::Service,
     environments: environments::Service,
+    flows: flows::Service,
     refusals: Refusals,
 }
 
 impl Services {
-    fn new(gate: &Arc<Gate>, registry: &Arc<Registry>, making: Making, audit_key: PathBuf) -> Self {
+    fn new(
+        gate: &Arc<Gate>,
+        registry: &Arc<Registry>,
+        making: Making,
+        (audit_key, log): (PathBuf, Arc<FlowLog>),
+    ) -> Self {
         Self {
             sandboxes: sandboxes::Service {
                 gate: Arc::clone(gate),
@@ -392,6 +405,10 @@ impl Services {
             accounts: accounts::Service {
                 gate: Arc::clone(gate),
                 audit_key,
+            },
+            flows: flows::Service {
+                gate: Arc::clone(gate),
+                log,
             },
             refusals: Refusals::new(Arc::clone(gate)),
         }
@@ -426,6 +443,10 @@ impl Services {
         reporter
             .set_serving::<EnvironmentsServer<environments::Service>>()
             .await;
+        let flows = EgressServer::new(self.flows)
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
+        reporter.set_serving::<EgressServer<flows::Service>>().await;
         reporter
             .set_serving::<AccountsServer<accounts::Service>>()
             .await;
@@ -435,7 +456,8 @@ impl Services {
             .add_service(reflection)
             .add_service(sandboxes)
             .add_service(accounts)
-            .add_service(environments);
+            .add_service(environments)
+            .add_service(flows);
         Ok(routes.routes())
     }
 }

@@ -138,6 +138,8 @@ pub struct FlowReceipt {
     pub address: Option<IpAddr>,
     /// The port.
     pub port: Option<u16>,
+    /// What was done with the rules.
+    pub mode: RuleMode,
     /// Whether it was let out.
     pub verdict: FlowVerdict,
     /// The rule that decided, as it is written.
@@ -160,6 +162,18 @@ pub enum FlowKind {
     Connection,
     /// It asked for a name.
     Name,
+}
+
+/// What is done with the rules of a sandbox: what the strictest of its documents says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RuleMode {
+    /// What they do not allow is refused.
+    Enforce,
+    /// It passes, and is told of.
+    DryRun,
+    /// They are not looked at.
+    Off,
 }
 
 /// Whether a flow was let out.

@@ -1,10 +1,13 @@
 //! Where the receipts of flows go.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
-use lakekeep_protocol::relay::{FlowReceipt, FlowVerdict};
+use lakekeep_protocol::relay::{self, FlowReceipt, RuleMode};
+use lakekeep_store::flows::{FlowKind, FlowLog, FlowMode, FlowRow, FlowVerdict};
 
 use super::Whose;
+use crate::gate::now;
 
 /// Who keeps receipts of flows. Called by the thread that hears the relay, which hears nothing
 /// else meanwhile: it must not wait.
@@ -17,47 +20,55 @@ pub trait FlowSink: Debug + Send + Sync {
     fn lost(&self, flows: u64);
 }
 
-/// Writes them to this process's log: what was let out as `debug`, what was not as `info`.
+/// Keeps them in the log of flows.
 #[derive(Debug)]
-pub struct Flows;
+pub struct Flows(pub Arc<FlowLog>);
 
 impl FlowSink for Flows {
     fn note(&self, whose: Option<&Whose>, receipt: &FlowReceipt) {
-        let owner = whose.map_or("?", |whose| whose.owner.as_str());
-        let identity = whose.map_or("?", |whose| whose.identity.as_str());
-        let profile = whose.map_or("?", |whose| whose.profile.as_str());
-        let (task, query) = whose.and_then(Whose::task).unwrap_or_default();
-        let address = receipt.address.map(|address| address.to_string());
-        macro_rules! tell {
-            ($level:ident) => {
-                tracing::$level!(
-                    owner,
-                    identity,
-                    profile,
-                    task,
-                    query,
-                    sandbox = receipt.sandbox,
-                    kind = ?receipt.kind,
-                    name = receipt.name,
-                    address,
-                    port = receipt.port,
-                    verdict = ?receipt.verdict,
-                    rule = receipt.rule,
-                    sent = receipt.sent,
-                    received = receipt.received,
-                    duration_us = receipt.duration_us,
-                    "flow: {}",
-                    receipt.words
-                )
-            };
-        }
-        match receipt.verdict {
-            FlowVerdict::Allowed => tell!(debug),
-            _ => tell!(info),
-        }
+        self.0.note(row(whose, receipt));
     }
 
     fn lost(&self, flows: u64) {
         tracing::warn!("{flows} receipts of flows were lost while no manager ran");
+        self.0.forgotten(flows, now());
+    }
+}
+
+/// What is written of a flow. Of a sandbox that is known no more nobody knows whose it was.
+fn row(whose: Option<&Whose>, receipt: &FlowReceipt) -> FlowRow {
+    let known = |of: fn(&Whose) -> &String| whose.map_or_else(|| "?".to_owned(), |it| of(it).clone());
+    let (task, query) = whose.and_then(Whose::task).unzip();
+    FlowRow {
+        at: now(),
+        principal: known(|it| &it.owner),
+        identity: known(|it| &it.identity),
+        profile: known(|it| &it.profile),
+        sandbox: receipt.sandbox.clone(),
+        task,
+        query: query.filter(|query| !query.is_empty()),
+        kind: match receipt.kind {
+            relay::FlowKind::Connection => FlowKind::Connection,
+            relay::FlowKind::Name => FlowKind::Name,
+        },
+        name: receipt.name.clone(),
+        address: receipt.address,
+        port: receipt.port,
+        rule: receipt.rule.clone(),
+        mode: match receipt.mode {
+            RuleMode::Enforce => FlowMode::Enforce,
+            RuleMode::DryRun => FlowMode::DryRun,
+            RuleMode::Off => FlowMode::Off,
+        },
+        verdict: match receipt.verdict {
+            relay::FlowVerdict::Allowed => FlowVerdict::Allowed,
+            relay::FlowVerdict::WouldBeDenied => FlowVerdict::WouldBeDenied,
+            relay::FlowVerdict::Denied => FlowVerdict::Denied,
+            relay::FlowVerdict::Failed => FlowVerdict::Failed,
+        },
+        words: receipt.words.clone(),
+        sent: receipt.sent,
+        received: receipt.received,
+        duration_us: receipt.duration_us,
     }
 }

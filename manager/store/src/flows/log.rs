@@ -64,7 +64,7 @@ pub struct FlowLog {
     /// Reads alone; the thread has its own.
     reader: Mutex<Connection>,
     /// `None` once it has ended.
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
     killed: Option<Gap>,
 }
 
@@ -95,7 +95,7 @@ impl FlowLog {
             to,
             shared,
             reader: Mutex::new(reader),
-            thread: Some(thread),
+            thread: Mutex::new(Some(thread)),
             killed,
         })
     }
@@ -189,16 +189,14 @@ impl FlowLog {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes what was noted, and ends.
+    /// Writes what was noted, and ends: what is noted from now on is lost and counted. Who
+    /// opens the log next finds no gap.
     ///
     /// # Errors
     /// [`StoreError`] if the rest could not be written; it is lost then.
-    pub fn close(mut self) -> Result<(), StoreError> {
-        self.end()
-    }
-
-    fn end(&mut self) -> Result<(), StoreError> {
-        let Some(thread) = self.thread.take() else {
+    pub fn close(&self) -> Result<(), StoreError> {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(thread) = thread.take() else {
             return Ok(());
         };
         let closed = self.ask(Message::Close);
@@ -211,7 +209,7 @@ impl FlowLog {
 
 impl Drop for FlowLog {
     fn drop(&mut self) {
-        if self.end().is_err() {
+        if self.close().is_err() {
             // The next one who opens the log finds that this one has not closed it.
         }
     }
