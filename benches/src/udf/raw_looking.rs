@@ -68,9 +68,10 @@ impl RawLooking {
     }
 
     fn send(&mut self) -> Result<(), BenchError> {
-        let [metadata, body] = self.encoder.batch(&self.arguments)?;
+        let batch = self.encoder.batch(&self.arguments)?;
         let header = [0; HEADER];
-        let pieces = [&header[..], &metadata, &body].map(IoSlice::new);
+        let mut pieces = vec![IoSlice::new(&header)];
+        pieces.extend(batch.iter().map(|piece| IoSlice::new(piece)));
         let mut none = SendAncillaryBuffer::default();
         rustix::net::sendmsg(self.socket()?, &pieces, &mut none, SendFlags::NOSIGNAL)
             .map_err(|errno| BenchError::io("send a batch")(errno.into()))?;

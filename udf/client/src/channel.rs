@@ -2,22 +2,24 @@
 //! declares is bounded before there is memory for it.
 
 use std::collections::VecDeque;
-use std::io::{IoSlice, IoSliceMut};
+use std::io::IoSliceMut;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
+use arrow_buffer::Buffer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendFlags, recvmsg, sendmsg,
-};
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, recvmsg};
 
 use crate::UdfError;
 use crate::aside::Aside;
 use crate::look::Look;
 use crate::output::Output;
-use crate::wire::{Frame, HEADER, Header, PIECE, kind, place};
+use crate::wire::{Frame, HEADER, Header, PART_LEAST, PART_LIMIT, PIECE, kind, place};
+
+/// Most memory that is kept for the next large frame, bytes.
+const KEPT: usize = 4 << 20;
 
 /// Why nothing more comes, or goes.
 #[derive(Debug)]
@@ -40,142 +42,11 @@ fn violation(rule: impl Into<String>) -> Broken {
     Broken::Error(UdfError::Protocol(rule.into()))
 }
 
-/// A frame on its way out.
-#[derive(Debug)]
-struct Sending {
-    header: Header,
-    pieces: Vec<Vec<u8>>,
-    /// Whether the header is gone, for content that follows in parts.
-    begun: bool,
-    /// Content that is gone, bytes.
-    sent: usize,
-}
-
-/// What goes to the worker.
-#[derive(Debug)]
-pub(crate) struct Outgoing {
-    socket: Arc<OwnedFd>,
-    queue: VecDeque<Sending>,
-    /// Whether the last frame has parts.
-    large: bool,
-}
-
-impl Outgoing {
-    pub(crate) fn new(socket: Arc<OwnedFd>) -> Self {
-        Self {
-            socket,
-            queue: VecDeque::new(),
-            large: false,
-        }
-    }
-
-    /// Has a frame sent when there is room.
-    pub(crate) fn queue(&mut self, kind: u8, call: u32, rows: u64, pieces: Vec<Vec<u8>>) {
-        let length: usize = pieces.iter().map(Vec::len).sum();
-        self.large = length > PIECE;
-        let header = Header {
-            kind,
-            place: match self.large {
-                true => place::PARTS,
-                false => place::INLINE,
-            },
-            reserved: 0,
-            call,
-            length: length as u64,
-            rows,
-        };
-        self.queue.push_back(Sending {
-            header,
-            pieces,
-            begun: false,
-            sent: 0,
-        });
-    }
-
-    /// Whether the last frame takes its reader longer than one looks for an answer.
-    pub(crate) fn large(&self) -> bool {
-        self.large
-    }
-
-    /// Sends what there is room for, without waiting; whether that was all.
-    pub(crate) fn flush(&mut self) -> Result<bool, Broken> {
-        while let Some(frame) = self.queue.front_mut() {
-            match frame.send(&self.socket) {
-                Ok(()) => {}
-                Err(Errno::AGAIN) => return Ok(false),
-                Err(Errno::INTR) => continue,
-                Err(_) => return Err(Broken::Ended),
-            }
-            self.queue.pop_front();
-        }
-        Ok(true)
-    }
-
-    /// Waits until all is sent, while somebody else takes what comes back.
-    pub(crate) fn finish(&mut self) -> Result<(), Broken> {
-        while !self.flush()? {
-            let mut room = [PollFd::new(&*self.socket, PollFlags::OUT)];
-            match poll(&mut room, None) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(_) => return Err(Broken::Ended),
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Sending {
-    /// Sends all of it, or as much as there is room for.
-    fn send(&mut self, socket: &OwnedFd) -> Result<(), Errno> {
-        let length: usize = self.pieces.iter().map(Vec::len).sum();
-        if self.header.place == place::INLINE {
-            return packet(socket, self.header, self.window(0, length));
-        }
-        if !self.begun {
-            packet(socket, self.header, Vec::new())?;
-            self.begun = true;
-        }
-        while self.sent < length {
-            let size = PIECE.min(length - self.sent);
-            let header = Header {
-                kind: kind::PART,
-                place: place::INLINE,
-                length: size as u64,
-                rows: 0,
-                ..self.header
-            };
-            packet(socket, header, self.window(self.sent, size))?;
-            self.sent += size;
-        }
-        Ok(())
-    }
-
-    /// The pieces of the content's bytes from `start` on.
-    fn window(&self, mut start: usize, mut size: usize) -> Vec<&[u8]> {
-        let mut slices = Vec::with_capacity(self.pieces.len());
-        for piece in &self.pieces {
-            let skipped = start.min(piece.len());
-            let taken = size.min(piece.len() - skipped);
-            slices.extend(piece.get(skipped..skipped + taken));
-            (start, size) = (start - skipped, size - taken);
-        }
-        slices
-    }
-}
-
-fn packet(socket: &OwnedFd, header: Header, content: Vec<&[u8]>) -> Result<(), Errno> {
-    let header = header.to_bytes();
-    let mut slices = vec![IoSlice::new(&header)];
-    slices.extend(content.into_iter().map(IoSlice::new));
-    let mut none = SendAncillaryBuffer::default();
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    sendmsg(socket, &slices, &mut none, flags).map(|_| ())
-}
-
 /// A frame whose parts are still arriving.
 #[derive(Debug)]
 struct Partial {
-    frame: Frame,
+    header: Header,
+    content: Vec<u8>,
     filled: usize,
 }
 
@@ -189,6 +60,9 @@ pub(crate) struct Incoming {
     arrived: VecDeque<Frame>,
     partial: Option<Partial>,
     packet: Vec<u8>,
+    /// The last large frame's memory, which is the next one's if nobody else has it by then:
+    /// fresh memory is cleared, and each of its pages is a fault.
+    kept: Buffer,
     pub(crate) look: Look,
     /// Who looks on the worker's processor waits for itself.
     pub(crate) aside: Aside,
@@ -212,6 +86,7 @@ impl Incoming {
             arrived: VecDeque::new(),
             partial: None,
             packet: vec![0; PIECE],
+            kept: Buffer::default(),
             look,
             aside: Aside::default(),
             output,
@@ -238,8 +113,12 @@ impl Incoming {
 
     /// Looks for a packet, if that is worth it; whether one came soon enough.
     fn found(&mut self) -> Result<bool, Broken> {
-        // Parts follow as fast as they are copied: whoever looked would only be in the way.
-        let Some(most) = self.look.now().filter(|_| self.partial.is_none()) else {
+        if self.partial.is_some() {
+            // The next part may be here already. It follows as fast as it is copied: whoever
+            // looked for longer would only be in the way.
+            return self.read();
+        }
+        let Some(most) = self.look.now() else {
             return Ok(false);
         };
         self.aside.step();
@@ -398,15 +277,34 @@ impl Incoming {
                 "{length} bytes beside the packet; a result may have {most}, in parts"
             )));
         }
-        let frame = Frame {
-            kind: header.kind,
-            call: header.call,
-            rows: header.rows,
-            // Zeros that are not there before a part is written over them.
-            content: vec![0; length],
-        };
-        self.partial = Some(Partial { frame, filled: 0 });
+        self.partial = Some(Partial {
+            header,
+            content: self.room(length),
+            filled: 0,
+        });
         Ok(())
+    }
+
+    /// Memory for a large frame's content; whatever is in it is written over.
+    fn room(&mut self, length: usize) -> Vec<u8> {
+        match std::mem::take(&mut self.kept).into_vec::<u8>() {
+            Ok(mut kept) if kept.capacity() >= length => {
+                kept.resize(length, 0);
+                kept
+            }
+            // Zeros that are not there before a part is written over them.
+            _ => vec![0; length],
+        }
+    }
+
+    /// Takes in a large frame that is whole.
+    fn complete(&mut self, partial: Partial) {
+        let frame = Frame::of(partial.header, partial.content);
+        self.kept = match frame.content.capacity() <= KEPT {
+            true => frame.content.clone(),
+            false => Buffer::default(),
+        };
+        self.arrived.push_back(frame);
     }
 
     fn take_whole(&mut self, header: Header, size: usize) -> Result<(), Broken> {
@@ -420,12 +318,8 @@ impl Incoming {
             Some(partial) => partial.target(),
             None => self.packet.as_mut_slice(),
         };
-        self.arrived.push_back(Frame {
-            kind: header.kind,
-            call: header.call,
-            rows: header.rows,
-            content: target.get(..size).unwrap_or_default().to_vec(),
-        });
+        let content = target.get(..size).unwrap_or_default().to_vec();
+        self.arrived.push_back(Frame::of(header, content));
         Ok(())
     }
 
@@ -433,16 +327,18 @@ impl Incoming {
         let Some(mut partial) = self.partial.take() else {
             return Err(violation("a part of no frame"));
         };
+        // What is left, or as much as a part may be.
         let wanted = partial.target().len();
-        let fits = size == wanted && header.length == size as u64;
-        if !fits || header.place != place::INLINE || header.call != partial.frame.call {
+        let fits = size == wanted || (PART_LEAST..wanted).contains(&size);
+        let honest = header.length == size as u64 && header.call == partial.header.call;
+        if !fits || !honest || header.place != place::INLINE {
             return Err(violation(format!(
                 "a part of {size} bytes instead of {wanted}"
             )));
         }
         partial.filled += size;
-        match partial.filled == partial.frame.content.len() {
-            true => self.arrived.push_back(partial.frame),
+        match partial.filled == partial.content.len() {
+            true => self.complete(partial),
             false => self.partial = Some(partial),
         }
         Ok(())
@@ -452,9 +348,8 @@ impl Incoming {
 impl Partial {
     /// Where the next part goes; as large as that has to be.
     fn target(&mut self) -> &mut [u8] {
-        let content = &mut self.frame.content;
-        let end = content.len().min(self.filled + PIECE);
-        content.get_mut(self.filled..end).unwrap_or_default()
+        let end = self.content.len().min(self.filled + PART_LIMIT);
+        self.content.get_mut(self.filled..end).unwrap_or_default()
     }
 }
 

@@ -1,34 +1,49 @@
 //! Record batches and schemas as encapsulated messages of Arrow's IPC, for whoever has to
 //! speak of them elsewhere.
 
+use std::fmt;
+
 use arrow_array::RecordBatch;
-use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
+use arrow_buffer::Buffer;
+use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions, StreamEncoder};
 use arrow_ipc::{CompressionType, MetadataVersion};
 use arrow_schema::{ArrowError, Schema};
 
-/// A message in pieces that follow on one another.
-pub type Pieces = [Vec<u8>; 2];
-
 /// Encodes batches whose columns have no dictionaries.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Encoder {
-    generator: IpcDataGenerator,
-    context: IpcWriteContext,
+    /// None before the first batch.
+    stream: Option<StreamEncoder>,
+}
+
+impl fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoder").finish_non_exhaustive()
+    }
 }
 
 impl Encoder {
-    /// A batch, without its schema.
+    /// A batch, without its schema: pieces that follow on one another, the columns' own
+    /// memory among them.
     ///
     /// # Errors
     /// [`ArrowError`]: a type that the format has no place for.
-    pub fn batch(&mut self, batch: &RecordBatch) -> Result<Pieces, ArrowError> {
-        // Nothing is ever in it: dictionaries are not sent.
-        let mut tracker = DictionaryTracker::new(true);
-        let (_, encoded) =
-            self.generator
-                .encode(batch, &mut tracker, &options()?, &mut self.context)?;
-        Ok([framed(&encoded.ipc_message), encoded.arrow_data])
+    pub fn batch(&mut self, batch: &RecordBatch) -> Result<Vec<Buffer>, ArrowError> {
+        let stream = match &mut self.stream {
+            Some(stream) => stream,
+            none => none.insert(begun()?),
+        };
+        stream.encode(batch)
     }
+}
+
+/// An encoder that makes messages of batches alone, of any schema.
+fn begun() -> Result<StreamEncoder, ArrowError> {
+    let none = Schema::empty();
+    let mut stream = StreamEncoder::try_new_with_options(&none, options()?)?;
+    // The first batch brings the stream's schema, which is told elsewhere.
+    stream.encode(&RecordBatch::new_empty(none.into()))?;
+    Ok(stream)
 }
 
 /// A schema.

@@ -44,6 +44,7 @@ mod function;
 mod link;
 mod look;
 mod opening;
+mod outgoing;
 mod output;
 mod session;
 mod stream;

@@ -13,14 +13,15 @@ use rustix::net::Shutdown;
 use serde_json::{Value, json};
 
 use crate::aside::Aside;
-use crate::channel::{Broken, Incoming, Outgoing};
+use crate::channel::{Broken, Incoming};
 use crate::encode::{self, Encoder};
 use crate::explain::explained;
 use crate::function::{Code, Function, Kind, Options, bare};
 use crate::link::{End, Lease};
 use crate::look::Look;
+use crate::outgoing::Outgoing;
 use crate::output::Output;
-use crate::wire::{Frame, VERSION, kind};
+use crate::wire::{Frame, PART_LIMIT, VERSION, kind};
 use crate::{UdfError, check, told};
 
 /// In which a worker that has closed its socket ends by itself.
@@ -166,6 +167,7 @@ impl Session {
             // Never: a descriptor of a worker's would have to be mapped, which is not safe
             // Rust, or read, which is no faster than parts.
             "memfd_from": 0,
+            "part": PART_LIMIT,
             "look_us": microseconds(options.looking()),
             "skip_nulls": options.skip_nulls,
             "pandas": options.pandas,
@@ -179,6 +181,7 @@ impl Session {
             (kind::OUTPUT, answered),
             (kind::FUNCTION, content),
         ] {
+            let content = Buffer::from_vec(content);
             self.feeder.outgoing.queue(kind, 0, 0, vec![content]);
         }
         self.flush()?;
@@ -282,7 +285,7 @@ impl Feeder {
         self.expect(batch).map_err(UdfError::Input)?;
         let pieces = self.encoder.batch(batch).map_err(UdfError::Input)?;
         let rows = batch.num_rows() as u64;
-        self.outgoing.queue(kind::CALL, call, rows, pieces.into());
+        self.outgoing.queue(kind::CALL, call, rows, pieces);
         Ok(rows)
     }
 
@@ -391,10 +394,7 @@ impl Core {
         }
         match frame.kind {
             kind::ERROR => Err(told::failure(&frame.content).into()),
-            kind::RESULT => {
-                let content = Buffer::from(frame.content);
-                Ok(check::result(&content, &self.answers, rows)?)
-            }
+            kind::RESULT => Ok(check::result(&frame.content, &self.answers, rows)?),
             other => Err(violation(&format!("a frame of kind {other} instead of a result")).into()),
         }
     }

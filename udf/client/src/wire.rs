@@ -1,11 +1,18 @@
 //! Frames: the header of each packet, and what may follow it. docs/udf-wire.md is the contract.
 
+use arrow_buffer::Buffer;
+
 /// Version of the protocol.
 pub(crate) const VERSION: u64 = 1;
 /// Bytes of a header.
 pub(crate) const HEADER: usize = 24;
-/// Most content of one packet, bytes; what is larger follows in parts of this size.
+/// Most content of one packet, bytes; what is larger follows in parts.
 pub(crate) const PIECE: usize = 128 * 1024;
+/// Most content of a part, bytes: each packet has its price, but the kernel may lack so much
+/// memory in one piece for it, and then less is sent.
+pub(crate) const PART_LIMIT: usize = 256 * 1024;
+/// Least content of every part but the last, bytes.
+pub(crate) const PART_LEAST: usize = 64 * 1024;
 /// Most bytes of a worker's JSON.
 pub(crate) const JSON_LIMIT: usize = 64 * 1024;
 
@@ -75,7 +82,18 @@ pub(crate) struct Frame {
     pub(crate) kind: u8,
     pub(crate) call: u32,
     pub(crate) rows: u64,
-    pub(crate) content: Vec<u8>,
+    pub(crate) content: Buffer,
+}
+
+impl Frame {
+    pub(crate) fn of(header: Header, content: Vec<u8>) -> Self {
+        Self {
+            kind: header.kind,
+            call: header.call,
+            rows: header.rows,
+            content: Buffer::from_vec(content),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -153,7 +153,7 @@ fn parts_are_of_one_frame_and_of_their_size() {
         worker.raw(&header(RESULT, 1, 1, PIECE as u64 + 8, 2));
         worker.send(PART, 1, 0, &[0; 8]);
     });
-    assert!(rule.contains("instead of 131072"), "{rule}");
+    assert!(rule.contains("instead of 131080"), "{rule}");
     let rule = violation(|worker| {
         worker.raw(&header(RESULT, 1, 1, PIECE as u64 + 8, 2));
         worker.send(PART, 2, 0, &[0; PIECE]);

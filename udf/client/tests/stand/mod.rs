@@ -46,6 +46,8 @@ pub struct Worker {
 pub struct Packet {
     pub kind: u8,
     pub call: u32,
+    /// Bytes of content, wherever it is.
+    pub length: u64,
     pub rows: u64,
     pub content: Vec<u8>,
 }
@@ -77,7 +79,7 @@ impl Worker {
 
     /// The next packet; an empty one at the end.
     pub fn receive(&self) -> Packet {
-        let mut bytes = vec![0; 24 + PIECE];
+        let mut bytes = vec![0; 24 + 2 * PIECE];
         let size = match rustix::net::recv(&self.socket, &mut bytes, RecvFlags::empty()) {
             Ok((size, _)) => size,
             Err(_) => 0,
@@ -88,6 +90,7 @@ impl Worker {
         Packet {
             kind: bytes[0],
             call: u32::from_le_bytes(bytes[4..8].try_into().unwrap()),
+            length: u64::from_le_bytes(bytes[8..16].try_into().unwrap()),
             rows: u64::from_le_bytes(bytes[16..24].try_into().unwrap()),
             content: bytes[24..size].to_vec(),
         }

@@ -52,6 +52,7 @@ pub fn response(encoder: &mut Encoder, batch: &RecordBatch) -> Result<Bytes, Fai
     let pieces = encoder
         .batch(batch)
         .map_err(|error| Failure::Worker(format!("an answer cannot be encoded: {error}")))?;
+    let pieces: Vec<&[u8]> = pieces.iter().map(Buffer::as_slice).collect();
     Ok(pieces.concat().into())
 }
 
