@@ -5,6 +5,7 @@
 #
 # LAKEKEEP_TESTS_REQUIRE  features whose absence is a failure, not a skip:
 #                         comma-separated, or "all"
+# LAKEKEEP_TESTS_UV       the program uv, if it is here already; else it is got from PyPI (20 MB)
 # LAKEKEEP_TESTS_VM=1     also run the suite in a virtual machine with pure
 #                         cgroup v2 on Debian's own kernel (slow: emulated)
 set -euo pipefail
@@ -40,6 +41,23 @@ packages() {
     DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"
 }
 
+# uv, which `env build` runs in sandboxes: one version in a folder of its own, read by the tests.
+uv() {
+    local version=0.13.9
+    local venv=${XDG_CACHE_HOME:-$HOME/.cache}/lakekeep-uv/$version
+    if [ ! -e "$venv/ready" ]; then
+        rm -rf "$venv"
+        python3 -m venv "$venv"
+        # Without an index there is no uv, and its tests are skips, or failures where it is required.
+        if ! "$venv/bin/python" -m pip install --quiet "uv==$version"; then
+            echo "test.sh: uv $version cannot be installed from PyPI" >&2
+            return
+        fi
+        touch "$venv/ready"
+    fi
+    export LAKEKEEP_TESTS_UV=$venv/bin/uv
+}
+
 tests() {
     # One process a case where nextest is there; cargo's own runner else.
     if command -v cargo-nextest >/dev/null; then
@@ -52,6 +70,7 @@ tests() {
 
 step "packages"
 packages
+[ -n "${LAKEKEEP_TESTS_UV:-}" ] || uv
 # What needs no compiler's work comes first.
 step "format"
 cargo fmt --all --check

@@ -50,6 +50,8 @@ INNER = {
     },
     # What a replicated environment is: plain data.
     "lakekeep-environment": {"lakekeep-policy"},
+    # Lists of packages, and what is asked and believed of them; it starts nothing.
+    "lakekeep-build": {"lakekeep-capture", "lakekeep-egress-rules", "lakekeep-environment"},
     "lakekeep-capture": {"lakekeep-environment", "lakekeep-policy"},
     "lakekeep-tree": {"lakekeep-content", "lakekeep-environment", "lakekeep-plan", "lakekeep-policy"},
     "lakekeep-egress-rules": set(),
@@ -68,7 +70,7 @@ INNER = {
     "lakekeep-udf-client": {"lakekeep-udf-packets"},
     "lakekeep-udf-edge": {"lakekeep-policy", "lakekeep-udf-client"},
     "lakekeep": {
-        "lakekeep-api", "lakekeep-attacks", "lakekeep-capture", "lakekeep-client", "lakekeep-content",
+        "lakekeep-api", "lakekeep-attacks", "lakekeep-build", "lakekeep-capture", "lakekeep-client", "lakekeep-content",
         "lakekeep-egress-rules", "lakekeep-environment", "lakekeep-images", "lakekeep-oci", "lakekeep-plan", "lakekeep-policy",
         "lakekeep-sandbox", "lakekeep-seccomp", "lakekeep-sys", "lakekeep-tree", "lakekeep-udf-broker",
         "lakekeep-unpack",
@@ -119,6 +121,7 @@ NEVER_LINKS = {
     "lakekeep-oci": {"tokio", "hyper", "reqwest", "rustls"},
     "lakekeep-images": {"tokio", "hyper", "reqwest", "rustls"},
     "lakekeep-store": {"tokio"},
+    "lakekeep-build": {"tokio", "lakekeep-sandbox"},
     "lakekeep-capture": {"tokio"},
     "lakekeep-tree": {"tokio", "lakekeep-capture"},
     "lakekeep-profiles": {"tokio"},

@@ -1,8 +1,9 @@
 //! `lakekeep env`: the arguments.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use lakekeep_environment::Digest;
 use lakekeep_policy::Bytes;
 
@@ -17,6 +18,16 @@ pub enum Verb {
     /// stored is the interpreter, its standard library, all that is on its sys.path, editable
     /// installations, and the shared libraries that they need.
     Capture(CaptureArgs),
+    /// Make an environment from a list of packages, and print its digest.
+    ///
+    /// uv resolves and installs, in sandboxes that reach the indexes and nothing else. No package's
+    /// code runs outside, and without --allow-source none runs inside. The exact versions and
+    /// their hashes are written beside the list; as long as it has not changed, the next build takes
+    /// them from there.
+    ///
+    /// Exits with 1 when the packages cannot be resolved or installed, 124 when the time was over,
+    /// 125 when lakekeep itself failed or refused.
+    Build(Box<BuildArgs>),
     /// Send an environment to the manager that LAKEKEEP_SOCKET names: only what you have not
     /// sent it before.
     Push(PushArgs),
@@ -72,6 +83,93 @@ pub struct CaptureArgs {
     /// fast as others. The digest is that of the environment with it.
     #[arg(long)]
     pub compile: bool,
+
+    #[command(flatten)]
+    pub at: Where,
+}
+
+/// How a build tells what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Progress {
+    /// uv's words, line by line.
+    Plain,
+    /// Nothing, until something fails: then uv's last words.
+    None,
+}
+
+/// `lakekeep env build`
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// A requirements file (.txt or .in), a pyproject.toml, or a uv.lock beside its pyproject.toml.
+    #[arg(value_name = "LIST")]
+    pub list: PathBuf,
+
+    /// The interpreter: a path, or a name on PATH.
+    #[arg(long, value_name = "PYTHON", default_value = "python3")]
+    pub python: PathBuf,
+
+    /// Where packages come from; a user and a password may be in it. Without it: PyPI.
+    #[arg(long, value_name = "URL")]
+    pub index: Option<String>,
+
+    /// Where those come from that the indexes before it have no package of that name of (repeat).
+    #[arg(long = "extra-index", value_name = "URL")]
+    pub extra_indexes: Vec<String>,
+
+    /// What else the build may reach, such as the host of an index's files, or the address of
+    /// an index in a private network (repeat): 'allow tls files.example:443'.
+    #[arg(long = "egress", value_name = "RULE")]
+    pub egress: Vec<String>,
+
+    /// The certificate authorities of the indexes, in PEM, in the place of the system's.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+
+    /// An extra of the project's (repeat).
+    #[arg(long = "extra", value_name = "NAME")]
+    pub extras: Vec<String>,
+
+    /// A dependency group of the project's (repeat).
+    #[arg(long = "group", value_name = "NAME")]
+    pub groups: Vec<String>,
+
+    /// Where the exact versions are written, and read. Without it: beside the list, with .lock
+    /// behind its name.
+    #[arg(long, value_name = "FILE")]
+    pub lock: Option<PathBuf>,
+
+    /// Refuse if the lock is missing or does not fit the list.
+    #[arg(long, conflicts_with = "upgrade")]
+    pub locked: bool,
+
+    /// Resolve anew, although the lock fits.
+    #[arg(long)]
+    pub upgrade: bool,
+
+    /// Build source distributions too: their code runs in the sandbox and can reach the indexes. Such a
+    /// build uses no cache that another one uses.
+    #[arg(long)]
+    pub allow_source: bool,
+
+    /// Compile the modules, in a sandbox, so that they are imported faster.
+    #[arg(long)]
+    pub compile: bool,
+
+    /// uv's program. Without it: the one on PATH.
+    #[arg(long, value_name = "PROGRAM")]
+    pub uv: Option<PathBuf>,
+
+    /// Most memory of a step. Without it: half of the machine's, at most 4GiB.
+    #[arg(long, value_name = "BYTES")]
+    pub memory: Option<Bytes>,
+
+    /// Longest time of a step.
+    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = super::time)]
+    pub timeout: Duration,
+
+    /// How to tell what goes on, on standard error.
+    #[arg(long, value_enum, default_value_t = Progress::Plain)]
+    pub progress: Progress,
 
     #[command(flatten)]
     pub at: Where,

@@ -1,5 +1,6 @@
 //! `lakekeep env`, and environments of `lakekeep run`.
 
+mod build;
 mod compile;
 mod places;
 mod serve;
@@ -10,15 +11,16 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use lakekeep_build::BuildError;
 use lakekeep_capture::CaptureError;
 use lakekeep_environment::{Digest, NotCompiled, drift};
-use lakekeep_policy::PolicyErrors;
+use lakekeep_policy::{GuestPathError, PolicyErrors};
 use lakekeep_sandbox::host::ProbeError;
 use lakekeep_sandbox::{PlanningError, SandboxError, chain};
 use lakekeep_tree::TreeError;
 use rustix::io::Errno;
 
-use crate::args::environment::{CaptureArgs, DiffArgs, Verb, What, Where};
+use crate::args::environment::{BuildArgs, CaptureArgs, DiffArgs, Verb, What, Where};
 use crate::images::ImagesError;
 use crate::remote::environments;
 use crate::report::Messages;
@@ -33,6 +35,25 @@ pub use take::Kept;
 pub enum EnvironmentError {
     #[error(transparent)]
     Capture(#[from] CaptureError),
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error("{step} failed: {why}")]
+    Unbuilt {
+        step: &'static str,
+        why: String,
+        /// What this program exits with.
+        code: u8,
+    },
+    #[error("ended by signal {signal}; nothing was stored")]
+    Interrupted { signal: i32 },
+    #[error("signals cannot be waited for")]
+    Signals(#[source] Errno),
+    #[error("speaking with uv")]
+    Uv(#[source] std::io::Error),
+    #[error("the place of built environments")]
+    Guest(#[source] GuestPathError),
+    #[error("{0:?} is not UTF-8; a sandbox can be shown nothing of that name")]
+    NotText(PathBuf),
     #[error(transparent)]
     Tree(#[from] TreeError),
     #[error(transparent)]
@@ -88,6 +109,7 @@ pub fn answer(verb: &Verb) -> ExitCode {
     let json = matches!(verb, Verb::Capture(arguments) if arguments.at.via.json);
     let text = match verb {
         Verb::Push(arguments) => return environments::push(arguments),
+        Verb::Build(arguments) => return build_and_tell(arguments),
         Verb::Capture(arguments) => capture(arguments),
         Verb::Ls(arguments) => list(arguments.at.via.json),
         Verb::Gc(arguments) => collect(arguments.keep.get()),
@@ -182,6 +204,36 @@ fn capture(arguments: &CaptureArgs) -> Result<String, EnvironmentError> {
         Messages { json: false }.say("note", note);
     }
     Ok(format!("{}\n", made.environment.manifest().digest()))
+}
+
+/// Where a manager is named, it is sent what was built.
+fn build_and_tell(arguments: &BuildArgs) -> ExitCode {
+    let json = arguments.at.via.json;
+    let outcome = match build::build(arguments) {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            Messages { json }.say("error", &chain(&error));
+            return build::exit_code(&error);
+        }
+    };
+    let messages = Messages { json: false };
+    if !json {
+        for note in &outcome.notes {
+            messages.say("note", note);
+        }
+        if let Some(path) = &outcome.written {
+            messages.say("note", &format!("exact versions are in {}", path.display()));
+        }
+    }
+    if crate::remote::is_named() && !arguments.at.local {
+        let digest = outcome.made.environment.manifest().digest();
+        return environments::push_stored(&digest, &arguments.at.via);
+    }
+    let text = build::tell(&outcome, json);
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
 }
 
 fn list(json: bool) -> Result<String, EnvironmentError> {

@@ -36,6 +36,21 @@ pub fn stat_cache() -> Result<PathBuf, EnvironmentError> {
     Ok(base("XDG_CACHE_HOME", ".cache")?.join("lakekeep/environments.stat"))
 }
 
+/// The same of environments that were built.
+pub fn built_stat_cache() -> Result<PathBuf, EnvironmentError> {
+    Ok(base("XDG_CACHE_HOME", ".cache")?.join("lakekeep/built.stat"))
+}
+
+/// Where builds work.
+pub fn builds() -> Result<PathBuf, EnvironmentError> {
+    Ok(base("XDG_CACHE_HOME", ".cache")?.join("lakekeep/builds"))
+}
+
+/// Where builds of wheels alone keep them: a folder of this user's.
+pub fn wheels() -> Result<PathBuf, EnvironmentError> {
+    Ok(base("XDG_CACHE_HOME", ".cache")?.join("lakekeep/uv"))
+}
+
 /// Where the name of an environment's twin with more bytecode is remembered.
 pub fn compiled(digest: &Digest) -> Result<PathBuf, EnvironmentError> {
     Ok(base("XDG_CACHE_HOME", ".cache")?.join(format!("lakekeep/compiled/{digest}")))

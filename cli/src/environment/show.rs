@@ -6,6 +6,7 @@ use lakekeep_environment::{Manifest, Node};
 use lakekeep_tree::{Environment, Made};
 use serde_json::{Value, json};
 
+use super::build;
 use super::take::Taken;
 use crate::args::environment::InspectArgs;
 
@@ -41,6 +42,29 @@ pub fn captured(taken: &Taken, made: &Made) -> String {
         "written": made.written,
         "linked": made.linked,
         "notes": taken.captured.notes,
+    });
+    format!("{told:#}\n")
+}
+
+/// What was built, and of what.
+pub fn built(outcome: &build::Outcome) -> String {
+    let manifest = outcome.made.environment.manifest();
+    let (files, bytes) = amount(manifest);
+    let packages = outcome.lock.packages().iter();
+    let packages: Vec<Value> = packages
+        .map(|one| json!({ "name": one.name, "version": one.version, "marker": one.marker }))
+        .collect();
+    let told = json!({
+        "digest": manifest.digest().to_string(),
+        "packages": packages,
+        "resolved": outcome.resolved,
+        "lock": outcome.written.as_ref().map(|path| path.display().to_string()),
+        "files": files,
+        "bytes": bytes,
+        "written": outcome.made.written,
+        "linked": outcome.made.linked,
+        "seconds": outcome.elapsed.as_secs_f64(),
+        "notes": outcome.notes,
     });
     format!("{told:#}\n")
 }

@@ -78,6 +78,7 @@ pub fn take(what: &What) -> Result<Taken, EnvironmentError> {
         answer: &answer,
         modules: &what.modules,
         include: &what.include,
+        built: None,
     };
     let captured = capture(&request, &mut cache)?;
     // A capture without a cache is whole; the next one is slower.

@@ -1,6 +1,7 @@
 //! Environments of a manager.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -33,6 +34,24 @@ pub fn push(arguments: &PushArgs) -> ExitCode {
             what: &arguments.what,
             share: arguments.share.as_ref(),
             json: arguments.via.json,
+        };
+        send(client, sending)
+    })
+}
+
+/// Sends one of this machine's store.
+pub fn push_stored(digest: &lakekeep_environment::Digest, via: &Via) -> ExitCode {
+    let what = What {
+        python: PathBuf::new(),
+        modules: Vec::new(),
+        include: Vec::new(),
+    };
+    ask(via, |client| {
+        let sending = Sending {
+            digest: Some(digest),
+            what: &what,
+            share: None,
+            json: via.json,
         };
         send(client, sending)
     })

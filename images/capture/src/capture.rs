@@ -11,12 +11,13 @@ use lakekeep_environment::{
 use lakekeep_policy::GuestPath;
 
 use crate::ask::Answer;
+use crate::built::{self, Built};
 use crate::bytecode::HEADER_BYTES;
 use crate::cache::StatCache;
 use crate::elf::Needs;
 use crate::error::CaptureError;
 use crate::hash::{self, Facts, Job, Kind};
-use crate::loader::{Libraries, Loader};
+use crate::loader::{Libraries, Loader, Reach};
 use crate::roots::{Roots, real, roots};
 use crate::walk::{self, Content, What};
 use crate::{distributions, roots as places};
@@ -30,6 +31,16 @@ pub struct Request<'a> {
     pub modules: &'a [PathBuf],
     /// More folders and files.
     pub include: &'a [PathBuf],
+    /// The environment's folder, if packages were installed into it that are not trusted: nothing
+    /// of it may lead out of it, and it is shown elsewhere than it is here.
+    pub built: Option<&'a Built>,
+}
+
+impl Request<'_> {
+    /// The place inside.
+    fn guest(&self, path: &Path) -> Result<GuestPath, CaptureError> {
+        guest(&built::shown(self.built, path))
+    }
 }
 
 /// Where the content of a file is that the manifest names.
@@ -100,8 +111,8 @@ impl Read {
 pub fn capture(request: &Request<'_>, cache: &mut StatCache) -> Result<Captured, CaptureError> {
     let began = SystemTime::now();
     let more: Vec<&PathBuf> = request.modules.iter().chain(request.include).collect();
-    let roots = roots(request.answer, &more)?;
-    let walked = walk::walk(&roots, &request.answer.cache_tag)?;
+    let roots = roots(request.answer, &more, request.built)?;
+    let walked = walk::walk(&roots, &request.answer.cache_tag, request.built)?;
     let mut contents: Vec<Content> = Vec::new();
     for (_, what) in walked.trees.iter().flatten() {
         if let What::File(content) = what {
@@ -112,26 +123,26 @@ pub fn capture(request: &Request<'_>, cache: &mut StatCache) -> Result<Captured,
         contents.push(walk::file(path)?);
     }
     let read = read(contents, cache, began)?;
-    let libraries = libraries(&read, &roots, cache, began);
+    let libraries = libraries(&read, &roots, request.built, Loader::new(cache, began));
     let mut read = read.into_iter();
     let mut assembly = Assembly::default();
     let mut trees = Vec::new();
     for (root, found) in roots.trees.iter().zip(walked.trees) {
         let entries = assembly.entries(found, &mut read);
         trees.push(Tree {
-            root: guest(root)?,
+            root: request.guest(root)?,
             entries,
         });
     }
     let mut files = Vec::new();
     for one in read {
         files.push(RootFile {
-            path: guest(&one.content.path)?,
+            path: request.guest(&one.content.path)?,
             file: assembly.file(&one),
         });
     }
     let draft = Draft {
-        interpreter: interpreter(request.answer, &roots)?,
+        interpreter: interpreter(request, &roots)?,
         paths: search_paths(request)?,
         distributions: all_distributions(request.answer),
         libraries: assembly.libraries(&libraries)?,
@@ -247,7 +258,13 @@ fn read(
     Ok(read)
 }
 
-fn libraries(read: &[Read], roots: &Roots, cache: &mut StatCache, began: SystemTime) -> Libraries {
+/// For a stranger's file only what the system itself would find is looked up outside.
+fn libraries(
+    read: &[Read],
+    roots: &Roots,
+    built: Option<&Built>,
+    mut loader: Loader<'_>,
+) -> Libraries {
     let elf: Vec<(PathBuf, Needs)> = read
         .iter()
         .filter_map(|one| match &one.facts.kind {
@@ -255,22 +272,27 @@ fn libraries(read: &[Read], roots: &Roots, cache: &mut StatCache, began: SystemT
             _ => None,
         })
         .collect();
-    Loader::new(cache, began).libraries(elf, &|path| roots.hold(path))
+    let reach = Reach {
+        inside: &|path| roots.hold(path),
+        confined: &|path| built::is_built(built, path),
+    };
+    loader.libraries(elf, &reach)
 }
 
-fn interpreter(answer: &Answer, roots: &Roots) -> Result<Interpreter, CaptureError> {
+fn interpreter(request: &Request<'_>, roots: &Roots) -> Result<Interpreter, CaptureError> {
+    let answer = request.answer;
     let named = places::named(&answer.executable)?;
     let executable = match roots.hold(&named) {
         true => named,
         false => real(&answer.executable)?,
     };
     Ok(Interpreter {
-        executable: guest(&executable)?,
+        executable: request.guest(&executable)?,
         version: answer.version.clone(),
         soabi: answer.soabi.clone(),
         libc: answer.libc.clone(),
         machine: answer.machine.clone(),
-        prefix: guest(&real(&answer.prefix)?)?,
+        prefix: request.guest(&real(&answer.prefix)?)?,
         base_prefix: guest(&real(&answer.base_prefix)?)?,
     })
 }
@@ -282,7 +304,7 @@ fn search_paths(request: &Request<'_>) -> Result<Vec<SearchPath>, CaptureError> 
     let mut paths = Vec::new();
     let mut add = |path: PathBuf, added| {
         if path.is_absolute() && seen.insert(path.clone()) {
-            let path = guest(&path)?;
+            let path = request.guest(&path)?;
             paths.push(SearchPath { path, added });
         }
         Ok::<(), CaptureError>(())

@@ -60,6 +60,23 @@ pub enum CaptureError {
         /// Which.
         path: PathBuf,
     },
+    /// In an environment that packages were installed into, something leads out of it.
+    #[error(
+        "{path} leads to {target}, which is not in the environment: a package reaches for files of \
+         this host; do not install it"
+    )]
+    Leaves {
+        /// Its path inside.
+        path: PathBuf,
+        /// Where it leads on this host.
+        target: PathBuf,
+    },
+    /// In such an environment there is something else than files, folders and links.
+    #[error("{path} is no file, folder or link; a package that makes such things is not taken up")]
+    Special {
+        /// Which.
+        path: PathBuf,
+    },
     /// A file was written while it was read.
     #[error(
         "{path} changes while it is read; wait for the installation that writes it, then repeat"

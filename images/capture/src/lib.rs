@@ -13,6 +13,7 @@
 //! in it where its content is ([`Captured::source`]).
 
 mod ask;
+mod built;
 mod bytecode;
 mod cache;
 mod capture;
@@ -25,6 +26,7 @@ mod roots;
 mod walk;
 
 pub use ask::{Answer, PATIENCE, ask, ask_within};
+pub use built::Built;
 pub use bytecode::{HEADER_BYTES, unchecked};
 pub use cache::StatCache;
 pub use capture::{Captured, Request, Source, capture};

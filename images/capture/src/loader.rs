@@ -44,6 +44,14 @@ struct Loadable {
     needs: Needs,
 }
 
+/// What belongs to the environment, and what may not look elsewhere.
+pub(crate) struct Reach<'a> {
+    /// Whether a real path is in the environment.
+    pub(crate) inside: &'a dyn Fn(&Path) -> bool,
+    /// Whether the folders that a file itself names are looked into only within the environment.
+    pub(crate) confined: &'a dyn Fn(&Path) -> bool,
+}
+
 /// Looks libraries up.
 pub(crate) struct Loader<'a> {
     system: Vec<PathBuf>,
@@ -62,12 +70,12 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Looks up everything that `files` need and that `inside` says is not in the environment,
-    /// and what that needs.
+    /// Looks up everything that `files` need and that is not in the environment, and what that
+    /// needs.
     pub(crate) fn libraries(
         &mut self,
         files: Vec<(PathBuf, Needs)>,
-        inside: &dyn Fn(&Path) -> bool,
+        reach: &Reach<'_>,
     ) -> Libraries {
         // A name that some file of the environment has is loaded before it is needed.
         let name = |(path, _): &(PathBuf, Needs)| Some(path.file_name()?.to_str()?.to_owned());
@@ -82,13 +90,14 @@ impl<'a> Loader<'a> {
                 if !new || name.contains('/') || found.outside.len() >= MAX_LIBRARIES {
                     continue;
                 }
-                let Some(library) = self.look_up(name, &origin, &needs) else {
+                let own = own_folders(&user, &origin, &needs, reach);
+                let Some(library) = self.look_up(name, own, &needs) else {
                     if !provided.contains(name) {
                         found.missing.insert(name.clone());
                     }
                     continue;
                 };
-                if inside(&library.path) || found.outside.contains_key(&library.path) {
+                if (reach.inside)(&library.path) || found.outside.contains_key(&library.path) {
                     continue;
                 }
                 todo.push((library.path.clone(), library.needs));
@@ -104,9 +113,8 @@ impl<'a> Loader<'a> {
     }
 
     /// The first that is there and for the same machine.
-    fn look_up(&mut self, name: &str, origin: &Path, user: &Needs) -> Option<Loadable> {
-        let own = user.search.iter().map(|folder| expanded(folder, origin));
-        let folders: Vec<PathBuf> = own.chain(self.system.iter().cloned()).collect();
+    fn look_up(&mut self, name: &str, own: Vec<PathBuf>, user: &Needs) -> Option<Loadable> {
+        let folders: Vec<PathBuf> = own.into_iter().chain(self.system.clone()).collect();
         folders.iter().find_map(|folder| {
             let library = self.look_at(folder.join(name))?;
             (library.needs.machine == user.machine).then_some(library)
@@ -143,6 +151,18 @@ impl<'a> Loader<'a> {
             }),
             _ => None,
         }
+    }
+}
+
+/// The folders that a file names itself.
+fn own_folders(user: &Path, origin: &Path, needs: &Needs, reach: &Reach<'_>) -> Vec<PathBuf> {
+    let own = needs.search.iter().map(|folder| expanded(folder, origin));
+    match (reach.confined)(user) {
+        false => own.collect(),
+        true => own
+            .filter_map(|folder| std::fs::canonicalize(folder).ok())
+            .filter(|folder| (reach.inside)(folder))
+            .collect(),
     }
 }
 

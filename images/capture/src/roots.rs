@@ -6,6 +6,7 @@ use lakekeep_environment::{Rejection, check_root};
 use lakekeep_policy::GuestPath;
 
 use crate::ask::Answer;
+use crate::built::{self, Built};
 use crate::error::CaptureError;
 
 /// The places of an environment, by their real paths.
@@ -37,11 +38,15 @@ impl Roots {
 ///
 /// Site packages of the base that are not on `sys.path` are left out: a virtual environment
 /// does not see them.
-pub(crate) fn roots(answer: &Answer, more: &[&PathBuf]) -> Result<Roots, CaptureError> {
+pub(crate) fn roots(
+    answer: &Answer,
+    more: &[&PathBuf],
+    built: Option<&Built>,
+) -> Result<Roots, CaptureError> {
     let mut folders = Vec::new();
     for prefix in [&answer.prefix, &answer.base_prefix] {
         let prefix = real(prefix)?;
-        match prefix.starts_with("/usr") || checked(&prefix).is_err() {
+        match prefix.starts_with("/usr") || checked(&prefix, built).is_err() {
             true => folders.push(real(&answer.stdlib)?),
             false => folders.push(prefix),
         }
@@ -49,22 +54,34 @@ pub(crate) fn roots(answer: &Answer, more: &[&PathBuf]) -> Result<Roots, Capture
     let mut files = Vec::new();
     let there = answer.path.iter().chain(&answer.mapped);
     // An entry of sys.path that is not there is passed over by the interpreter, too.
-    let there = there.filter_map(|place| std::fs::canonicalize(place).ok());
+    let mut found = Vec::new();
+    for place in there {
+        if let Ok(real) = std::fs::canonicalize(place) {
+            built::stays(built, place, &real)?;
+            found.push(real);
+        }
+    }
     let asked: Result<Vec<PathBuf>, _> = more.iter().map(|place| real(place)).collect();
-    for place in there.chain(asked?) {
+    for place in found.into_iter().chain(asked?) {
         match place.is_dir() {
             true => folders.push(place),
             false => files.push(place),
         }
     }
-    files.push(real(&answer.executable)?);
-    let mut roots = apart(folders, files)?;
+    let executable = real(&answer.executable)?;
+    built::stays(built, &answer.executable, &executable)?;
+    files.push(executable);
+    let mut roots = apart(folders, files, built)?;
     roots.without = unseen(answer, &roots)?;
     Ok(roots)
 }
 
 /// Drops what is within another; the rest must be in allowed places.
-fn apart(mut folders: Vec<PathBuf>, files: Vec<PathBuf>) -> Result<Roots, CaptureError> {
+fn apart(
+    mut folders: Vec<PathBuf>,
+    files: Vec<PathBuf>,
+    built: Option<&Built>,
+) -> Result<Roots, CaptureError> {
     folders.sort();
     let mut roots = Roots::default();
     for folder in folders {
@@ -82,7 +99,7 @@ fn apart(mut folders: Vec<PathBuf>, files: Vec<PathBuf>) -> Result<Roots, Captur
         }
     }
     for place in roots.trees.iter().chain(&roots.files) {
-        checked(place).map_err(|rejection| CaptureError::Root {
+        checked(place, built).map_err(|rejection| CaptureError::Root {
             path: place.clone(),
             rejection,
         })?;
@@ -90,7 +107,8 @@ fn apart(mut folders: Vec<PathBuf>, files: Vec<PathBuf>) -> Result<Roots, Captur
     Ok(roots)
 }
 
-fn checked(place: &Path) -> Result<(), Rejection> {
+fn checked(place: &Path, built: Option<&Built>) -> Result<(), Rejection> {
+    let place = built::shown(built, place);
     let text = place.to_str().unwrap_or_default();
     check_root(&GuestPath::new(text)?)
 }
@@ -135,7 +153,7 @@ mod tests {
     fn what_is_within_another_is_dropped() {
         let folders = paths(&["/opt/a/lib", "/opt/a", "/opt/a-b", "/opt/a"]);
         let files = paths(&["/opt/a/bin/python", "/opt/c.zip"]);
-        let roots = apart(folders, files).unwrap();
+        let roots = apart(folders, files, None).unwrap();
         assert_eq!(roots.trees, paths(&["/opt/a", "/opt/a-b"]));
         assert_eq!(roots.files, paths(&["/opt/c.zip"]));
     }
@@ -143,7 +161,7 @@ mod tests {
     #[test]
     fn the_systems_folders_are_refused() {
         for folder in ["/etc/x", "/home", "/", "/usr/share/x"] {
-            let refused = apart(paths(&[folder]), Vec::new());
+            let refused = apart(paths(&[folder]), Vec::new(), None);
             assert!(
                 matches!(refused, Err(CaptureError::Root { .. })),
                 "{folder}"

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use lakekeep_environment::MAX_ENTRIES;
 
+use crate::built::{self, Built};
 use crate::bytecode::source_of;
 use crate::cache::Stamp;
 use crate::error::CaptureError;
@@ -58,7 +59,7 @@ pub(crate) struct Walk {
 }
 
 /// Walks all trees. Links to files outside are taken for the files.
-pub(crate) fn walk(roots: &Roots, tag: &str) -> Result<Walk, CaptureError> {
+pub(crate) fn walk(roots: &Roots, tag: &str, built: Option<&Built>) -> Result<Walk, CaptureError> {
     let mut walk = Walk::default();
     for root in &roots.trees {
         let mut entries = Vec::new();
@@ -68,6 +69,7 @@ pub(crate) fn walk(roots: &Roots, tag: &str) -> Result<Walk, CaptureError> {
                 roots,
                 tag,
                 root,
+                built,
                 compiled: path == "__pycache__" || path.ends_with("/__pycache__"),
             };
             let listed = std::fs::read_dir(&folder).map_err(CaptureError::unreadable(&folder))?;
@@ -106,6 +108,7 @@ struct Tree<'a> {
     roots: &'a Roots,
     tag: &'a str,
     root: &'a Path,
+    built: Option<&'a Built>,
     compiled: bool,
 }
 
@@ -129,6 +132,9 @@ impl Tree<'_> {
         }
         if kind.is_symlink() {
             return self.link(&path, notes);
+        }
+        if !kind.is_file() && built::is_built(self.built, &path) {
+            return Err(CaptureError::Special { path });
         }
         if !kind.is_file() {
             notes.insert(format!("{} is left out: no file or folder", path.display()));
@@ -173,11 +179,17 @@ impl Tree<'_> {
         let Ok(real) = std::fs::canonicalize(path) else {
             return note("a link that leads nowhere");
         };
+        if !self.roots.hold(&real) {
+            built::stays(self.built, path, &real)?;
+        }
         let target = std::fs::read_link(path).map_err(CaptureError::unreadable(path))?;
         if self.roots.hold(&real) {
             let folder = path.parent().unwrap_or(self.root);
             let kept = plain(&folder.join(&target));
-            let target = if self.roots.hold(&kept) { target } else { real };
+            let target = match self.roots.hold(&kept) {
+                true => target,
+                false => built::shown(self.built, &real),
+            };
             let text = target.to_str().map(str::to_owned);
             let text = text.ok_or_else(|| CaptureError::Name {
                 path: path.to_owned(),

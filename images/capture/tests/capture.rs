@@ -11,8 +11,11 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use lakekeep_capture::{Answer, CaptureError, Captured, Request, StatCache, ask_within, capture};
+use lakekeep_capture::{
+    Answer, Built, CaptureError, Captured, Request, StatCache, ask_within, capture,
+};
 use lakekeep_environment::{Digest, Node};
+use lakekeep_policy::GuestPath;
 
 /// A prefix with a standard library and site packages.
 struct Place {
@@ -86,6 +89,7 @@ fn take(
         answer,
         modules,
         include: &[],
+        built: None,
     };
     capture(&request, cache)
 }
@@ -382,4 +386,126 @@ fn an_interpreter_that_does_not_stop_talking_is_ended() {
         matches!(refused, CaptureError::NoPython { .. }),
         "{refused}"
     );
+}
+
+/// An environment that packages were installed into, on a base, and a file that is neither's.
+struct BuiltPlace {
+    base: Place,
+    venv: PathBuf,
+    secret: PathBuf,
+}
+
+impl BuiltPlace {
+    fn new() -> BuiltPlace {
+        let base = Place::new();
+        let venv = base.prefix.with_file_name("venv");
+        fs::create_dir_all(venv.join("bin")).unwrap();
+        symlink(base.at("bin/python3.11"), venv.join("bin/python")).unwrap();
+        let secret = base.prefix.with_file_name("secret");
+        fs::create_dir(&secret).unwrap();
+        fs::write(secret.join("key"), "secret").unwrap();
+        let built = BuiltPlace { base, venv, secret };
+        fs::create_dir_all(built.site()).unwrap();
+        fs::write(built.site().join("a.py"), "a = 1\n").unwrap();
+        built
+    }
+
+    fn site(&self) -> PathBuf {
+        self.venv.join("lib/python3.11/site-packages")
+    }
+
+    fn capture(&self, is_built: bool) -> Result<Captured, CaptureError> {
+        let path = vec![self.base.at("lib/python3.11"), self.site()];
+        let answer = Answer {
+            executable: self.venv.join("bin/python"),
+            prefix: self.venv.clone(),
+            path: path.clone(),
+            isolated: path,
+            ..self.base.answer()
+        };
+        let built = Built {
+            folder: self.venv.clone(),
+            place: GuestPath::new("/opt/lakekeep/venv").unwrap(),
+            base: self.base.at("bin/python3.11"),
+        };
+        let request = Request {
+            answer: &answer,
+            modules: &[],
+            include: &[],
+            built: is_built.then_some(&built),
+        };
+        capture(&request, &mut StatCache::default())
+    }
+}
+
+#[test]
+fn a_built_environment_has_its_own_place_wherever_it_was_built() {
+    let place = BuiltPlace::new();
+    let captured = place.capture(true).unwrap();
+    let roots: Vec<String> = captured
+        .manifest
+        .trees()
+        .iter()
+        .map(|tree| tree.root.to_string())
+        .collect();
+    assert!(
+        roots.contains(&"/opt/lakekeep/venv".to_owned()),
+        "{roots:?}"
+    );
+    let python = captured.manifest.interpreter();
+    assert_eq!(python.executable.as_str(), "/opt/lakekeep/venv/bin/python");
+    assert_eq!(python.prefix.as_str(), "/opt/lakekeep/venv");
+    let text = captured.manifest.to_text();
+    assert!(!text.contains(place.venv.to_str().unwrap()), "{text}");
+    assert!(node(&captured, "lib/python3.11/site-packages/a.py").is_some());
+}
+
+#[test]
+fn nothing_of_a_built_environment_leads_out_of_it() {
+    type Attack = fn(&BuiltPlace);
+    let attacks: [(&str, Attack); 5] = [
+        ("a file", |place| {
+            symlink(place.secret.join("key"), place.site().join("leak")).unwrap();
+        }),
+        ("a folder", |place| {
+            symlink(&place.secret, place.site().join("leak")).unwrap()
+        }),
+        ("site packages", |place| {
+            fs::rename(place.site(), place.venv.join("moved")).unwrap();
+            symlink(&place.secret, place.site()).unwrap();
+        }),
+        ("the interpreter", |place| {
+            fs::remove_file(place.venv.join("bin/python")).unwrap();
+            symlink(place.secret.join("key"), place.venv.join("bin/python")).unwrap();
+        }),
+        ("the folder of the interpreter", |place| {
+            fs::rename(place.venv.join("bin"), place.venv.join("moved")).unwrap();
+            symlink(&place.secret, place.venv.join("bin")).unwrap();
+            symlink(place.base.at("bin/python3.11"), place.secret.join("python")).unwrap();
+        }),
+    ];
+    for (name, attack) in attacks {
+        let place = BuiltPlace::new();
+        attack(&place);
+        // A client's own environment leads where the client let it lead.
+        assert!(place.capture(false).is_ok(), "{name}");
+        let refused = place.capture(true);
+        assert!(
+            matches!(refused, Err(CaptureError::Leaves { .. })),
+            "{name}: {refused:?}"
+        );
+    }
+}
+
+#[test]
+fn a_built_environment_is_files_folders_and_links() {
+    let place = BuiltPlace::new();
+    let pipe = place.site().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(pipe).status();
+    assert!(made.unwrap().success());
+    assert!(place.capture(false).is_ok());
+    assert!(matches!(
+        place.capture(true),
+        Err(CaptureError::Special { .. })
+    ));
 }
