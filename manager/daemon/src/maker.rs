@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex};
 use lakekeep_api::Reason;
 use lakekeep_content::Pin;
 use lakekeep_plan::{
-    Command, HostFacts, ImageFacts, Inputs, MountFacts, Plan, PlanError, Preload, View, ZygotePlan,
+    Command, HostFacts, ImageFacts, Inputs, MountFacts, Plan, PlanError, Preload, ZygotePlan,
 };
 use lakekeep_policy::{GuestPath, MountRule, Policy};
 use lakekeep_protocol::task::{MAX_SECRETS, SECRETS_DIRECTORY};
 use lakekeep_sandbox::look;
 use lakekeep_seccomp::{Arch, Refusal, builtin_program};
 
+use crate::environments::Known;
 use crate::fault::Fault;
 use crate::sandbox::lock;
 
@@ -59,7 +60,7 @@ pub struct Maker {
     /// Variables that an environment needs.
     variables: Vec<(String, String)>,
     /// Keeps the environment in its store.
-    pin: Mutex<Option<Pin>>,
+    pin: Mutex<Option<Arc<Pin>>>,
 }
 
 /// What a sandbox is made of.
@@ -82,8 +83,8 @@ pub struct Ingredients {
     pub environment: Option<Replicated>,
 }
 
-/// An environment, how it is shown, and what keeps it in its store.
-pub type Replicated = (View, Pin);
+/// An environment, and what keeps it in its store.
+pub type Replicated = (Arc<Known>, Arc<Pin>);
 
 impl Maker {
     /// Looks at image and mounts, once for all tasks.
@@ -94,10 +95,10 @@ impl Maker {
         let bad = |error: &(dyn std::error::Error + 'static)| {
             Fault::new(Reason::BadPolicy, lakekeep_sandbox::chain(error))
         };
-        let (shown, pin) = from.environment.unzip();
+        let (known, pin) = from.environment.unzip();
+        let shown = known.as_ref().map(|known| &known.view);
         let (image, interpreter) = (from.policy.image(), from.interpreter.as_deref());
-        let image =
-            look::image_with(image, interpreter, shown.as_ref()).map_err(|error| bad(&error))?;
+        let image = look::image_with(image, interpreter, shown).map_err(|error| bad(&error))?;
         let mut mounts = Vec::new();
         for (index, rule) in from.policy.mounts().iter().enumerate() {
             mounts.push(match from.owners.get(index).copied().flatten() {
@@ -116,7 +117,7 @@ impl Maker {
             }),
             None => PATH.to_owned(),
         };
-        if let Some(shown) = &shown {
+        if let Some(shown) = shown {
             path = format!("{}:{path}", shown.programs);
         }
         Ok(Self {
@@ -129,7 +130,7 @@ impl Maker {
             lasting: from.lasting,
             forked: false,
             attached: Mutex::new(Vec::new()),
-            variables: shown.map_or(Vec::new(), |shown| shown.variables),
+            variables: shown.map_or(Vec::new(), |shown| shown.variables.clone()),
             pin: Mutex::new(pin),
         })
     }
