@@ -6,117 +6,15 @@
     reason = "a test fails by panicking"
 )]
 
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lakekeep_tests::manager::{ALICE, Account, BOB, Manager, Setup, account, shared_profile};
-use lakekeep_tests::{eventually, lakekeep, skip};
+use lakekeep_tests::manager::{ALICE, BOB, Machine, Manager, Setup, has_python, shared_profile};
+use lakekeep_tests::{eventually, lakekeep};
 use serde_json::Value;
-
-const PYTHON: &str = "/usr/bin/python3";
 
 /// How often something is killed; `LAKEKEEP_KILLS` says otherwise.
 const KILLS: u32 = 6;
-
-/// One of a user's machines: a home of its own, with a virtual environment.
-struct Client<'m> {
-    manager: &'m Manager,
-    account: Account,
-    home: PathBuf,
-}
-
-impl<'m> Client<'m> {
-    fn new(manager: &'m Manager, user: &str, name: &str) -> Self {
-        let client = Client {
-            manager,
-            account: account(user),
-            home: manager.place().path().join(name),
-        };
-        std::fs::create_dir(&client.home).unwrap();
-        std::os::unix::fs::chown(
-            &client.home,
-            Some(client.account.uid),
-            Some(client.account.gid),
-        )
-        .unwrap();
-        let mut make = Command::new(PYTHON);
-        make.args(["-m", "venv", "--without-pip"])
-            .arg(client.home.join("venv"));
-        client.succeed(&mut make);
-        client.install("1.0");
-        client
-    }
-
-    /// A distribution of this version, with a library that does not compress.
-    fn install(&self, version: &str) {
-        let script = "import hashlib, pathlib, sys, sysconfig\n\
-            site = pathlib.Path(sysconfig.get_paths()['purelib'])\n\
-            (site / 'lk_dist.py').write_text(f'version = {sys.argv[1]!r}\\n')\n\
-            words = (hashlib.sha256(str(n).encode()).digest() for n in range(1 << 18))\n\
-            (site / 'lk_data.bin').write_bytes(b''.join(words))\n";
-        self.succeed(Command::new(self.python()).args(["-c", script, version]));
-    }
-
-    fn python(&self) -> PathBuf {
-        self.home.join("venv/bin/python")
-    }
-
-    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new(program);
-        self.prepare(&mut command);
-        command
-    }
-
-    fn prepare(&self, command: &mut Command) {
-        command
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("HOME", &self.home)
-            .env("LAKEKEEP_SOCKET", self.manager.socket())
-            .current_dir("/")
-            .uid(self.account.uid)
-            .gid(self.account.gid)
-            .stdin(Stdio::null());
-    }
-
-    fn succeed(&self, command: &mut Command) -> Output {
-        self.prepare(command);
-        let output = command.output().unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{command:?}: {errors}");
-        output
-    }
-
-    fn say(&self, words: &[&str]) -> Output {
-        self.command(lakekeep()).args(words).output().unwrap()
-    }
-
-    fn refused(&self, words: &[&str]) -> String {
-        let output = self.say(words);
-        assert_eq!(output.status.code(), Some(125), "{words:?}: {output:?}");
-        String::from_utf8(output.stderr).unwrap()
-    }
-
-    /// What `env push --json` tells.
-    fn push(&self, more: &[&str]) -> Value {
-        let python = self.python();
-        let mut command = Command::new(lakekeep());
-        command
-            .args(["env", "push", "--json", "--python"])
-            .arg(python)
-            .args(more);
-        serde_json::from_slice(&self.succeed(&mut command).stdout).unwrap()
-    }
-
-    /// What a command prints that runs with an environment.
-    fn run(&self, digest: &str, code: &str) -> String {
-        let mut command = Command::new(lakekeep());
-        command.args(["run", "--environment", digest, "--", "python", "-c", code]);
-        String::from_utf8(self.succeed(&mut command).stdout).unwrap()
-    }
-}
 
 fn digest(told: &Value) -> &str {
     told["digest"].as_str().unwrap()
@@ -127,11 +25,7 @@ fn number(told: &Value, name: &str) -> u64 {
 }
 
 fn start(test: &str, setup: Setup) -> Option<Manager> {
-    if !Path::new(PYTHON).exists() {
-        skip(test, "python", "there is no /usr/bin/python3");
-        return None;
-    }
-    setup.start(test)
+    has_python(test).then(|| setup.start(test))?
 }
 
 const VERSION: &str = "import lk_dist, sys; print(lk_dist.version, sys.prefix)";
@@ -141,22 +35,22 @@ fn what_a_user_has_sent_is_not_sent_again_and_code_runs_with_it() {
     let Some(manager) = start("environments_sent_once", Setup::new()) else {
         return;
     };
-    let first = Client::new(&manager, ALICE, "first");
+    let first = Machine::new(&manager, ALICE, "first");
     let told = first.push(&[]);
     assert_eq!(told["known"], false);
     let bytes = number(&told, "bytes");
     assert!(number(&told, "sent_bytes") > bytes / 2, "{told}");
-    let expected = format!("1.0 {}\n", first.home.join("venv").display());
+    let expected = format!("1.0 {}\n", first.home().join("venv").display());
     assert_eq!(first.run(digest(&told), VERSION), expected);
     assert_eq!(first.push(&[])["known"], true);
     // Another machine of hers with the same libraries, elsewhere: another environment.
-    let second = Client::new(&manager, ALICE, "second");
+    let second = Machine::new(&manager, ALICE, "second");
     let again = second.push(&[]);
     assert_ne!(digest(&again), digest(&told));
     let sent = number(&again, "sent_bytes");
     println!("first client: {told}\nsecond client: {again}");
     assert!(sent * 100 <= number(&again, "bytes"), "{again}");
-    let expected = format!("1.0 {}\n", second.home.join("venv").display());
+    let expected = format!("1.0 {}\n", second.home().join("venv").display());
     assert_eq!(second.run(digest(&again), VERSION), expected);
     let listed = first.succeed(Command::new(lakekeep()).args(["env", "ls"]));
     let listed = String::from_utf8(listed.stdout).unwrap();
@@ -172,11 +66,11 @@ fn nobody_learns_or_runs_what_another_has() {
     let Some(manager) = start("environments_of_others", Setup::new()) else {
         return;
     };
-    let alice = Client::new(&manager, ALICE, "alice");
+    let alice = Machine::new(&manager, ALICE, "alice");
     let hers = alice.push(&[]);
     // It works for who has sent it.
     assert!(alice.run(digest(&hers), VERSION).starts_with("1.0"));
-    let bob = Client::new(&manager, BOB, "bob");
+    let bob = Machine::new(&manager, BOB, "bob");
     let nowhere = "0".repeat(64);
     let words = |digest: &str| {
         let said = bob.refused(&["run", "--environment", digest, "--", "true"]);
@@ -213,8 +107,8 @@ fn a_profile_shares_what_its_owner_sends_for_it() {
     ) else {
         return;
     };
-    let alice = Client::new(&manager, ALICE, "alice");
-    let bob = Client::new(&manager, BOB, "bob");
+    let alice = Machine::new(&manager, ALICE, "alice");
+    let bob = Machine::new(&manager, BOB, "bob");
     let shared = alice.push(&["--share", "team"]);
     let run = |profile: &str| {
         let words = [
@@ -260,7 +154,7 @@ fn an_environment_in_use_stays_also_under_the_next_manager() {
     let Some(manager) = start("environments_in_use", Setup::new()) else {
         return;
     };
-    let alice = Client::new(&manager, ALICE, "alice");
+    let alice = Machine::new(&manager, ALICE, "alice");
     let told = alice.push(&[]);
     let digest = digest(&told);
     let mut create = Command::new(lakekeep());
@@ -316,7 +210,7 @@ fn killed_on_either_side_an_upload_is_taken_up() {
     let Some(manager) = start("environments_killed", Setup::new()) else {
         return;
     };
-    let alice = Client::new(&manager, ALICE, "alice");
+    let alice = Machine::new(&manager, ALICE, "alice");
     let mut resumed = 0;
     for kill in 0..kills() {
         // Something new each time.
@@ -345,7 +239,7 @@ fn killed_on_either_side_an_upload_is_taken_up() {
         let ran = alice.run(digest(&told), VERSION);
         assert!(ran.starts_with(&format!("{kill}.0 ")), "kill {kill}: {ran}");
         assert_eq!(received(&manager), 0, "kill {kill}");
-        alice.say(&["env", "rm", digest(&told)]);
+        drop(alice.say(&["env", "rm", digest(&told)]));
     }
     println!("{resumed} of {} were taken up from the middle", kills());
     // All stores verify.

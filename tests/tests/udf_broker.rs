@@ -8,15 +8,23 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::process::Command;
 
 use lakekeep_tests::functions::{Engine, Streams, pair, waiting_python};
+use lakekeep_tests::manager::kill;
 use lakekeep_tests::{
-    HostSnapshot, Place, Privilege, Tracked, eventually, for_each_privilege, lakekeep, orphans,
+    HostSnapshot, Place, Privilege, Tracked, children, eventually, for_each_privilege, lakekeep,
+    orphans,
 };
 use serde_json::{Value, json};
+
+/// Where environments are captured to.
+fn store(place: &Place, privilege: Privilege) -> PathBuf {
+    place.dir("state", privilege).join("store")
+}
 
 /// A broker, and the engine that it is of.
 struct Broker {
@@ -31,6 +39,7 @@ impl Broker {
         command
             .args(["udf-broker", "--control", "0"])
             .env("LAKEKEEP_STATE_DIR", place.dir("state", privilege))
+            .env("LAKEKEEP_STORE", store(place, privilege))
             .current_dir("/")
             .stdin(theirs);
         privilege.apply(&mut command);
@@ -159,6 +168,113 @@ fn a_worker_that_cannot_import_says_so_and_has_an_end() {
         let mut said = String::new();
         streams.stderr.read_to_string(&mut said).unwrap();
         assert!(said.contains("ModuleNotFoundError"), "{said}");
+        broker.end();
+    });
+}
+
+/// The digest of an environment whose workers say its name, and wait until they are let go.
+fn captured(place: &Place, privilege: Privilege, name: &str) -> String {
+    let python = waiting_python(&place.dir(name, privilege), privilege);
+    let module = "import os\nos.write(2, os.path.realpath(__file__).encode() + b'\\n')\n";
+    let script = "import pathlib, sys, sysconfig\n\
+        site = pathlib.Path(sysconfig.get_paths()['purelib'])\n\
+        (site / 'cloudpickle.py').write_text('import sys; sys.exit()')\n\
+        waits = (site / 'pyarrow.py').read_text()\n\
+        (site / 'pyarrow.py').write_text(sys.argv[1] + waits)\n";
+    let mut install = Command::new(&python);
+    install.args(["-c", script, module]);
+    let mut capture = Command::new(lakekeep());
+    capture
+        .args(["env", "capture", "--python", &python])
+        .env("LAKEKEEP_STORE", store(place, privilege))
+        .env("XDG_CACHE_HOME", place.dir("cache", privilege))
+        .env_remove("LAKEKEEP_SOCKET");
+    // Its files are the harness's, its capture is the user's.
+    assert!(install.status().unwrap().success());
+    privilege.apply(&mut capture);
+    let told = capture.current_dir("/").output().unwrap();
+    assert!(told.status.success(), "{told:?}");
+    String::from_utf8(told.stdout).unwrap().trim().to_owned()
+}
+
+/// A line that a worker wrote to its standard error.
+fn line(streams: &mut Streams) -> String {
+    let mut said = String::new();
+    BufReader::new(&mut streams.stderr)
+        .read_line(&mut said)
+        .unwrap();
+    said.trim_end().to_owned()
+}
+
+#[test]
+fn each_session_has_the_environment_that_it_names_and_no_other() {
+    for_each_privilege("udf_environments", |privilege| {
+        let place = Place::new();
+        let [one, other] = ["one", "other"].map(|name| captured(&place, privilege, name));
+        let broker = Broker::start(&place, privilege);
+        let open = |number: u32, digest: &str| {
+            let mut asked = session(number, "/no/such/python");
+            asked["environment"] = json!(digest);
+            broker.engine.open(&asked)
+        };
+        let mut opened: Vec<_> = [(1, &one), (2, &other), (3, &one), (4, &other)]
+            .map(|(number, digest)| open(number, digest))
+            .into();
+        let ids: BTreeSet<String> = opened.iter().map(|(id, _)| id.clone()).collect();
+        assert_eq!(ids.len(), 4);
+        for (index, (_, streams)) in opened.iter_mut().enumerate() {
+            let said = line(streams);
+            let name = ["one", "other"][index % 2];
+            let folder = place.path().join(name);
+            assert!(said.starts_with(&folder.display().to_string()), "{said}");
+            streams.wait();
+        }
+        // Without a zygote they are of one pool, whose launcher is the broker's only child; a
+        // zygote has the imports of one environment.
+        let launchers = children(broker.child.id()).len();
+        let expected = match privilege {
+            Privilege::Root => 2,
+            Privilege::User => 1,
+        };
+        assert_eq!(launchers, expected);
+        for (_, streams) in &opened {
+            streams.let_go();
+        }
+        for number in 1..=4 {
+            let ended = broker.engine.hear();
+            assert_eq!(
+                ended["ended"]["verdict"]["kind"], "exit",
+                "{number}: {ended}"
+            );
+        }
+        broker.end();
+    });
+}
+
+#[test]
+fn a_killed_launcher_of_blank_sandboxes_costs_nobody_a_session() {
+    for_each_privilege("udf_environments_killed", |privilege| {
+        let place = Place::new();
+        let digest = captured(&place, privilege, "one");
+        let broker = Broker::start(&place, privilege);
+        let open = |number: u32| {
+            let mut asked = session(number, "/no/such/python");
+            asked["environment"] = json!(digest);
+            broker.engine.open(&asked)
+        };
+        let (_, mut streams) = open(1);
+        line(&mut streams);
+        streams.wait();
+        for pid in children(broker.child.id()) {
+            kill(pid);
+        }
+        let lost = broker.engine.hear();
+        assert_eq!(lost["failed"]["number"], 1, "{lost}");
+        let (_, mut streams) = open(2);
+        line(&mut streams);
+        streams.wait();
+        streams.let_go();
+        assert_eq!(broker.engine.ended(2)["verdict"]["kind"], "exit");
         broker.end();
     });
 }

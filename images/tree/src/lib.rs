@@ -32,4 +32,4 @@ pub use error::TreeError;
 pub use make::{Contents, Made, make};
 pub use neighbours::Held;
 pub use pack::{receive, send};
-pub use stored::{Environment, Mount, list, look, open, remove};
+pub use stored::{Environment, Mount, list, look, open, pin, remove};

@@ -141,7 +141,19 @@ pub fn open(store: &Store, digest: &Digest) -> Result<Environment, TreeError> {
     read(store.folder(&key(digest)?), digest)
 }
 
-/// The same, and it does not count as used: for who looks at all of them.
+/// Pins an environment of which the caller knows the manifest from before: under a digest nothing
+/// ever changes.
+///
+/// # Errors
+/// [`TreeError::Absent`], or what the store says.
+pub fn pin(store: &Store, digest: &Digest) -> Result<Pin, TreeError> {
+    match store.pin(Kind::Folder, &key(digest)?) {
+        Err(ContentError::Absent { .. }) => Err(TreeError::Absent { digest: *digest }),
+        pinned => Ok(pinned?),
+    }
+}
+
+/// As [`open`], and it does not count as used: for who looks at all of them.
 ///
 /// # Errors
 /// As [`open`].

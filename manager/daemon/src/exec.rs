@@ -87,13 +87,19 @@ impl Service {
         &self,
         caller: &Caller,
         create: CreateRequest,
-        start: ExecStart,
+        mut start: ExecStart,
         given: Option<Arc<[OwnedFd; 3]>>,
     ) -> Result<(Arc<Sandbox>, Arc<Task>), Fault> {
-        let (sandbox, mut made) = self
-            .making
-            .create_unnoted(caller, create, Use::Once)
-            .await?;
+        let how = match given {
+            Some(_) => Use::Function,
+            None => Use::Once,
+        };
+        let (sandbox, mut made) = self.making.create_unnoted(caller, create, how).await?;
+        if let (Use::Function, Some(found), Some(interpreter)) =
+            (how, &sandbox.meta.environment, start.arguments.first_mut())
+        {
+            *interpreter = found.python.clone().into_bytes();
+        }
         let checked = self.gate.check_sandbox(caller, Action::Exec, &sandbox.meta);
         let started = match checked {
             Ok(()) => {

@@ -46,6 +46,8 @@ pub enum Use {
     Again,
     /// For one task, with which it ends.
     Once,
+    /// The same, for a worker of user functions.
+    Function,
 }
 
 /// A request, resolved: nothing has been made.
@@ -100,9 +102,9 @@ impl Making {
             return Ok((made, None));
         }
         let metrics = &self.gate.metrics;
-        let prepared = self.prepare(caller, request);
+        let prepared = self.prepare(caller, request, how);
         let mut prepared = metrics.stage(Stage::Resolve, prepared).await?;
-        prepared.wanted.meta.once = how == Use::Once;
+        prepared.wanted.meta.once = matches!(how, Use::Once | Use::Function);
         let reuse = how == Use::Again;
         if reuse && let Some(found) = self.equal(&prepared.wanted.meta) {
             metrics.sandboxes.claimed(true);
@@ -181,12 +183,7 @@ impl Making {
     fn ask(&self, sandbox: &Sandbox, counters: Counters) -> Option<Ask> {
         let set = self.gate.profiles.current();
         let profile = set.get(&sandbox.meta.profile)?.profile();
-        Some(Ask {
-            profile: profile.name().clone(),
-            quotas: *profile.quotas(),
-            user: sandbox.meta.owner.clone(),
-            counters,
-        })
+        Some(ask_of(profile, &sandbox.meta.owner, counters))
     }
 
     /// Shows one more volume of its profile in a running sandbox.
@@ -296,7 +293,12 @@ impl Making {
         self.registry.all().into_iter().find(same)
     }
 
-    async fn prepare(&self, caller: &Caller, request: CreateRequest) -> Result<Prepared, Fault> {
+    async fn prepare(
+        &self,
+        caller: &Caller,
+        request: CreateRequest,
+        how: Use,
+    ) -> Result<Prepared, Fault> {
         let name = self.gate.profile_name(caller, &request.profile)?;
         let set = self.gate.profiles.current();
         let stored = self.gate.profile(&set, caller, &name)?;
@@ -322,19 +324,16 @@ impl Making {
         let kind = kind(request.kind());
         let main = identity(&owners.main);
         let who = (caller.user(), &main);
-        let (environment, replicated) = self.environment(caller, profile, &request).await?.unzip();
+        let found = self.environment(caller, profile, &request, how).await?;
+        let (environment, replicated) = found.unzip();
         let of = (environment.as_ref(), request.code_owner.as_str());
         let egress = resolved.egress.as_ref().map(egress::plan).transpose()?;
         let digest = egress
             .as_ref()
             .map_or("none", |rules| rules.digest.as_str());
         let (trust_key, secrets) = self.trust_key(who, (&name, project, digest), of)?;
-        let ask = Ask {
-            profile: profile.name().clone(),
-            quotas: *profile.quotas(),
-            user: caller.user().to_owned(),
-            counters: admission::of_sandbox(policy.limits(), kind == Kind::Kernel),
-        };
+        let counters = admission::of_sandbox(policy.limits(), kind == Kind::Kernel);
+        let ask = ask_of(profile, caller.user(), counters);
         let meta = Meta {
             id: String::new(),
             owner: caller.user().to_owned(),
@@ -411,6 +410,7 @@ impl Making {
         caller: &Caller,
         profile: &Profile,
         request: &CreateRequest,
+        how: Use,
     ) -> Result<Option<(Found, Replicated)>, Fault> {
         if request.environment.is_empty() {
             return Ok(None);
@@ -419,8 +419,13 @@ impl Making {
         let (caller, profile) = (caller.clone(), profile.clone());
         let digest = request.environment.clone();
         let found = tokio::task::spawn_blocking(move || {
-            let (found, shown, pin) = environments.find(&caller, &profile, &digest)?;
-            Ok((found, (shown, pin)))
+            let (found, known, pin) = environments.find(&caller, &profile, &digest)?;
+            match &known.unfit {
+                Some(why) if how == Use::Function => {
+                    Err(Fault::new(Reason::BadRequest, why.as_str()))
+                }
+                _ => Ok((found, (known, Arc::new(pin)))),
+            }
         });
         let found = found.await;
         found
@@ -442,6 +447,16 @@ impl Making {
         mapped
             .await
             .map_err(|error| Fault::internal("map the caller to an identity", &error))?
+    }
+}
+
+/// What something of a user's counts within a profile.
+fn ask_of(profile: &Profile, user: &str, counters: Counters) -> Ask {
+    Ask {
+        profile: profile.name().clone(),
+        quotas: *profile.quotas(),
+        user: user.to_owned(),
+        counters,
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use lakekeep_api::Reason;
 use lakekeep_content::Pin;
 use lakekeep_plan::{
-    Command, EgressPlan, HostFacts, ImageFacts, Inputs, MountFacts, Plan, PlanError, Preload, View,
+    Command, EgressPlan, HostFacts, ImageFacts, Inputs, MountFacts, Plan, PlanError, Preload,
     ZygotePlan,
 };
 use lakekeep_policy::{GuestPath, MountRule, Policy};
@@ -15,6 +15,7 @@ use lakekeep_protocol::task::{MAX_SECRETS, SECRETS_DIRECTORY};
 use lakekeep_sandbox::look;
 use lakekeep_seccomp::{Arch, Refusal, builtin_program};
 
+use crate::environments::Known;
 use crate::fault::Fault;
 use crate::sandbox::lock;
 
@@ -62,7 +63,7 @@ pub struct Maker {
     /// What is told of what may leave.
     egress: Option<EgressPlan>,
     /// Keeps the environment in its store.
-    pin: Mutex<Option<Pin>>,
+    pin: Mutex<Option<Arc<Pin>>>,
 }
 
 /// What a sandbox is made of.
@@ -87,8 +88,8 @@ pub struct Ingredients {
     pub egress: Option<EgressPlan>,
 }
 
-/// An environment, how it is shown, and what keeps it in its store.
-pub type Replicated = (View, Pin);
+/// An environment, and what keeps it in its store.
+pub type Replicated = (Arc<Known>, Arc<Pin>);
 
 impl Maker {
     /// Looks at image and mounts, once for all tasks.
@@ -99,10 +100,10 @@ impl Maker {
         let bad = |error: &(dyn std::error::Error + 'static)| {
             Fault::new(Reason::BadPolicy, lakekeep_sandbox::chain(error))
         };
-        let (shown, pin) = from.environment.unzip();
+        let (known, pin) = from.environment.unzip();
+        let shown = known.as_ref().map(|known| &known.view);
         let (image, interpreter) = (from.policy.image(), from.interpreter.as_deref());
-        let image =
-            look::image_with(image, interpreter, shown.as_ref()).map_err(|error| bad(&error))?;
+        let image = look::image_with(image, interpreter, shown).map_err(|error| bad(&error))?;
         let mut mounts = Vec::new();
         for (index, rule) in from.policy.mounts().iter().enumerate() {
             mounts.push(match from.owners.get(index).copied().flatten() {
@@ -121,7 +122,7 @@ impl Maker {
             }),
             None => PATH.to_owned(),
         };
-        if let Some(shown) = &shown {
+        if let Some(shown) = shown {
             path = format!("{}:{path}", shown.programs);
         }
         Ok(Self {
@@ -134,7 +135,7 @@ impl Maker {
             lasting: from.lasting,
             forked: false,
             attached: Mutex::new(Vec::new()),
-            variables: shown.map_or(Vec::new(), |shown| shown.variables),
+            variables: shown.map_or(Vec::new(), |shown| shown.variables.clone()),
             egress: from.egress.as_ref().map(EgressPlan::outline),
             pin: Mutex::new(pin),
         })

@@ -105,6 +105,9 @@ pub struct Found {
     pub digest: String,
     /// The folder of the store that it is in, below all.
     pub shelf: String,
+    /// Its interpreter, absolute, inside.
+    #[serde(default)]
+    pub python: String,
 }
 
 impl VolumeQuota {

@@ -1,5 +1,7 @@
 //! All sandboxes of this manager: made, found, taken over, ended in time.
 
+mod ahead;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -22,7 +24,7 @@ use crate::maker::{Ingredients, Maker, Replicated, Request};
 use crate::meta::{Kind, Meta};
 use crate::metrics::{Metrics, Snapshot, Stage, kind};
 use crate::overdue::overdue;
-use crate::parked::{Divided, Parked, ParkedDoc, Planned, Stock, ZygoteDoc, divide};
+use crate::parked::{Late, ParkedDoc, Stock, ZygoteDoc};
 use crate::record::{policy_of, read_record, records, remove_folder, write_record};
 use crate::sandbox::frozen::{self, is_frozen};
 use crate::sandbox::{Parts, Phase, Sandbox, lock};
@@ -155,19 +157,24 @@ impl Registry {
         let mut meta = wanted.meta;
         meta.id = identifier()?;
         meta.created = SystemTime::now();
-        // What is made ahead has no environment, and no way out.
-        let blank = wanted.environment.is_none() && wanted.egress.is_none();
-        let made_of = (wanted.policy, wanted.environment, wanted.egress);
-        let planned = async { self.plan(&meta, made_of, &wanted.later) };
-        let (maker, plan) = self.metrics.stage(Stage::Plan, planned).await?;
-        let late = maker.late_mounts();
-        let late = late.filter(|_| blank && self.stock.is_kept());
-        let divided = late.and_then(|late| divide(&plan, late));
-        let zygote = || self.zygote(&maker);
+        let (environment, later) = (wanted.environment, wanted.later);
+        let made_of = (wanted.policy, environment.clone(), wanted.egress);
+        let planned = async {
+            let (maker, plan) = self.plan(&meta, made_of, &later)?;
+            // What is made ahead has no way out.
+            let divided = match &plan.egress {
+                None => self.divide(&meta, (&maker, &plan), (environment.as_ref(), &later)),
+                Some(_) => None,
+            };
+            Ok::<_, Fault>((maker, plan, divided))
+        };
+        let (maker, plan, divided) = self.metrics.stage(Stage::Plan, planned).await?;
+        let zygote = || self.zygote(&maker).filter(|_| environment.is_none());
         let ready = divided.and_then(|divided| Some((self.stock.take(&divided, zygote)?, divided)));
         let sandbox = match ready {
             Some((parked, divided)) => {
-                self.claim(parked, divided, (meta, maker, plan), &wanted.later)
+                let again = (environment, later.as_slice());
+                self.claim(parked, divided, (meta, maker, plan), again)
                     .await
             }
             None => self.make(meta, maker, plan).await,
@@ -176,21 +183,6 @@ impl Registry {
         self.history.made(&sandbox.meta, preset.as_str());
         self.events.tell(&sandbox.meta, 0, What::Created, "");
         Ok(sandbox)
-    }
-
-    /// What tasks of sandboxes like this one's are forked of, where that is configured.
-    fn zygote(&self, maker: &Maker) -> Option<Planned> {
-        let doc = self.zygotes.iter().find(|it| it.serves(maker.policy()))?;
-        match maker.zygote(&doc.preload()) {
-            Ok(plan) => Some(Planned {
-                plan,
-                age: doc.age(),
-            }),
-            Err(error) => {
-                tracing::warn!("{error}");
-                None
-            }
-        }
     }
 
     async fn make(&self, meta: Meta, maker: Maker, plan: Plan) -> Result<Arc<Sandbox>, Fault> {
@@ -202,8 +194,11 @@ impl Registry {
         let held = self.metrics.stage(Stage::LauncherCreate, held).await;
         let made = match held {
             Ok(held) => {
-                self.admit(self.parts((meta, maker, plan), launcher, held), Vec::new())
-                    .await
+                self.admit(
+                    self.parts((meta, maker, plan), launcher, held),
+                    Late::default(),
+                )
+                .await
             }
             Err(error) => Err(error.into()),
         };
@@ -212,60 +207,6 @@ impl Registry {
             Err(_) => remove_folder(&folder),
         }
         made
-    }
-
-    /// Makes a parked sandbox its caller's. Where that cannot be done, one of its own is
-    /// made, as if none had been ready.
-    async fn claim(
-        &self,
-        parked: Parked,
-        divided: Divided,
-        (mut meta, mut maker, mut plan): (Meta, Maker, Plan),
-        later: &[String],
-    ) -> Result<Arc<Sandbox>, Fault> {
-        let policy = maker.policy().clone();
-        let (again, id) = (meta.clone(), meta.id.clone());
-        meta.id.clone_from(&parked.id);
-        maker.rename(&parked.id);
-        plan.rename(&parked.id);
-        if parked.zygote.is_some() {
-            maker.fork();
-            plan.task.forked = true;
-        }
-        let folder = self.folder.join(&meta.id);
-        // Meanwhile: without one, a successor ends what nobody was told of.
-        let record = {
-            let (folder, meta, plan) = (folder.clone(), meta.clone(), plan.clone());
-            tokio::task::spawn_blocking(move || write_record(&folder, &meta, &plan))
-        };
-        let mut parts = self.parts((meta, maker, plan), parked.launcher, parked.held);
-        parts.zygote = parked.zygote;
-        let (shape, unready) = (divided.shape, !divided.has_task());
-        let claimed = async {
-            let (admitted, written) = tokio::join!(self.admit(parts, divided.late), record);
-            let sandbox = admitted?;
-            let written = written.unwrap_or_else(|error| Err(error.into()));
-            if let Err(error) = written {
-                lock(&self.sandboxes).remove(sandbox.id());
-                give_up(&sandbox).await;
-                return Err(Fault::internal("write a sandbox's record", &error));
-            }
-            if unready {
-                sandbox.get_ready();
-            }
-            Ok(sandbox)
-        };
-        let claimed = self.metrics.stage(Stage::Claim, claimed).await;
-        let Err(fault) = claimed else {
-            return claimed;
-        };
-        remove_folder(&folder);
-        if fault.reason() == Reason::Internal {
-            self.stock.spoiled(shape).await;
-        }
-        let meta = Meta { id, ..again };
-        let (maker, plan) = self.plan(&meta, (policy, None, None), later)?;
-        self.make(meta, maker, plan).await
     }
 
     fn write_record(&self, meta: &Meta, plan: &Plan) -> Result<PathBuf, Fault> {
@@ -327,11 +268,14 @@ impl Registry {
     }
 
     /// Takes a sandbox into service, with these mounts besides; or ends it.
-    async fn admit(&self, mut parts: Parts, late: Vec<RootfsStep>) -> Result<Arc<Sandbox>, Fault> {
+    async fn admit(&self, mut parts: Parts, late: Late) -> Result<Arc<Sandbox>, Fault> {
         let sockets = parts.held.egress.take();
         let sandbox = Sandbox::start(parts)?;
         let ready = async {
-            for step in late {
+            if let Some(extension) = late.environment {
+                sandbox.extend(extension).await?;
+            }
+            for step in late.volumes {
                 sandbox.show(step).await?;
             }
             let kept = sandbox.keep_init();
@@ -403,7 +347,8 @@ impl Registry {
         let environment = meta.environment.as_ref();
         let environment = environment
             .map(|found| self.environments.again(found))
-            .transpose()?;
+            .transpose()?
+            .map(|(known, pin)| (known, Arc::new(pin)));
         let maker = Maker::new(Ingredients {
             id: meta.id.clone(),
             policy,
@@ -431,7 +376,7 @@ impl Registry {
             .await?;
         let mut parts = self.parts((meta, maker, plan), Arc::clone(launcher), held);
         parts.frozen = frozen.then_some(nonce);
-        let sandbox = self.admit(parts, Vec::new()).await?;
+        let sandbox = self.admit(parts, Late::default()).await?;
         if let (Some(outlet), Some(ways)) = (sandbox.outlet(), ways) {
             outlet.open_again(ways);
         }

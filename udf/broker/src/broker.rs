@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use lakekeep_sandbox::{Claimed, Job, Outcome, SandboxError, Stdio};
 use lakekeep_sys::socket;
+use lakekeep_tree::Environment;
 use lakekeep_udf_packets::{Answer, MAX_PACKET, Open, Request, bounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -61,6 +62,8 @@ struct Session {
     number: u32,
     sandbox: Claimed,
     task: u32,
+    /// Its environment.
+    _pinned: Option<Arc<Environment>>,
 }
 
 /// A broker, and all sessions of its engine.
@@ -214,6 +217,7 @@ impl Broker {
             mut sandbox,
             interpreter,
             warning,
+            pinned,
         } = claim;
         let mut job = Job::new([interpreter.display().to_string().as_str(), "-c", WORKER]);
         job.last = true;
@@ -232,6 +236,7 @@ impl Broker {
             number: open.number,
             sandbox,
             task,
+            _pinned: pinned,
         });
         Ok(opened)
     }

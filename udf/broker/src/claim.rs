@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lakekeep_policy::PolicyErrors;
 use lakekeep_sandbox::{Claimed, PlanningError, SandboxError};
+use lakekeep_tree::Environment;
 
 use crate::environment::EnvironmentError;
 use crate::kind::QUEUE;
@@ -25,6 +26,8 @@ pub struct Claim {
     pub interpreter: PathBuf,
     /// What slows it down.
     pub warning: Option<String>,
+    /// Its environment stays in the store for as long as it lives.
+    pub pinned: Option<Arc<Environment>>,
 }
 
 /// A session that waits no more, and why: all who waited for one kind share its error.

@@ -2,6 +2,7 @@
 //! environment of the engine's user.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lakekeep_content::{ContentError, Store};
 use lakekeep_environment::{Digest, DigestError};
@@ -51,6 +52,25 @@ pub enum EnvironmentError {
     },
 }
 
+/// Whether an environment has what every worker imports.
+///
+/// # Errors
+/// `Lacks`.
+pub fn check_fit(environment: &Environment) -> Result<(), EnvironmentError> {
+    let manifest = environment.manifest();
+    match NEEDED
+        .into_iter()
+        .find(|name| !environment.has_module(name))
+    {
+        None => Ok(()),
+        Some(module) => Err(EnvironmentError::Lacks {
+            digest: manifest.digest(),
+            module,
+            python: manifest.interpreter().executable.as_str().to_owned(),
+        }),
+    }
+}
+
 fn short(digest: &Digest) -> String {
     digest.to_string().chars().take(12).collect()
 }
@@ -63,7 +83,7 @@ pub struct Base {
     /// shown with its prefix.
     view: Option<View>,
     /// Stays in the store for as long.
-    _pinned: Option<Environment>,
+    pinned: Option<Arc<Environment>>,
 }
 
 impl Base {
@@ -80,7 +100,7 @@ impl Base {
             return Ok(Self {
                 interpreter: interpreter.to_owned(),
                 view: None,
-                _pinned: None,
+                pinned: None,
             });
         };
         let digest: Digest = given.parse().map_err(|error| EnvironmentError::Name {
@@ -89,24 +109,28 @@ impl Base {
         })?;
         let store = Store::open(store.ok_or(EnvironmentError::NoStore)?)?;
         let pinned = lakekeep_tree::open(&store, &digest)?;
+        check_fit(&pinned)?;
         let python = &pinned.manifest().interpreter().executable;
-        if let Some(module) = NEEDED.into_iter().find(|name| !pinned.has_module(name)) {
-            return Err(EnvironmentError::Lacks {
-                digest,
-                module,
-                python: python.as_str().to_owned(),
-            });
-        }
         Ok(Self {
             interpreter: python.as_path().to_owned(),
             view: Some(pinned.view()),
-            _pinned: Some(pinned),
+            pinned: Some(Arc::new(pinned)),
         })
     }
 
     /// What runs the worker, inside.
     pub fn interpreter(&self) -> &Path {
         &self.interpreter
+    }
+
+    /// What keeps a captured environment in its store, for who has a sandbox with it.
+    pub fn pinned(&self) -> Option<Arc<Environment>> {
+        self.pinned.clone()
+    }
+
+    /// How a captured environment is shown.
+    pub fn view(&self) -> Option<&View> {
+        self.view.as_ref()
     }
 
     /// What is added to the image for it.

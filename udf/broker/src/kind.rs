@@ -8,23 +8,30 @@
 //! | the launcher or the sandbox ended | another is made | who waits is told |
 //!
 //! Who asks next begins anew.
+//!
+//! A kind whose workers are forked from a zygote has sandboxes of its own, for a zygote has the
+//! imports of one environment. Where there is none (it needs the host's root), a captured
+//! environment comes with the claim of a blank sandbox, which any other might have got.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lakekeep_plan::{Command, HostFacts, Plan, Preload};
+use lakekeep_plan::{Command, HostFacts, Plan, Preload, View};
 use lakekeep_policy::Policy;
-use lakekeep_sandbox::{PlanningError, Pool, SandboxError, plan_with, zygote_with};
+use lakekeep_sandbox::{
+    Additions, Claimed, PlanningError, Pool, SandboxError, plan_with, zygote_with,
+};
 use lakekeep_udf_packets::{Limits, Open};
 
+use crate::blank::Blanks;
 use crate::claim::{Claim, ClaimError, Served};
 use crate::environment::Base;
 use crate::limits;
 use crate::waiting::Waiting;
 
 /// Sandboxes of one kind that are kept ready.
-const READY: usize = 2;
+pub const READY: usize = 2;
 
 /// Sessions that may wait for one kind: each has three descriptors of its engine's here.
 pub const QUEUE: usize = 64;
@@ -76,7 +83,7 @@ impl Like {
 pub struct Kind {
     like: Like,
     base: Base,
-    pool: Pool,
+    supply: Supply,
     waiting: VecDeque<Waiting>,
     /// Why its workers are not forked from a zygote.
     warning: Option<String>,
@@ -88,6 +95,15 @@ pub struct Kind {
     spoilt: bool,
 }
 
+/// Where its sandboxes come from.
+#[derive(Debug)]
+enum Supply {
+    /// Made for this kind.
+    Own(Box<Pool>),
+    /// Of the blank ones; the environment comes with the claim.
+    Blank(View),
+}
+
 impl Kind {
     /// None is made yet.
     ///
@@ -97,11 +113,11 @@ impl Kind {
         let environment = like.environment.as_deref();
         let store = ground.environments.as_deref();
         let base = Base::find(&like.interpreter, environment, store)?;
-        let (pool, warning) = pool(ground, &like, &base)?;
+        let (supply, warning) = supply(ground, &like, &base)?;
         Ok(Self {
             like,
             base,
-            pool,
+            supply,
             waiting: VecDeque::new(),
             warning,
             proven: false,
@@ -147,9 +163,12 @@ impl Kind {
         self.spoilt = true;
     }
 
-    /// The pool, to be listened to.
-    pub fn pool(&self) -> &Pool {
-        &self.pool
+    /// Its own sandboxes, to be listened to.
+    pub fn pool(&self) -> Option<&Pool> {
+        match &self.supply {
+            Supply::Own(pool) => Some(pool),
+            Supply::Blank(_) => None,
+        }
     }
 
     /// Hears what there is to be heard, hands out what is ready, and has made what is waited
@@ -157,7 +176,11 @@ impl Kind {
     ///
     /// # Errors
     /// Why there will be none: [`Kind::fail`] it then.
-    pub fn serve(&mut self, ground: &Ground, served: &mut Vec<Served>) -> Result<bool, ClaimError> {
+    pub fn serve(
+        &mut self,
+        (ground, blanks): (&Ground, &mut Blanks),
+        served: &mut Vec<Served>,
+    ) -> Result<bool, ClaimError> {
         let mut moved = false;
         if let Err(error) = self.hear(&mut moved) {
             self.recover(ground, error)?;
@@ -165,19 +188,22 @@ impl Kind {
         if let Err(error) = self.hand_out(served, &mut moved) {
             self.recover(ground, error)?;
         }
-        if !self.waiting.is_empty()
-            && let Err(error) = self.pool.begin()
-        {
+        if let Err(error) = self.begin() {
             self.recover(ground, error)?;
         }
+        // Also where it has lost its own just now.
+        moved |= self.hand_out_blank((ground, blanks), served)?;
         Ok(moved)
     }
 
     fn hear(&mut self, moved: &mut bool) -> Result<(), SandboxError> {
+        let Supply::Own(pool) = &mut self.supply else {
+            return Ok(());
+        };
         if std::mem::take(&mut self.spoilt) {
             return Err(SandboxError::SandboxEnded);
         }
-        if self.pool.voice().is_some() && self.pool.hear()? {
+        if pool.voice().is_some() && pool.hear()? {
             *moved = true;
             self.proven = true;
             self.anew = false;
@@ -187,17 +213,61 @@ impl Kind {
 
     fn hand_out(&mut self, served: &mut Vec<Served>, moved: &mut bool) -> Result<(), SandboxError> {
         while !self.waiting.is_empty()
-            && let Some(sandbox) = self.pool.claim_ready()?
+            && let Supply::Own(pool) = &mut self.supply
+            && let Some(sandbox) = pool.claim_ready()?
         {
-            let claim = Claim {
-                sandbox,
-                interpreter: self.base.interpreter().to_owned(),
-                warning: self.warning.clone(),
-            };
-            served.extend(self.waiting.pop_front().map(|it| (it, Ok(claim))));
+            self.give(sandbox, served);
             *moved = true;
         }
         Ok(())
+    }
+
+    fn give(&mut self, sandbox: Claimed, served: &mut Vec<Served>) {
+        let claim = Claim {
+            sandbox,
+            interpreter: self.base.interpreter().to_owned(),
+            warning: self.warning.clone(),
+            pinned: self.base.pinned(),
+        };
+        served.extend(self.waiting.pop_front().map(|it| (it, Ok(claim))));
+    }
+
+    /// Shows the environment in blank sandboxes, for as many as wait and are ready.
+    fn hand_out_blank(
+        &mut self,
+        (ground, blanks): (&Ground, &mut Blanks),
+        served: &mut Vec<Served>,
+    ) -> Result<bool, ClaimError> {
+        if std::mem::take(&mut self.spoilt) {
+            blanks.discard(&self.like.limits);
+        }
+        let mut moved = false;
+        while !self.waiting.is_empty()
+            && let Supply::Blank(view) = &self.supply
+        {
+            match blanks.claim(ground, &self.like.limits, view) {
+                Ok(Some(sandbox)) => {
+                    self.give(sandbox, served);
+                    (moved, self.anew) = (true, false);
+                }
+                Ok(None) => break,
+                // Most often its launcher was killed.
+                Err(ClaimError::Sandbox(error)) if !self.anew && !is_of_view(&error) => {
+                    blanks.discard(&self.like.limits);
+                    self.anew = true;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Has one made for those who wait.
+    fn begin(&mut self) -> Result<(), SandboxError> {
+        match &mut self.supply {
+            Supply::Own(pool) if !self.waiting.is_empty() => pool.begin().map(drop),
+            _ => Ok(()),
+        }
     }
 
     /// Begins one that is kept ready for whoever comes; `false` when none is lacking.
@@ -205,7 +275,10 @@ impl Kind {
     /// # Errors
     /// Nobody waits for it.
     pub fn refill(&mut self) -> Result<bool, SandboxError> {
-        self.pool.begin()
+        match &mut self.supply {
+            Supply::Own(pool) => pool.begin(),
+            Supply::Blank(_) => Ok(false),
+        }
     }
 
     /// All who wait are told.
@@ -240,19 +313,16 @@ impl Kind {
                 if !self.proven && (self.anew || self.waiting.is_empty() || !words.is_empty()) =>
             {
                 self.warning = Some(lakekeep_sandbox::chain(&error));
-                self.pool = without_zygote(ground, &self.like, &self.base)?;
+                self.supply = without_zygote(ground, &self.like, &self.base)?;
             }
             // Most often its launcher was killed.
             _ if !self.anew && !self.waiting.is_empty() => {
-                (self.pool, self.warning) = pool(ground, &self.like, &self.base)?;
+                (self.supply, self.warning) = supply(ground, &self.like, &self.base)?;
                 (self.anew, self.proven) = (true, false);
             }
             _ => return Err(error.into()),
         }
-        if !self.waiting.is_empty() {
-            self.pool.begin()?;
-        }
-        Ok(())
+        Ok(self.begin()?)
     }
 
     fn environment(&self) -> (PathBuf, String) {
@@ -264,7 +334,11 @@ impl Kind {
 }
 
 /// Where there can be a zygote, with one; else with the reason.
-fn pool(ground: &Ground, like: &Like, base: &Base) -> Result<(Pool, Option<String>), ClaimError> {
+fn supply(
+    ground: &Ground,
+    like: &Like,
+    base: &Base,
+) -> Result<(Supply, Option<String>), ClaimError> {
     let policy = checked(&like.limits)?;
     let preload = Preload {
         interpreter: base.interpreter().display().to_string(),
@@ -274,9 +348,10 @@ fn pool(ground: &Ground, like: &Like, base: &Base) -> Result<(Pool, Option<Strin
     let host = &ground.host;
     match zygote_with(&policy, host, &preload, &base.additions()) {
         Ok(zygote) => {
-            let plan = plan(&policy, host, base)?;
+            let plan = plan(&policy, host, (&preload.interpreter, &base.additions()))?;
             let pool = Pool::start_with_zygote(host, plan, READY, zygote)?;
-            Ok((pool.with_patience(ground.zygote_timeout), None))
+            let pool = pool.with_patience(ground.zygote_timeout);
+            Ok((Supply::Own(Box::new(pool)), None))
         }
         Err(error) => {
             let warning = lakekeep_sandbox::chain(&error);
@@ -286,23 +361,42 @@ fn pool(ground: &Ground, like: &Like, base: &Base) -> Result<(Pool, Option<Strin
 }
 
 /// The worker makes its imports itself, and says what is wrong with them.
-fn without_zygote(ground: &Ground, like: &Like, base: &Base) -> Result<Pool, ClaimError> {
-    let plan = plan(&checked(&like.limits)?, &ground.host, base)?;
-    Ok(Pool::start(&ground.host, plan, READY)?)
+fn without_zygote(ground: &Ground, like: &Like, base: &Base) -> Result<Supply, ClaimError> {
+    if let Some(view) = base.view() {
+        return Ok(Supply::Blank(view.clone()));
+    }
+    let interpreter = base.interpreter().display().to_string();
+    let policy = checked(&like.limits)?;
+    let plan = plan(&policy, &ground.host, (&interpreter, &base.additions()))?;
+    Ok(Supply::Own(Box::new(Pool::start(
+        &ground.host,
+        plan,
+        READY,
+    )?)))
+}
+
+/// Whether it is about the environment that was to be shown, and would be the same again.
+fn is_of_view(error: &SandboxError) -> bool {
+    matches!(error, SandboxError::Part(_) | SandboxError::NoPlace(_))
 }
 
 /// What a session with these limits may do.
-fn checked(limits: &Limits) -> Result<Policy, ClaimError> {
+pub fn checked(limits: &Limits) -> Result<Policy, ClaimError> {
     let mut doc = limits::policy(limits)?;
     doc.limits.wall_time.get_or_insert(LONGEST);
     Ok(Policy::check(doc)?)
 }
 
-fn plan(policy: &Policy, host: &HostFacts, base: &Base) -> Result<Plan, PlanningError> {
+/// A sandbox for a program, with what is shown for it.
+pub fn plan(
+    policy: &Policy,
+    host: &HostFacts,
+    (program, additions): (&str, &Additions<'_>),
+) -> Result<Plan, PlanningError> {
     let command = Command {
-        arguments: vec![base.interpreter().display().to_string().into_bytes()],
+        arguments: vec![program.as_bytes().to_vec()],
         path: PATH.to_owned(),
         ..Command::default()
     };
-    plan_with(policy, host, &command, &base.additions())
+    plan_with(policy, host, &command, additions)
 }

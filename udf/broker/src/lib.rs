@@ -16,6 +16,7 @@
 //! sandboxes end when their socket does.
 
 mod answer;
+mod blank;
 mod broker;
 mod claim;
 mod environment;
@@ -26,7 +27,7 @@ pub mod streams;
 mod waiting;
 
 pub use broker::{BrokerError, serve};
-pub use environment::EnvironmentError;
+pub use environment::{EnvironmentError, check_fit};
 pub use kind::Ground;
 pub use limits::{LimitsError, policy};
 

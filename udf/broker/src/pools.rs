@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use lakekeep_udf_packets::Open;
 
+use crate::blank::Blanks;
 use crate::claim::{ClaimError, Served};
 use crate::kind::{Ground, Kind, Like};
 use crate::waiting::Waiting;
@@ -19,6 +20,7 @@ pub const KINDS: usize = 8;
 pub struct Pools {
     ground: Ground,
     kinds: Vec<Kind>,
+    blanks: Blanks,
     /// Sandboxes that are kept ready may be lacking.
     lacking: bool,
 }
@@ -29,6 +31,7 @@ impl Pools {
         Self {
             ground,
             kinds: Vec::new(),
+            blanks: Blanks::default(),
             lacking: false,
         }
     }
@@ -63,8 +66,9 @@ impl Pools {
     /// Hears of sandboxes that are being made, and hands out those that are ready.
     pub fn serve(&mut self) -> Vec<Served> {
         let mut served = Vec::new();
+        self.lacking |= self.blanks.hear();
         for mut kind in std::mem::take(&mut self.kinds) {
-            match kind.serve(&self.ground, &mut served) {
+            match kind.serve((&self.ground, &mut self.blanks), &mut served) {
                 Ok(moved) => {
                     self.lacking |= moved;
                     self.kinds.push(kind);
@@ -79,7 +83,7 @@ impl Pools {
     pub fn refill(&mut self) {
         // Once it is ready, another may be lacking.
         self.lacking = false;
-        let resting = |kind: &Kind| kind.pool().voice().is_none();
+        let resting = |kind: &Kind| kind.pool().is_some_and(|pool| pool.voice().is_none());
         for index in (0..self.kinds.len()).rev() {
             match self.kinds.get_mut(index).filter(|kind| resting(kind)) {
                 None => {}
@@ -91,6 +95,7 @@ impl Pools {
                 },
             }
         }
+        self.blanks.refill();
     }
 
     /// Whether there is use for a quiet time.
@@ -133,13 +138,14 @@ impl Pools {
 
     /// Readable when [`Pools::serve`] has something to hear.
     pub fn voices(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.kinds.iter().filter_map(|kind| kind.pool().voice())
+        let kinds = self.kinds.iter().filter_map(|kind| kind.pool()?.voice());
+        kinds.chain(self.blanks.voices())
     }
 
     /// When [`Pools::serve`] has something to end.
     pub fn due(&self) -> Option<Instant> {
-        let due = self.kinds.iter().filter_map(|kind| kind.pool().due());
-        due.min()
+        let due = self.kinds.iter().filter_map(|kind| kind.pool()?.due());
+        due.chain(self.blanks.due()).min()
     }
 
     fn take(&mut self, like: &Like) -> Option<Kind> {

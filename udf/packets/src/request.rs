@@ -56,7 +56,8 @@ pub struct Open {
     /// manager starts what is there in the profile's image and volumes.
     pub interpreter: PathBuf,
     /// The digest of a captured environment, which is shown where it was on the client; its
-    /// interpreter runs the worker then, and not the one above.
+    /// interpreter runs the worker then, and not the one above. A manager takes one that the user
+    /// has sent, or that the profile shares.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,
     /// What every worker of this environment imports, before any user's code is there.

@@ -37,7 +37,8 @@ impl FlowSink for Flows {
 
 /// What is written of a flow. Of a sandbox that is known no more nobody knows whose it was.
 fn row(whose: Option<&Whose>, receipt: &FlowReceipt) -> FlowRow {
-    let known = |of: fn(&Whose) -> &String| whose.map_or_else(|| "?".to_owned(), |it| of(it).clone());
+    let known =
+        |of: fn(&Whose) -> &String| whose.map_or_else(|| "?".to_owned(), |it| of(it).clone());
     let (task, query) = whose.and_then(Whose::task).unzip();
     FlowRow {
         at: now(),

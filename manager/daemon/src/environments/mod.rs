@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `shelves` | which store is whose |
 //! | `push` | an environment that is being sent |
+//! | `recent` | what was read of those in use |
 //! | `service` | the interface `lakekeep.v1.Environments` |
 //!
 //! **What is revealed of others' environments: nothing.** A manager that took from one user's what
@@ -15,6 +16,7 @@
 //! load; a profile's shared environment costs both once.
 
 mod push;
+mod recent;
 mod service;
 mod shelves;
 
@@ -22,6 +24,7 @@ use lakekeep_policy::Bytes;
 use lakekeep_tree::Bounds;
 use serde::Deserialize;
 
+pub use recent::Known;
 pub use service::Service;
 pub use shelves::Environments;
 

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, Weak};
 use lakekeep_api::Reason;
 use lakekeep_content::{ContentError, Pin};
 use lakekeep_environment::Digest;
-use lakekeep_plan::View;
 use lakekeep_profiles::Profile;
 use lakekeep_sandbox::chain;
 use lakekeep_tree::{Bounds, Domain, TreeError};
 use tokio::sync::Semaphore;
 
 use super::EnvironmentsDoc;
+use super::recent::{Known, Recent};
 use crate::fault::Fault;
 use crate::meta::Found;
 use crate::sandbox::lock;
@@ -47,6 +47,7 @@ pub struct Shelf {
 pub struct Environments {
     folder: PathBuf,
     open: Mutex<BTreeMap<String, Weak<Shelf>>>,
+    recent: Recent,
     bounds: Bounds,
     uploads: Arc<Semaphore>,
 }
@@ -93,6 +94,7 @@ impl Environments {
         Self {
             folder,
             open: Mutex::default(),
+            recent: Recent::default(),
             bounds: doc.bounds(),
             uploads: Arc::new(Semaphore::new(doc.uploads.clamp(1, 64))),
         }
@@ -153,20 +155,22 @@ impl Environments {
         caller: &Caller,
         profile: &Profile,
         digest: &str,
-    ) -> Result<(Found, View, Pin), Fault> {
+    ) -> Result<(Found, Arc<Known>, Pin), Fault> {
         let digest = parse(digest)?;
         let own = Whose::own(caller).ok();
         for whose in own.into_iter().chain([Whose::of(profile)]) {
             let Some(shelf) = self.shelf_if_there(&whose)? else {
                 continue;
             };
-            match shelf.domain.environment(&digest) {
-                Ok(environment) => {
+            let folder = whose.folder();
+            match self.recent.open(&folder, &shelf.domain, &digest) {
+                Ok((known, pin)) => {
                     let found = Found {
                         digest: digest.to_string(),
-                        shelf: whose.folder(),
+                        shelf: folder,
+                        python: known.python.clone(),
                     };
-                    return Ok((found, environment.view(), environment.into_pin()));
+                    return Ok((found, known, pin));
                 }
                 Err(TreeError::Absent { .. }) => {}
                 Err(error) => return Err(refused(&error)),
@@ -185,12 +189,12 @@ impl Environments {
     ///
     /// # Errors
     /// `NotFound`.
-    pub fn again(&self, found: &Found) -> Result<(View, Pin), Fault> {
-        let shelf = parse(&found.shelf)?.to_string();
-        let shelf = self.open(&shelf)?;
-        let environment = shelf.domain.environment(&parse(&found.digest)?);
-        let environment = environment.map_err(|error| refused(&error))?;
-        Ok((environment.view(), environment.into_pin()))
+    pub fn again(&self, found: &Found) -> Result<(Arc<Known>, Pin), Fault> {
+        let folder = parse(&found.shelf)?.to_string();
+        let shelf = self.open(&folder)?;
+        let digest = parse(&found.digest)?;
+        let opened = self.recent.open(&folder, &shelf.domain, &digest);
+        opened.map_err(|error| refused(&error))
     }
 }
 

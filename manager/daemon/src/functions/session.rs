@@ -223,6 +223,13 @@ fn requests(open: &Open) -> Result<(CreateRequest, ExecStart), Fault> {
     if query.len() > LONGEST_QUERY {
         return Err(bad(format!("query is longer than {LONGEST_QUERY} bytes")));
     }
+    let environment = open.environment.clone();
+    if environment.as_ref().is_some_and(String::is_empty) {
+        return Err(bad(
+            "environment: an empty digest; leave it out, or capture one: lakekeep env push"
+                .to_owned(),
+        ));
+    }
     let policy =
         lakekeep_udf_broker::policy(&open.limits).map_err(|error| bad(error.to_string()))?;
     let create = CreateRequest {
@@ -231,6 +238,7 @@ fn requests(open: &Open) -> Result<(CreateRequest, ExecStart), Fault> {
         kind: Kind::Udf.into(),
         code_owner: open.code_owner.clone().unwrap_or_default(),
         deadline: prost_types::Duration::try_from(DEADLINE).ok(),
+        environment: environment.unwrap_or_default(),
         ..CreateRequest::default()
     };
     let arguments = [interpreter, "-c", WORKER];
@@ -274,9 +282,11 @@ mod tests {
             profile: Some("team".to_owned()),
             code_owner: Some("bob".to_owned()),
             query: Some("q-1".to_owned()),
+            environment: Some("aa".to_owned()),
             ..open("/usr/bin/python3")
         };
         let (create, start) = requests(&asked).unwrap();
+        assert_eq!(create.environment, "aa");
         assert_eq!(create.kind(), Kind::Udf);
         assert_eq!(
             (create.profile.as_str(), create.code_owner.as_str()),
@@ -296,6 +306,13 @@ mod tests {
         for (asked, field) in [
             (open("python3"), "interpreter"),
             (open(""), "interpreter"),
+            (
+                Open {
+                    environment: Some(String::new()),
+                    ..open("/p")
+                },
+                "environment",
+            ),
             (
                 Open {
                     query: Some("q".repeat(LONGEST_QUERY + 1)),

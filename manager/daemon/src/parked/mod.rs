@@ -34,7 +34,7 @@ use crate::metrics;
 use crate::registry::identifier;
 use crate::sandbox::lock;
 
-pub use shape::{Divided, Shape, divide};
+pub use shape::{Divided, Late, Shape, divide};
 use zygotes::Zygotes;
 pub use zygotes::{Planned, Zygote, ZygoteDoc};
 

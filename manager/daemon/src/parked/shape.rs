@@ -1,6 +1,8 @@
 //! What of a sandbox can be made before anybody has asked for it.
 
-use lakekeep_plan::Plan;
+use std::path::Path;
+
+use lakekeep_plan::{Extension, Plan, View};
 use lakekeep_protocol::launch::RootfsStep;
 
 use crate::maker::without_environment;
@@ -17,15 +19,59 @@ pub struct Divided {
     /// Without a name and without `late`.
     pub blank: Plan,
     /// Mounts that come when it is claimed.
-    pub late: Vec<RootfsStep>,
+    pub late: Late,
+}
+
+/// What a claim mounts, in this order.
+#[derive(Debug, Default)]
+pub struct Late {
+    /// A client's environment.
+    pub environment: Option<Extension>,
+    /// Volumes.
+    pub volumes: Vec<RootfsStep>,
 }
 
 impl Divided {
     /// Whether a task can be ready in it before it is claimed: what all tasks share must
     /// not be made before what is mounted in it.
     pub fn has_task(&self) -> bool {
-        self.late.is_empty() || !self.blank.task.scratch.shared
+        self.late.volumes.is_empty() || !self.blank.task.scratch.shared
     }
+
+    /// Has an environment shown with the claim, in a sandbox of which no task is forked from a
+    /// zygote that has imported what the environment may have otherwise; `zygote`: sandboxes of
+    /// this shape have such tasks. `None` where it must be there from the beginning: where one of
+    /// its parts and a volume are within each other, or where tasks share a directory that it
+    /// lies below, which the task that is ready has made.
+    pub fn with_environment(mut self, view: &View, zygote: bool) -> Option<Self> {
+        let mut extended = self.blank.clone();
+        let extension = extended.extend(view).ok()?;
+        let (before, after) = (&self.blank.task.scratch, &extended.task.scratch);
+        if after.shared && before.kept != after.kept {
+            return None;
+        }
+        let volumes = self.late.volumes.iter().filter_map(target);
+        let mut parts = extension.mounts.iter().filter_map(target);
+        if parts.any(|part| volumes.clone().any(|volume| overlap(part, volume))) {
+            return None;
+        }
+        if zygote {
+            self.shape = Shape(blake3::hash(self.shape.0.as_bytes()));
+        }
+        self.late.environment = Some(extension);
+        Some(self)
+    }
+}
+
+fn target(step: &RootfsStep) -> Option<&Path> {
+    match step {
+        RootfsStep::Bind { target, .. } => Some(Path::new(target)),
+        _ => None,
+    }
+}
+
+fn overlap(one: &Path, other: &Path) -> bool {
+    one.starts_with(other) || other.starts_with(one)
 }
 
 /// Divides a plan whose last `late` mounts can be made after all others. `None` when it
@@ -37,11 +83,8 @@ pub fn divide(plan: &Plan, late: usize) -> Option<Divided> {
     // Nor with anybody's variables.
     let mut blank = without_environment(plan);
     let steps = &mut blank.sandbox.rootfs;
-    let late = steps.split_off(steps.len().checked_sub(late)?);
-    if !late
-        .iter()
-        .all(|step| matches!(step, RootfsStep::Bind { .. }))
-    {
+    let volumes = steps.split_off(steps.len().checked_sub(late)?);
+    if !volumes.iter().all(|step| target(step).is_some()) {
         return None;
     }
     blank.rename("");
@@ -50,7 +93,10 @@ pub fn divide(plan: &Plan, late: usize) -> Option<Divided> {
     Some(Divided {
         shape: Shape(blake3::hash(&text)),
         blank,
-        late,
+        late: Late {
+            volumes,
+            ..Late::default()
+        },
     })
 }
 
@@ -58,20 +104,32 @@ pub fn divide(plan: &Plan, late: usize) -> Option<Divided> {
 pub mod tests {
     use std::path::PathBuf;
 
-    use lakekeep_plan::image::FolderImage;
-    use lakekeep_plan::{Command, HostFacts, ImageFacts, Inputs, MountFacts};
+    use lakekeep_plan::image::{FolderImage, HostImage};
+    use lakekeep_plan::{Command, HostFacts, ImageFacts, Inputs, MountFacts, Replica};
     use lakekeep_policy::{Policy, PolicyDoc};
 
     use super::*;
 
     pub fn plan(id: &str, more: &str) -> Plan {
-        let text = format!("version = 1\npreset = \"udf\"\nimage = \"/srv/image\"\n{more}");
-        let doc = PolicyDoc::from_toml("test", &text).unwrap();
-        let policy = Policy::check(doc).unwrap();
         let image = ImageFacts::Folder(FolderImage {
             folder: PathBuf::from("/srv/image"),
             not_directories: Vec::new(),
         });
+        plan_of(id, &format!("image = \"/srv/image\"\n{more}"), &image)
+    }
+
+    fn host_plan(more: &str) -> Plan {
+        let image = HostImage {
+            directories: vec!["/usr".to_owned()],
+            ..HostImage::default()
+        };
+        plan_of("1", more, &ImageFacts::Host(image))
+    }
+
+    fn plan_of(id: &str, more: &str, image: &ImageFacts) -> Plan {
+        let text = format!("version = 1\npreset = \"udf\"\n{more}");
+        let doc = PolicyDoc::from_toml("test", &text).unwrap();
+        let policy = Policy::check(doc).unwrap();
         let facts = MountFacts {
             directory: true,
             owner: (1, 1),
@@ -81,7 +139,7 @@ pub mod tests {
         Plan::new(&Inputs {
             policy: &policy,
             host: &HostFacts::example_root(),
-            image: &image,
+            image,
             mounts: &mounts,
             command: &Command {
                 arguments: vec![b"true".to_vec()],
@@ -103,7 +161,7 @@ pub mod tests {
         };
         let (one, other) = (of("1", "alice"), of("2", "bob"));
         assert_eq!(one.shape, other.shape);
-        assert_ne!(one.late, other.late);
+        assert_ne!(one.late.volumes, other.late.volumes);
         let text = format!("{:?}", one.blank);
         assert!(!text.contains("alice"), "{text}");
     }
@@ -114,6 +172,58 @@ pub mod tests {
         let plain = of("", 0);
         assert_ne!(plain, of("[limits]\nmemory = \"64MiB\"\n", 0));
         assert_ne!(plain, of(&MOUNT.replace("SOURCE", "a"), 1));
+    }
+
+    fn view(target: &str) -> View {
+        View {
+            replicas: vec![Replica {
+                source: "/store/trees/0".to_owned(),
+                target: target.to_owned(),
+                directory: true,
+            }],
+            ..View::default()
+        }
+    }
+
+    #[test]
+    fn environments_are_not_of_the_shape_unless_its_tasks_are_forked() {
+        let divided = || divide(&host_plan(""), 0).unwrap();
+        let bare = divided().shape;
+        let one = divided().with_environment(&view("/home/a/venv"), false);
+        let other = divided().with_environment(&view("/srv/b"), false);
+        let (one, other) = (one.unwrap(), other.unwrap());
+        assert_eq!((one.shape, other.shape), (bare, bare));
+        let mounts = |divided: &Divided| divided.late.environment.clone().unwrap().mounts;
+        assert_eq!(mounts(&one).len(), 1);
+        assert_ne!(mounts(&one), mounts(&other));
+        let forked = divided().with_environment(&view("/srv/b"), true).unwrap();
+        assert_ne!(forked.shape, bare, "its tasks are not the zygote's");
+    }
+
+    #[test]
+    fn an_environment_that_cannot_come_late_does_not() {
+        let of = |target: &str| {
+            let plan = host_plan(&MOUNT.replace("SOURCE", "a"));
+            divide(&plan, 1)
+                .unwrap()
+                .with_environment(&view(target), false)
+        };
+        assert!(of("/srv/b").is_some());
+        for within in ["/data", "/data/below"] {
+            assert!(of(within).is_none(), "{within}");
+        }
+        // Each task brings its own home, unless they share it.
+        let shared = |shared: bool| {
+            let mut plan = host_plan("");
+            plan.task.scratch.shared = shared;
+            let divided = divide(&plan, 0).unwrap();
+            divided.with_environment(&view("/home/user/venv"), false)
+        };
+        assert!(shared(false).is_some());
+        assert!(shared(true).is_none());
+        // An image's root has no place for it.
+        let image = divide(&plan("1", ""), 0).unwrap();
+        assert!(image.with_environment(&view("/srv/b"), false).is_none());
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! Volumes of a running sandbox.
+//! What is mounted in a running sandbox: volumes, and with its claim an environment.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use lakekeep_api::Reason;
+use lakekeep_plan::Extension;
 use lakekeep_protocol::InitRequest;
-use lakekeep_protocol::launch::RootfsStep;
+use lakekeep_protocol::launch::{MAX_TREES, RootfsStep};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -89,20 +90,54 @@ impl Sandbox {
             .launcher
             .ask("volume", move |service| service.volume(&id, step))
             .await?;
-        let (answer, placed) = oneshot::channel();
-        lock(&self.placing).push_back(answer);
         let request = InitRequest::Place {
             target: target.clone(),
         };
-        let sent = self.line()?.init.send(&request, &[tree.as_fd()]);
-        sent.map_err(|error| Fault::internal("ask an init to place a volume", &error))?;
+        self.place(&request, &[tree], &[target]).await
+    }
+
+    /// Shows a client's environment, before any task has run. A task that is ready stays so.
+    ///
+    /// # Errors
+    /// Of the launcher and the init; `Ended`. End the sandbox then: some of it may be in sight.
+    pub async fn extend(&self, extension: Extension) -> Result<(), Fault> {
+        let Extension { mut places, mounts } = extension;
+        for some in mounts.chunks(MAX_TREES) {
+            let mut steps = std::mem::take(&mut places);
+            steps.extend_from_slice(some);
+            let id = self.meta.id.clone();
+            let trees = self
+                .launcher
+                .ask("extend", move |service| service.extend(&id, steps))
+                .await?;
+            let targets: Vec<String> = some.iter().filter_map(bind_target).collect();
+            let request = InitRequest::Show {
+                targets: targets.clone(),
+            };
+            self.place(&request, &trees, &targets).await?;
+        }
+        Ok(())
+    }
+
+    /// Has the init mount trees.
+    async fn place(
+        &self,
+        request: &InitRequest,
+        trees: &[OwnedFd],
+        targets: &[String],
+    ) -> Result<(), Fault> {
+        let (answer, placed) = oneshot::channel();
+        lock(&self.placing).push_back(answer);
+        let trees: Vec<_> = trees.iter().map(AsFd::as_fd).collect();
+        let sent = self.line()?.init.send(request, &trees);
+        sent.map_err(|error| Fault::internal("ask an init to mount", &error))?;
         match placed.await {
             Ok(0) => Ok(()),
             Ok(errno) => {
-                let why = std::io::Error::from_raw_os_error(errno);
+                let (why, targets) = (std::io::Error::from_raw_os_error(errno), targets.join(", "));
                 Err(Fault::new(
                     Reason::Internal,
-                    format!("place a volume at {target}: {why}"),
+                    format!("mount at {targets}: {why}"),
                 ))
             }
             Err(_) => Err(Fault::new(Reason::Ended, "the sandbox has ended")),
@@ -133,5 +168,12 @@ impl Sandbox {
             self.maker.attach(volume.target, volume.read_only);
             lock(&self.bounded).extend(volume.quota);
         }
+    }
+}
+
+fn bind_target(step: &RootfsStep) -> Option<String> {
+    match step {
+        RootfsStep::Bind { target, .. } => Some(target.clone()),
+        _ => None,
     }
 }

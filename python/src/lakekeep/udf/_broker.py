@@ -365,7 +365,8 @@ class ManagerBroker(SocketBroker):
     """A manager: sessions count against a profile, and are in its audit log.
 
     `interpreter=` is then a path in the profile's image or in one of its volumes: a manager
-    shows nothing of its host but these.
+    shows nothing of its host but these. An environment must be at that manager: `"auto"` sends
+    it to the one that LAKEKEEP_SOCKET names.
     """
 
     _LOGS = True
@@ -374,16 +375,6 @@ class ManagerBroker(SocketBroker):
         """Connects to nothing yet; `path` is that of the manager's API, or LAKEKEEP_SOCKET's."""
         super().__init__()
         self._path = path
-
-    def open(self, request: Request, descriptors: Sequence[int], timeout: float) -> Handle:
-        """See Broker. A manager shows what its profiles have, and no environment of a client's."""
-        if request.environment is not None:
-            raise SessionRefused(
-                "this manager shows no captured environments to functions: leave environment= "
-                "out, or LAKEKEEP_SOCKET unset",
-                code="UNSUPPORTED",
-            )
-        return super().open(request, descriptors, timeout)
 
     def _connect(self) -> socket.socket:
         path = self._path or os.environ.get("LAKEKEEP_SOCKET")
