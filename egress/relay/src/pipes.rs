@@ -1,8 +1,8 @@
 //! Pipes that bytes go through (splice(2)), lent for one step and given back.
 //!
-//! A flow that says nothing holds none: two pipes for each would be four more descriptors, and
-//! the kernel lets a user have a thousand pipes of full size, whose number is the whole
-//! process's (pipe(7), `pipe-user-pages-soft`).
+//! A flow that says nothing holds none: two pipes for each would be four more descriptors, and of
+//! all pipes of a user the kernel lets 64 MiB be larger than a page or two (pipe(7),
+//! `pipe-user-pages-soft`).
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,9 +10,9 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::pipe::{PipeFlags, SpliceFlags};
 
-/// Most bytes of one step. More than the 64 KiB of 16 pages, for a piece of what a socket
-/// received is often larger than a page, and takes one of the pipe's 16 places all the same.
-pub const STEP: usize = 512 << 10;
+/// Most bytes of one step, and of a pipe: each place in it holds one page of a socket's
+/// (splice(2)), and the 64 KiB that a pipe has at first would be one segment of the loopback's.
+pub const STEP: usize = 256 << 10;
 
 /// Most pipes that are kept while nobody uses them.
 const KEPT: usize = 64;
@@ -36,6 +36,9 @@ impl Pipe {
         kept.or_else(|| {
             let made = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK);
             let (source, sink) = made.ok()?;
+            if rustix::pipe::fcntl_setpipe_size(&sink, STEP).is_err() {
+                // The user has too many pages in pipes already: it stays smaller.
+            }
             Some(Self {
                 source,
                 sink,
