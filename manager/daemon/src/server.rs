@@ -1,5 +1,7 @@
 //! The manager's life: start, adoption, service, end.
 
+mod opening;
+
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
@@ -11,13 +13,9 @@ use lakekeep_api::v1::egress_server::EgressServer;
 use lakekeep_api::v1::environments_server::EnvironmentsServer;
 use lakekeep_api::v1::sandboxes_server::SandboxesServer;
 use lakekeep_api::{DESCRIPTORS, MAX_MESSAGE};
-use lakekeep_identity::{DelegationKey, JwtAuthenticators, RecentAccounts};
-use lakekeep_plan::HostFacts;
-use lakekeep_profiles::{Authorizer, Diff, LoadError, ProfileWatcher, Profiles, QueueBounds};
 use lakekeep_sandbox::chain;
-use lakekeep_store::audit::{AuditLog, Event, Options};
+use lakekeep_store::audit::Event;
 use lakekeep_store::flows::FlowLog;
-use lakekeep_store::secrets::Vault;
 use lakekeep_store::state::Store;
 use rustix::process::Resource;
 use tokio::io::Interest;
@@ -28,7 +26,6 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tower_layer::{Identity as Unchanged, Stack};
 
-use crate::admission::{Admissions, Permits};
 use crate::calls::Counting;
 use crate::config::{Config, ConfigError, TcpDoc};
 use crate::door::{self, OverTls};
@@ -44,8 +41,8 @@ use crate::metrics::{Endpoint, Metrics, MetricsDoc};
 use crate::refusals::Refusals;
 use crate::registry::Registry;
 use crate::trace::Telemetry;
-use crate::who::{Authentication, Revoked};
 use crate::{accounts, egress, environments, flows, sandboxes, tls};
+use opening::{follow, gate, lines, report};
 
 /// How often what is idle or old is looked for.
 const TIDY: Duration = Duration::from_secs(1);
@@ -55,9 +52,6 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// Streams of one connection.
 const STREAMS: u32 = 256;
-
-/// How long changes of profiles must rest before they are read.
-const QUIET: Duration = Duration::from_millis(200);
 
 /// What a manager is handed by its supervisor.
 #[derive(Debug)]
@@ -138,10 +132,7 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    let facts = lakekeep_sys::memfd::read_sealed(&inherited.facts, 1 << 20)
-        .map_err(|error| ManagerError::start("read the host's facts")(&error))?;
-    let host: HostFacts = serde_json::from_slice(&facts)
-        .map_err(|error| ManagerError::start("read the host's facts")(&error))?;
+    let host = opening::facts(&inherited)?;
     let runtime = config.doc.runtime();
     let sockets = (0..config.doc.launchers())
         .map(|index| runtime.join("launchers").join(format!("{index}.sock")));
@@ -217,119 +208,6 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
     gate.write(event).await.map_err(|error| failed(&error))
 }
 
-/// Opens what is remembered and what decides.
-fn gate(
-    config: Config,
-    state: &Path,
-    (store, metrics): (Arc<Store>, Arc<Metrics>),
-    changed: watch::Sender<()>,
-) -> Result<(Arc<Gate>, ProfileWatcher), ManagerError> {
-    let error = ManagerError::start;
-    let vault = Vault::open(Arc::clone(&store), &state.join("secrets.key"));
-    let options = Options {
-        key: Some(state.join("audit.key")),
-        ..Options::default()
-    };
-    let audit_folder = state.join("audit");
-    let opened = AuditLog::open(&audit_folder, &options, now());
-    let opened = opened.map_err(|e| error("open the audit log")(&e))?;
-    if let Some(torn) = &opened.torn {
-        let kept = torn.kept_as.display();
-        let bytes = torn.bytes;
-        tracing::warn!("the audit log ended in {bytes} torn bytes, kept as {kept}");
-    }
-    let name = config.doc.name.clone().unwrap_or_else(host_name);
-    let key = DelegationKey::load_or_create(&state.join("delegation.key"), &name);
-    let profiles = Arc::new(profiles(&config, state)?);
-    let policies = config.doc.profiles.policies.clone();
-    let authorizer = match &policies {
-        Some(folder) => Authorizer::load(folder),
-        None => Authorizer::new(),
-    };
-    let authorizer = authorizer.map_err(|errors| ManagerError::Start {
-        operation: "read the site's authorization policies",
-        why: lines(&errors),
-    })?;
-    let jwt = JwtAuthenticators::new(&config.auth);
-    let gate = Gate {
-        authentication: Authentication {
-            accounts: RecentAccounts::default(),
-            jwt: jwt.map_err(|e| error("prepare the token issuers")(&e))?,
-            key: key.map_err(|e| error("open the delegation key")(&e))?,
-            revoked: Revoked(Arc::clone(&store)),
-            config: config.auth,
-        },
-        identities: config.identity,
-        store,
-        vault: vault.map_err(|e| error("open the secrets")(&e))?,
-        profiles,
-        personal: config.personal,
-        authorizer,
-        policies,
-        audit: opened.log,
-        audit_folder,
-        admissions: Admissions::new(QueueBounds::default(), Arc::clone(&metrics)),
-        permits: Permits::default(),
-        metrics,
-    };
-    let gate = Arc::new(gate);
-    warn(&gate);
-    let watcher = ProfileWatcher::start(Arc::clone(&gate.profiles), QUIET, move |reloaded| {
-        report(reloaded);
-        changed.send_replace(());
-    });
-    Ok((gate, watcher.map_err(|e| error("watch the profiles")(&e))?))
-}
-
-/// Says what of the profiles is weak or without effect.
-fn warn(gate: &Gate) {
-    for stored in gate.profiles.current().iter() {
-        for warning in stored.profile().warnings() {
-            tracing::warn!("{warning}");
-        }
-    }
-}
-
-/// Has live sandboxes follow profiles that change.
-async fn follow(gate: Arc<Gate>, registry: Arc<Registry>, mut changes: watch::Receiver<()>) {
-    while changes.changed().await.is_ok() {
-        warn(&gate);
-        egress::refresh(&gate, &registry);
-    }
-}
-
-fn profiles(config: &Config, state: &Path) -> Result<Profiles, ManagerError> {
-    use std::os::unix::fs::DirBuilderExt;
-    let owned = state.join("profiles");
-    let mut builder = std::fs::DirBuilder::new();
-    builder
-        .recursive(true)
-        .mode(0o700)
-        .create(&owned)
-        .map_err(|error| ManagerError::start("make the folder of users' profiles")(&error))?;
-    let none = state.join("declared");
-    let declared = match &config.doc.profiles.folder {
-        Some(folder) => folder,
-        None => {
-            builder
-                .create(&none)
-                .map_err(|error| ManagerError::start("make a folder of profiles")(&error))?;
-            &none
-        }
-    };
-    Profiles::open(declared, Some(&owned), config.ceilings.clone()).map_err(|errors| {
-        ManagerError::Start {
-            operation: "read the profiles",
-            why: lines(&errors),
-        }
-    })
-}
-
-fn lines(errors: &[impl std::error::Error + 'static]) -> String {
-    let lines: Vec<String> = errors.iter().map(|error| chain(error)).collect();
-    lines.join("\n")
-}
-
 /// Reads profiles and policies again: all of them, or the old ones stay.
 fn reload(gate: &Gate) {
     report(gate.profiles.reload());
@@ -337,15 +215,6 @@ fn reload(gate: &Gate) {
         && let Err(errors) = gate.authorizer.reload(folder)
     {
         tracing::error!("policies: the old ones stay:\n{}", lines(&errors));
-    }
-}
-
-/// Says what became of the profiles.
-fn report(reloaded: Result<Diff, Vec<LoadError>>) {
-    match reloaded {
-        Ok(diff) if diff.is_empty() => {}
-        Ok(diff) => tracing::info!("profiles: {diff}"),
-        Err(errors) => tracing::error!("profiles: the old ones stay:\n{}", lines(&errors)),
     }
 }
 
