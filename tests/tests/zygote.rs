@@ -360,3 +360,22 @@ fn one_that_is_ready_stays_so_when_an_environment_comes_with_the_claim() {
         assert_eq!(output(&bare[0]), "");
     });
 }
+
+/// The C library's own thresholds give three blocks of a megabyte back to the kernel each time.
+#[test]
+fn large_memory_that_a_task_frees_serves_it_again() {
+    as_root("zygote_memory", |place| {
+        let faults = "import resource\n\
+            def faults():\n\
+            \x20   before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n\
+            \x20   blocks = [b'x' * (1 << 20) for _ in range(3)]\n\
+            \x20   del blocks\n\
+            \x20   return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n\
+            print(max([faults() for _ in range(12)][4:]))\n";
+        let tasks = run(place, &zygote("udf"), "1", &[faults]);
+        assert_eq!(tasks[0]["forked"], true, "{tasks:?}");
+        let most: u32 = output(&tasks[0]).trim().parse().unwrap();
+        // Of 768 pages.
+        assert!(most < 50, "{most} faults");
+    });
+}
