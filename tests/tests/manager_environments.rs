@@ -6,135 +6,13 @@
     reason = "a test fails by panicking"
 )]
 
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+mod machine;
 
-use lakekeep_tests::manager::{ALICE, Account, BOB, Manager, Setup, account, shared_profile};
-use lakekeep_tests::{eventually, lakekeep, skip};
-use serde_json::Value;
+use std::process::Command;
 
-const PYTHON: &str = "/usr/bin/python3";
-
-/// How often something is killed; `LAKEKEEP_KILLS` says otherwise.
-const KILLS: u32 = 6;
-
-/// One of a user's machines: a home of its own, with a virtual environment.
-struct Client<'m> {
-    manager: &'m Manager,
-    account: Account,
-    home: PathBuf,
-}
-
-impl<'m> Client<'m> {
-    fn new(manager: &'m Manager, user: &str, name: &str) -> Self {
-        let client = Client {
-            manager,
-            account: account(user),
-            home: manager.place().path().join(name),
-        };
-        std::fs::create_dir(&client.home).unwrap();
-        std::os::unix::fs::chown(
-            &client.home,
-            Some(client.account.uid),
-            Some(client.account.gid),
-        )
-        .unwrap();
-        let mut make = Command::new(PYTHON);
-        make.args(["-m", "venv", "--without-pip"])
-            .arg(client.home.join("venv"));
-        client.succeed(&mut make);
-        client.install("1.0");
-        client
-    }
-
-    /// A distribution of this version, with a library that does not compress.
-    fn install(&self, version: &str) {
-        let script = "import hashlib, pathlib, sys, sysconfig\n\
-            site = pathlib.Path(sysconfig.get_paths()['purelib'])\n\
-            (site / 'lk_dist.py').write_text(f'version = {sys.argv[1]!r}\\n')\n\
-            words = (hashlib.sha256(str(n).encode()).digest() for n in range(1 << 18))\n\
-            (site / 'lk_data.bin').write_bytes(b''.join(words))\n";
-        self.succeed(Command::new(self.python()).args(["-c", script, version]));
-    }
-
-    fn python(&self) -> PathBuf {
-        self.home.join("venv/bin/python")
-    }
-
-    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new(program);
-        self.prepare(&mut command);
-        command
-    }
-
-    fn prepare(&self, command: &mut Command) {
-        command
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("HOME", &self.home)
-            .env("LAKEKEEP_SOCKET", self.manager.socket())
-            .current_dir("/")
-            .uid(self.account.uid)
-            .gid(self.account.gid)
-            .stdin(Stdio::null());
-    }
-
-    fn succeed(&self, command: &mut Command) -> Output {
-        self.prepare(command);
-        let output = command.output().unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{command:?}: {errors}");
-        output
-    }
-
-    fn say(&self, words: &[&str]) -> Output {
-        self.command(lakekeep()).args(words).output().unwrap()
-    }
-
-    fn refused(&self, words: &[&str]) -> String {
-        let output = self.say(words);
-        assert_eq!(output.status.code(), Some(125), "{words:?}: {output:?}");
-        String::from_utf8(output.stderr).unwrap()
-    }
-
-    /// What `env push --json` tells.
-    fn push(&self, more: &[&str]) -> Value {
-        let python = self.python();
-        let mut command = Command::new(lakekeep());
-        command
-            .args(["env", "push", "--json", "--python"])
-            .arg(python)
-            .args(more);
-        serde_json::from_slice(&self.succeed(&mut command).stdout).unwrap()
-    }
-
-    /// What a command prints that runs with an environment.
-    fn run(&self, digest: &str, code: &str) -> String {
-        let mut command = Command::new(lakekeep());
-        command.args(["run", "--environment", digest, "--", "python", "-c", code]);
-        String::from_utf8(self.succeed(&mut command).stdout).unwrap()
-    }
-}
-
-fn digest(told: &Value) -> &str {
-    told["digest"].as_str().unwrap()
-}
-
-fn number(told: &Value, name: &str) -> u64 {
-    told[name].as_u64().unwrap()
-}
-
-fn start(test: &str, setup: Setup) -> Option<Manager> {
-    if !Path::new(PYTHON).exists() {
-        skip(test, "python", "there is no /usr/bin/python3");
-        return None;
-    }
-    setup.start(test)
-}
-
-const VERSION: &str = "import lk_dist, sys; print(lk_dist.version, sys.prefix)";
+use lakekeep_tests::manager::{ALICE, BOB, Setup, shared_profile};
+use lakekeep_tests::{eventually, lakekeep};
+use machine::{Client, VERSION, digest, number, start};
 
 #[test]
 fn what_a_user_has_sent_is_not_sent_again_and_code_runs_with_it() {
@@ -149,13 +27,15 @@ fn what_a_user_has_sent_is_not_sent_again_and_code_runs_with_it() {
     let expected = format!("1.0 {}\n", first.home.join("venv").display());
     assert_eq!(first.run(digest(&told), VERSION), expected);
     assert_eq!(first.push(&[])["known"], true);
-    // Another machine of hers with the same libraries, elsewhere: another environment.
+    // Another machine of hers with the same libraries, elsewhere, and another module: another environment.
     let second = Client::new(&manager, ALICE, "second");
-    let again = second.push(&[]);
+    let module = second.home.join("local.py");
+    std::fs::write(&module, "y = 1\n").unwrap();
+    let again = second.push(&["--module", module.to_str().unwrap()]);
     assert_ne!(digest(&again), digest(&told));
-    let sent = number(&again, "sent_bytes");
     println!("first client: {told}\nsecond client: {again}");
-    assert!(sent * 100 <= number(&again, "bytes"), "{again}");
+    let bytes = number(&again, "bytes");
+    assert!(number(&again, "sent_bytes") * 100 <= bytes, "{again}");
     let expected = format!("1.0 {}\n", second.home.join("venv").display());
     assert_eq!(second.run(digest(&again), VERSION), expected);
     let listed = first.succeed(Command::new(lakekeep()).args(["env", "ls"]));
@@ -290,78 +170,5 @@ fn an_environment_in_use_stays_also_under_the_next_manager() {
     };
     eventually("the environment of an ended sandbox to be free", removed);
     assert!(alice.say(&["env", "ls"]).stdout.is_empty());
-    manager.end();
-}
-
-fn kills() -> u32 {
-    let said = std::env::var("LAKEKEEP_KILLS").ok();
-    said.map_or(KILLS, |text| text.parse().unwrap())
-}
-
-/// Bytes that have come of an upload that is not whole.
-fn received(manager: &Manager) -> u64 {
-    let Ok(shelves) = std::fs::read_dir(manager.kept().join("environments")) else {
-        return 0;
-    };
-    let inboxes =
-        shelves.filter_map(|shelf| std::fs::read_dir(shelf.ok()?.path().join("inbox")).ok());
-    let files = inboxes
-        .flatten()
-        .filter_map(|file| file.ok()?.metadata().ok());
-    files.map(|file| file.len()).sum()
-}
-
-#[test]
-fn killed_on_either_side_an_upload_is_taken_up() {
-    let Some(manager) = start("environments_killed", Setup::new()) else {
-        return;
-    };
-    let alice = Client::new(&manager, ALICE, "alice");
-    let mut resumed = 0;
-    for kill in 0..kills() {
-        // Something new each time.
-        alice.install(&format!("{kill}.0"));
-        let python = alice.python();
-        let mut push = alice.command(lakekeep());
-        push.args(["env", "push", "--python"]).arg(&python);
-        let mut child = push
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        // At a moment that differs: before, while and after it is received.
-        let until = Instant::now() + Duration::from_millis(u64::from(kill * 97 % 700));
-        while Instant::now() < until && matches!(child.try_wait(), Ok(None)) {
-            std::hint::spin_loop();
-        }
-        match kill % 2 {
-            0 => drop(child.kill()),
-            _ => manager.kill_manager(),
-        }
-        // Who waits for the manager's processes may have reaped it.
-        drop(child.wait());
-        resumed += u32::from(received(&manager) > 0);
-        let told = alice.push(&[]);
-        let ran = alice.run(digest(&told), VERSION);
-        assert!(ran.starts_with(&format!("{kill}.0 ")), "kill {kill}: {ran}");
-        assert_eq!(received(&manager), 0, "kill {kill}");
-        alice.say(&["env", "rm", digest(&told)]);
-    }
-    println!("{resumed} of {} were taken up from the middle", kills());
-    // All stores verify.
-    for shelf in std::fs::read_dir(manager.kept().join("environments")).unwrap() {
-        let store = shelf.unwrap().path().join("store");
-        let mut fsck = Command::new("setpriv");
-        let owner = std::fs::metadata(&store).unwrap();
-        use std::os::unix::fs::MetadataExt;
-        let done = fsck
-            .args(["--clear-groups", "--reuid", &owner.uid().to_string(), "--"])
-            .arg(lakekeep())
-            .args(["store", "fsck", "--store"])
-            .arg(&store)
-            .output()
-            .unwrap();
-        assert!(done.status.success(), "{done:?}");
-    }
     manager.end();
 }
