@@ -9,7 +9,7 @@
 #[path = "../../images/unpack/tests/common/mod.rs"]
 #[allow(dead_code, reason = "the rest is for other tests")]
 mod common;
-#[allow(dead_code, reason = "the rest is for other tests")]
+#[allow(dead_code, unused_imports, reason = "the rest is for other tests")]
 mod pull;
 
 use std::io::Write;
@@ -35,7 +35,7 @@ fn an_image_is_pulled_once_and_run() {
         let place = Place::new();
         let puller = Puller::new(&place, privilege);
         let layers = [
-            shell(),
+            shell().end(),
             noise(1, 3 << 20),
             noise(2, 3 << 20),
             noise(1, 3 << 20),
@@ -73,7 +73,7 @@ fn an_image_is_pulled_once_and_run() {
 fn a_layer_that_is_unpacked_is_not_fetched() {
     let place = Place::new();
     let puller = user(&place);
-    let layers = [shell(), noise(3, 1 << 20)];
+    let layers = [shell().end(), noise(3, 1 << 20)];
     let registry = Registry::honest(Content::image(&layers));
     puller.pulled(&registry.name("latest"), &["--plain-http"]);
     // The same layers in other files: compressed ones have other digests.
@@ -108,7 +108,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 fn of_an_index_the_image_for_this_machine_is_taken() {
     let place = Place::new();
     let puller = user(&place);
-    let mut content = Content::image(&[shell()]);
+    let mut content = Content::image(&[shell().end()]);
     let manifest = content.tags["latest"].1.clone();
     let other = content.blob(OCI_MANIFEST, b"of another machine");
     let here = json!({ "os": "linux", "architecture": architecture() });
@@ -143,7 +143,7 @@ fn a_registry_that_cannot_head_is_asked_whole() {
     let puller = user(&place);
     let no_head: Quirk =
         Arc::new(|asked| (asked.method == "HEAD").then(|| Reply::status(405, &[], b"")));
-    let registry = Registry::new(Content::image(&[shell()]), no_head);
+    let registry = Registry::new(Content::image(&[shell().end()]), no_head);
     puller.pulled(&registry.name("latest"), &["--plain-http"]);
     assert_eq!(registry.gets("manifests/"), 1);
 }
@@ -152,7 +152,7 @@ fn a_registry_that_cannot_head_is_asked_whole() {
 fn a_registry_on_this_machine_may_do_without_tls() {
     let place = Place::new();
     let puller = user(&place);
-    let registry = Registry::honest(Content::image(&[shell()]));
+    let registry = Registry::honest(Content::image(&[shell().end()]));
     puller.pulled(&registry.name("latest"), &[]);
 }
 
@@ -255,7 +255,7 @@ fn with_password(puller: &Puller, name: &str, more: &[&str]) -> std::process::Ou
 fn logins_come_from_the_command_line_a_configuration_or_a_helper() {
     let place = Place::new();
     let puller = user(&place);
-    let registry = Registry::new(Content::image(&[shell()]), demanding());
+    let registry = Registry::new(Content::image(&[shell().end()]), demanding());
     let name = registry.name("latest");
     let refused = puller.pull(&name, &["--plain-http"]);
     assert_eq!(refused.status.code(), Some(125));
@@ -426,7 +426,7 @@ fn a_registry_that_is_busy_is_asked_again() {
         nth.is_multiple_of(2)
             .then(|| Reply::status(if nth == 0 { 429 } else { 503 }, &wait, b""))
     });
-    let registry = Registry::new(Content::image(&[shell()]), busy);
+    let registry = Registry::new(Content::image(&[shell().end()]), busy);
     puller.pulled(
         &registry.name("latest"),
         &["--plain-http", "--parallel", "1"],
@@ -437,7 +437,7 @@ fn a_registry_that_is_busy_is_asked_again() {
 fn run_asks_a_registry_only_when_told_to() {
     let place = Place::new();
     let puller = user(&place);
-    let registry = Registry::honest(Content::image(&[shell()]));
+    let registry = Registry::honest(Content::image(&[shell().end()]));
     let name = registry.name("latest");
     let run = |when: &[&str]| {
         Run::new(&place, Privilege::User)

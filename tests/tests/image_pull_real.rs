@@ -10,7 +10,7 @@
 #[path = "../../images/unpack/tests/common/mod.rs"]
 #[allow(dead_code, reason = "the rest is for other tests")]
 mod common;
-#[allow(dead_code, reason = "the rest is for other tests")]
+#[allow(dead_code, unused_imports, reason = "the rest is for other tests")]
 mod pull;
 
 use std::fs;
@@ -158,7 +158,7 @@ fn certificates(folder: &Path) {
 /// A root file system of the host's shell.
 fn root(folder: &Path) -> String {
     let archive = folder.join("root.tar");
-    fs::write(&archive, pull::shell()).unwrap();
+    fs::write(&archive, pull::shell().end()).unwrap();
     let root = folder.join("root");
     fs::create_dir_all(&root).unwrap();
     let (archive, root) = (archive.display().to_string(), root.display().to_string());

@@ -9,36 +9,20 @@
 #[path = "../../images/unpack/tests/common/mod.rs"]
 #[allow(dead_code, reason = "the rest is for other tests")]
 mod common;
+#[allow(dead_code, unused_imports, reason = "the rest is for other tests")]
+mod pull;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
-use common::{Fields, Tar, diff_id};
-use lakekeep_tests::{HostSnapshot, Place, Privilege, Run, for_each_privilege, lakekeep};
+use common::Tar;
+use lakekeep_tests::{HostSnapshot, Place, Privilege, Run, for_each_privilege};
+use pull::{Content, Puller, said, shell};
 use serde_json::{Value, json};
 
-/// The host's shell and what it is linked with, as a layer: a real image of one program.
-fn shell() -> Vec<u8> {
-    let linked = Command::new("ldd").arg("/bin/sh").output().unwrap();
-    let linked = String::from_utf8(linked.stdout).unwrap();
-    let libraries = linked
-        .split_whitespace()
-        .filter(|word| word.starts_with('/'));
-    let mut tar = Tar::default();
-    for path in libraries.chain(["/bin/sh"]) {
-        let content = fs::read(path).unwrap();
-        let fields = Fields {
-            name: path.trim_start_matches('/').as_bytes(),
-            mode: 0o755,
-            size: content.len() as u64,
-            ..Fields::default()
-        };
-        tar = tar.entry(&fields, &content);
-    }
-    tar.file("data/lower", "lower")
-        .file("data/removed", "x")
-        .end()
+/// A shell, and files that the upper layer changes.
+fn lower() -> Vec<u8> {
+    let files = shell().file("data/lower", "lower");
+    files.file("data/removed", "x").end()
 }
 
 fn upper() -> Vec<u8> {
@@ -49,64 +33,15 @@ fn upper() -> Vec<u8> {
         .end()
 }
 
-/// An OCI layout with these layers.
-fn layout(place: &Place, owner: Privilege, layers: &[Vec<u8>], settings: &Value) -> PathBuf {
+/// An OCI layout with these layers, called `app`.
+fn layout(place: &Place, owner: Privilege, layers: &[Vec<u8>], settings: &Value) -> String {
     let path = place.dir("app", owner);
-    fs::create_dir_all(path.join("blobs/sha256")).unwrap();
-    let put = |kind: &str, content: &[u8]| {
-        let digest = diff_id(content);
-        fs::write(path.join("blobs/sha256").join(digest.hex()), content).unwrap();
-        json!({
-            "mediaType": format!("application/vnd.oci.image.{kind}"),
-            "digest": digest.to_string(),
-            "size": content.len(),
-        })
-    };
-    let ids: Vec<String> = layers
-        .iter()
-        .map(|layer| diff_id(layer).to_string())
-        .collect();
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        _ => "arm64",
-    };
-    let config = json!({
-        "architecture": architecture,
-        "os": "linux",
-        "rootfs": { "type": "layers", "diff_ids": ids },
-        "config": settings,
-    });
-    let layers: Vec<Value> = layers
-        .iter()
-        .map(|layer| put("layer.v1.tar", layer))
-        .collect();
-    let config = put("config.v1+json", config.to_string().as_bytes());
-    let manifest = json!({ "schemaVersion": 2, "config": config, "layers": layers });
-    let manifest = put("manifest.v1+json", manifest.to_string().as_bytes());
-    let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
-    fs::write(path.join("index.json"), index.to_string()).unwrap();
-    fs::write(path.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
-    path
+    Content::with_settings(layers, settings).layout(&path);
+    path.display().to_string()
 }
 
-fn image(store: &Path, privilege: Privilege, words: &[&str]) -> Output {
-    let mut command = Command::new(lakekeep());
-    command.args(words).env("LAKEKEEP_STORE", store);
-    // Who runs something keeps its state here, and not in a folder of /tmp.
-    command.env("XDG_RUNTIME_DIR", store.parent().unwrap());
-    // Where the tests were started may be closed to the ordinary user.
-    command.current_dir("/");
-    privilege.apply(&mut command);
-    command.output().unwrap()
-}
-
-fn said(output: &Output) -> String {
-    let both = [&output.stdout[..], &output.stderr].concat();
-    String::from_utf8(both).unwrap()
-}
-
-fn run(place: &Place, privilege: Privilege, store: &Path) -> Run {
-    Run::new(place, privilege).environment("LAKEKEEP_STORE", store.to_str().unwrap())
+fn run(place: &Place, user: &Puller) -> Run {
+    Run::new(place, user.privilege).environment("LAKEKEEP_STORE", user.store.to_str().unwrap())
 }
 
 fn wishes() -> Value {
@@ -123,21 +58,15 @@ fn wishes() -> Value {
 fn an_image_is_loaded_and_run_as_it_wishes() {
     for_each_privilege("image_run", |privilege| {
         let place = Place::new();
-        let store = place.dir("home", privilege).join("store");
-        let layout = layout(&place, privilege, &[shell(), upper()], &wishes());
+        let user = Puller::new(&place, privilege);
+        let layout = layout(&place, privilege, &[lower(), upper()], &wishes());
         let before = HostSnapshot::take(place.path());
-        let loaded = image(
-            &store,
-            privilege,
-            &["image", "load", layout.to_str().unwrap()],
-        );
+        let loaded = user.lakekeep(&["image", "load", &layout]);
         assert!(loaded.status.success(), "{}", said(&loaded));
         let digest = said(&loaded).trim().split('\t').nth(1).unwrap().to_owned();
 
         // Entrypoint, command, variable, folder: all the image's.
-        let own = run(&place, privilege, &store)
-            .flags(["--image", "app"])
-            .finish();
+        let own = run(&place, &user).flags(["--image", "app"]).finish();
         own.assert_code(0);
         assert_eq!(own.stdout, b"of the image\nupper\n", "{}", own.text());
         assert!(own.stderr.contains("user \"app\""), "{}", own.stderr);
@@ -152,7 +81,7 @@ fn an_image_is_loaded_and_run_as_it_wishes() {
             "/",
             "--no-entrypoint",
         ];
-        let given = run(&place, privilege, &store)
+        let given = run(&place, &user)
             .flags(flags)
             .command([
                 "sh",
@@ -164,12 +93,12 @@ fn an_image_is_loaded_and_run_as_it_wishes() {
         assert_eq!(given.stdout, b"mine\nlower\n", "{}", given.text());
 
         // The image is as it was, whatever was tried.
-        let write = run(&place, privilege, &store)
+        let write = run(&place, &user)
             .flags(["--image", "app", "--no-entrypoint"])
             .command(["/bin/sh", "-c", "echo x > /data/upper"])
             .finish();
         assert_ne!(write.code, 0);
-        let checked = image(&store, privilege, &["store", "fsck"]);
+        let checked = user.lakekeep(&["store", "fsck"]);
         assert!(checked.status.success(), "{}", said(&checked));
         before.assert_unchanged();
     });
@@ -179,15 +108,11 @@ fn an_image_is_loaded_and_run_as_it_wishes() {
 fn an_image_in_use_is_not_removed() {
     for_each_privilege("image_in_use", |privilege| {
         let place = Place::new();
-        let store = place.dir("home", privilege).join("store");
-        let layout = layout(&place, privilege, &[shell(), upper()], &wishes());
-        let loaded = image(
-            &store,
-            privilege,
-            &["image", "load", layout.to_str().unwrap()],
-        );
+        let user = Puller::new(&place, privilege);
+        let layout = layout(&place, privilege, &[lower(), upper()], &wishes());
+        let loaded = user.lakekeep(&["image", "load", &layout]);
         assert!(loaded.status.success(), "{}", said(&loaded));
-        let mut running = run(&place, privilege, &store)
+        let mut running = run(&place, &user)
             .flags(["--image", "app", "--no-entrypoint"])
             .command(["/bin/sh", "-c", "echo ready; read -r line; echo $line"])
             .to_command()
@@ -199,19 +124,21 @@ fn an_image_in_use_is_not_removed() {
         let mut line = String::new();
         std::io::BufRead::read_line(&mut output, &mut line).unwrap();
         assert_eq!(line, "ready\n");
-        let removed = image(&store, privilege, &["image", "rm", "app"]);
+        let removed = user.lakekeep(&["image", "rm", "app"]);
         assert_eq!(removed.status.code(), Some(125), "{}", said(&removed));
         assert!(said(&removed).contains("in use"), "{}", said(&removed));
-        let collected = image(&store, privilege, &["image", "gc", "--keep", "1B"]);
+        let collected = user.lakekeep(&["image", "gc", "--keep", "1B"]);
         assert!(collected.status.success(), "{}", said(&collected));
         // What it has not read yet is still there.
         std::io::Write::write_all(&mut running.stdin.take().unwrap(), b"go on\n").unwrap();
         assert!(running.wait().unwrap().success());
-        let removed = image(&store, privilege, &["image", "rm", "app"]);
+        let removed = user.lakekeep(&["image", "rm", "app"]);
         assert!(removed.status.success(), "{}", said(&removed));
-        image(&store, privilege, &["image", "gc"]);
+        user.lakekeep(&["image", "gc"]);
         assert_eq!(
-            fs::read_dir(store.join("folders/sha256")).unwrap().count(),
+            fs::read_dir(user.store.join("folders/sha256"))
+                .unwrap()
+                .count(),
             0
         );
     });
@@ -221,10 +148,10 @@ fn an_image_in_use_is_not_removed() {
 fn what_is_refused_is_told_with_the_remedy() {
     for_each_privilege("image_refused", |privilege| {
         let place = Place::new();
-        let store = place.dir("home", privilege).join("store");
+        let user = Puller::new(&place, privilege);
         let evil = [Tar::default().file("../../evil", "x").end()];
         let layout = layout(&place, privilege, &evil, &json!({}));
-        let path = layout.to_str().unwrap();
+        let path = layout.as_str();
         for (words, parts) in [
             (
                 vec!["image", "load", path],
@@ -250,7 +177,7 @@ fn what_is_refused_is_told_with_the_remedy() {
                 vec!["command", "--"],
             ),
         ] {
-            let output = image(&store, privilege, &words);
+            let output = user.lakekeep(&words);
             assert_eq!(
                 output.status.code(),
                 Some(125),
@@ -261,11 +188,15 @@ fn what_is_refused_is_told_with_the_remedy() {
                 assert!(said(&output).contains(part), "{words:?}: {}", said(&output));
             }
         }
-        let listed = image(&store, privilege, &["image", "ls"]);
+        let listed = user.lakekeep(&["image", "ls"]);
         assert_eq!(said(&listed), "");
         // A store that a stranger can write to is none.
-        fs::set_permissions(&store, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
-        let listed = image(&store, privilege, &["image", "ls"]);
+        fs::set_permissions(
+            &user.store,
+            std::os::unix::fs::PermissionsExt::from_mode(0o777),
+        )
+        .unwrap();
+        let listed = user.lakekeep(&["image", "ls"]);
         assert!(
             said(&listed).contains("writable by nobody else"),
             "{}",

@@ -4,37 +4,29 @@
 //! The test runs this file's ignored test as processes of their own, which print a line for each
 //! acknowledgement. They are killed after a random number of lines and microseconds; the seed is printed.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod kills;
+
 #[cfg(test)]
 mod tests {
-    use std::hash::{BuildHasher, Hasher};
     use std::io::{BufRead, BufReader, Write};
     use std::os::fd::AsRawFd;
     use std::path::{Path, PathBuf};
     use std::process::{Command, Stdio};
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
+    use crate::kills;
     use lakekeep_content::{Algorithm, Digest, Kind, Space, Store};
 
     const FOLDER: &str = "LAKEKEEP_CONTENT_TEST_FOLDER";
+    /// How often, where nothing is said.
     const KILLS: u64 = 200;
     const IMAGES: Space = Space::new("images").unwrap();
-
-    struct Random(u64);
-
-    impl Random {
-        fn new() -> Random {
-            let seed = std::hash::RandomState::new().build_hasher().finish() | 1;
-            println!("seed {seed}");
-            Random(seed)
-        }
-
-        fn below(&mut self, bound: u64) -> u64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            self.0 % bound
-        }
-    }
 
     /// Stores files, trees and names until it is killed.
     #[test]
@@ -47,9 +39,9 @@ mod tests {
         let mut out = std::io::stdout();
         // Behind what the test harness has written on this line.
         writeln!(out).unwrap();
-        let mut random = Random::new();
+        let mut dice = kills::dice();
         loop {
-            let content = random.below(u64::MAX).to_string().repeat(2000);
+            let content = dice.u64(..).to_string().repeat(2000);
             let digest = store
                 .put_bytes(content.as_bytes(), Algorithm::Sha256)
                 .unwrap();
@@ -66,43 +58,28 @@ mod tests {
         }
     }
 
-    fn killed(random: &mut Random, folder: &Path) -> Vec<String> {
-        let mut process = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "tests::stores_for_ever",
-                "--ignored",
-                "--nocapture",
-            ])
-            .env(FOLDER, folder)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut acknowledged = Vec::new();
-        for _ in 0..random.below(12) {
-            acknowledged.push(lines.next().unwrap().unwrap());
-        }
+    fn killed(dice: &mut fastrand::Rng, folder: &Path) -> Vec<String> {
         // Somewhere within the next operation.
-        let until = Instant::now() + Duration::from_micros(random.below(4000));
-        while Instant::now() < until {
-            std::hint::spin_loop();
-        }
-        process.kill().unwrap();
-        process.wait().unwrap();
-        acknowledged.extend(lines.map(|line| line.unwrap()));
-        acknowledged
+        let most = Duration::from_millis(4);
+        kills::killed(
+            dice,
+            "tests::stores_for_ever",
+            (FOLDER, folder),
+            0..12,
+            most,
+        )
     }
 
     #[test]
     fn killed_at_any_moment_a_store_holds_what_it_acknowledged_and_nothing_unfinished() {
         let place = tempfile::tempdir().unwrap();
         let folder = place.path().join("store");
-        let mut random = Random::new();
+        let mut dice = kills::dice();
         let mut name = None;
         let mut acknowledged = 0;
-        for kill in 0..KILLS {
-            let lines = killed(&mut random, &folder);
+        let kills = kills::times(KILLS);
+        for kill in 0..kills {
+            let lines = killed(&mut dice, &folder);
             let store = Store::open(&folder).unwrap();
             let left = std::fs::read_dir(folder.join("drafts")).unwrap().count();
             assert_eq!(left, 0, "kill {kill}");
@@ -139,8 +116,8 @@ mod tests {
                 }
             }
         }
-        println!("{KILLS} kills, {acknowledged} acknowledgements");
-        assert!(acknowledged > KILLS / 2, "the writers hardly got to write");
+        println!("{kills} kills, {acknowledged} acknowledgements");
+        assert!(acknowledged > kills / 2, "the writers hardly got to write");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A process that receives environments, and collects them, is killed at random moments: what it
 //! said that it has is there and sound, nothing is half there, and the next attempt succeeds.
 //!
-//! `LAKEKEEP_KILLS` says how often (200 in the long mode); the seed is printed.
+//! `LAKEKEEP_KILLS` says how often; the seed is printed.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,37 +10,20 @@
 )]
 
 mod common;
+#[path = "../../content/tests/kills/mod.rs"]
+mod kills;
 
-use std::hash::{BuildHasher, Hasher};
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{WIDE, environment};
 use lakekeep_environment::Digest;
 use lakekeep_tree::{Domain, list, look, receive, send};
 
 const FOLDER: &str = "LAKEKEEP_TREE_TEST_FOLDER";
-const KILLS: &str = "LAKEKEEP_KILLS";
-const USUAL_KILLS: u64 = 25;
-
-struct Random(u64);
-
-impl Random {
-    fn new() -> Random {
-        let seed = std::hash::RandomState::new().build_hasher().finish() | 1;
-        println!("seed {seed}");
-        Random(seed)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
-}
+/// How often, where nothing is said.
+const KILLS: u64 = 25;
 
 /// Modules that a number chooses: two numbers share half of them.
 fn modules(number: u64) -> Vec<Vec<u8>> {
@@ -79,11 +62,11 @@ fn receives_for_ever() {
     let mut out = std::io::stdout();
     // Behind what the test harness has written on this line.
     writeln!(out).unwrap();
-    let mut random = Random::new();
+    let mut dice = kills::dice();
     loop {
-        let digest = push(&domain, random.below(1_000_000));
+        let digest = push(&domain, dice.u64(..1_000_000));
         writeln!(out, "ack {digest}").unwrap();
-        if random.below(4) == 0 {
+        if dice.u64(..4) == 0 {
             writeln!(out, "collecting").unwrap();
             domain.collect(700_000).unwrap();
         }
@@ -91,38 +74,21 @@ fn receives_for_ever() {
 }
 
 /// What it said, in order.
-fn killed(random: &mut Random, folder: &Path) -> Vec<String> {
-    let mut process = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "receives_for_ever", "--ignored", "--nocapture"])
-        .env(FOLDER, folder)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let mut said = Vec::new();
-    for _ in 0..2 + random.below(8) {
-        said.push(lines.next().unwrap().unwrap());
-    }
+fn killed(dice: &mut fastrand::Rng, folder: &Path) -> Vec<String> {
     // Somewhere within what comes next.
-    let until = Instant::now() + Duration::from_micros(random.below(20_000));
-    while Instant::now() < until {
-        std::hint::spin_loop();
-    }
-    process.kill().unwrap();
-    process.wait().unwrap();
-    said.extend(lines.map(|line| line.unwrap()));
-    said
+    let most = Duration::from_millis(20);
+    kills::killed(dice, "receives_for_ever", (FOLDER, folder), 2..10, most)
 }
 
 #[test]
 fn killed_at_any_moment_a_domain_is_whole_and_goes_on() {
     let place = tempfile::tempdir().unwrap();
     let folder = std::fs::canonicalize(place.path()).unwrap().join("domain");
-    let mut random = Random::new();
-    let kills = std::env::var(KILLS).map_or(USUAL_KILLS, |text| text.parse().unwrap());
+    let mut dice = kills::dice();
+    let kills = kills::times(KILLS);
     let mut verified = 0;
     for kill in 0..kills {
-        let said = killed(&mut random, &folder);
+        let said = killed(&mut dice, &folder);
         let domain = Domain::open(&folder).unwrap();
         let store = domain.store();
         assert_eq!(
@@ -159,7 +125,7 @@ fn killed_at_any_moment_a_domain_is_whole_and_goes_on() {
         }
         let report = store.fsck().unwrap();
         assert_eq!(report.damage, [], "kill {kill}");
-        let digest = push(&domain, random.below(1_000_000));
+        let digest = push(&domain, dice.u64(..1_000_000));
         domain.environment(&digest).unwrap().verify().unwrap();
     }
     assert!(verified >= kills, "{verified} environments were looked at");
