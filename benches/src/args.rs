@@ -31,6 +31,8 @@ pub enum Verb {
     Attach(AttachArgs),
     /// Call user functions in sandboxes, beside other ways to have them answered.
     Udf(UdfArgs),
+    /// Carry what leaves a sandbox through the relay, beside a veth pair with masquerade.
+    Egress(EgressArgs),
     /// Show where the time of one `lakekeep run` goes.
     Stages(StagesArgs),
     /// One of the processes that `spawn` measures in.
@@ -274,6 +276,40 @@ pub struct UdfArgs {
     pub programs: Programs,
 }
 
+/// `lakekeep-bench egress`
+#[derive(Debug, Args)]
+pub struct EgressArgs {
+    /// Rounds; in each, both ways have their turn in every scenario.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub n: u32,
+
+    /// What one transfer moves, MiB.
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..=65536))]
+    pub megabytes: u64,
+
+    /// Connections that live at once.
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=60000))]
+    pub connections: u32,
+
+    /// start, traffic, crowd, separated by commas, or `all`.
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        default_value = "all",
+        value_parser = ["all", "start", "traffic", "crowd"]
+    )]
+    pub scenarios: Vec<String>,
+
+    #[command(flatten)]
+    pub json: Json,
+
+    /// Keep every sample and the facts of this machine in a folder made below
+    /// this one.
+    #[arg(long, value_name = "DIR")]
+    pub raw: Option<PathBuf>,
+}
+
 /// `lakekeep-bench stages`
 #[derive(Debug, Args)]
 pub struct StagesArgs {
@@ -320,6 +356,15 @@ pub struct Ready {
     /// Sandboxes that a pool in a worker's own process makes ahead.
     #[arg(long, default_value_t = 4)]
     pub pooled: usize,
+}
+
+impl EgressArgs {
+    /// Whether a part is asked for.
+    pub fn wants(&self, part: &str) -> bool {
+        self.scenarios
+            .iter()
+            .any(|name| name == "all" || name == part)
+    }
 }
 
 impl SpawnArgs {

@@ -369,7 +369,7 @@ fn steady(arguments: &KeepArgs, mut once: impl FnMut() -> Result<(), BenchError>
 }
 
 /// CPU time of all processors that was not idle, since the machine began.
-fn busy() -> Result<Duration, BenchError> {
+pub fn busy() -> Result<Duration, BenchError> {
     let path = Path::new("/proc/stat");
     let text = fs::read_to_string(path).map_err(BenchError::file("read", path))?;
     let line = text.lines().next().unwrap_or_default();

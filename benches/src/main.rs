@@ -5,11 +5,13 @@
 //! `lakekeep-bench python` waits for an interpreter with its imports;
 //! `lakekeep-bench attach` claims sandboxes with a client's environment;
 //! `lakekeep-bench udf` calls user functions;
+//! `lakekeep-bench egress` carries what leaves a sandbox through the relay;
 //! `lakekeep-bench stages` shows where the time of one `lakekeep run` goes. docs/benchmarks.md holds the method and the results.
 
 mod args;
 mod attach;
 mod crew;
+mod egress;
 mod error;
 mod ground;
 mod isolation;
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Verb::Python(arguments) => python::run(&arguments),
         Verb::Attach(arguments) => attach::run(&arguments),
         Verb::Udf(arguments) => udf::run(&arguments),
+        Verb::Egress(arguments) => egress::run(&arguments),
         Verb::Stages(arguments) => stages::run(&arguments),
         Verb::Worker(arguments) => worker::run(arguments),
     };
