@@ -80,7 +80,10 @@ const LEADS: &[(&str, &[&str])] = &[
 ];
 
 /// More words for attempts.
-pub const MORE_WORDS: &str = include_str!("words.py");
+pub const MORE_WORDS: &str = concat!(
+    include_str!("words.py"),
+    include_str!("words_of_streams.py")
+);
 
 /// What the permitted connection says.
 const PERMITTED: &[u8] = b"permitted";
