@@ -30,6 +30,17 @@ packages() {
             command -v "$command" >/dev/null || missing+=("$package")
         done
     fi
+    # Servers and clients that egress is tested with.
+    if [ "$(id -u)" -eq 0 ]; then
+        for entry in /usr/sbin/apache2:apache2-bin /usr/sbin/dnsmasq:dnsmasq-base /usr/bin/redis-server:redis-server \
+            /usr/bin/redis-cli:redis-tools /usr/lib/postgresql:postgresql /usr/bin/psql:postgresql-client \
+            /usr/bin/curl:curl /usr/bin/node:nodejs /usr/bin/javac:default-jdk-headless \
+            /usr/lib/python3/dist-packages/{pip:python3-pip,requests:python3-requests,aiohttp:python3-aiohttp} \
+            ping:iputils-ping nft:nftables iptables:iptables tc:iproute2; do
+            command=${entry%%:*} package=${entry##*:}
+            [ -e "$command" ] || command -v "$command" >/dev/null || missing+=("$package")
+        done
+    fi
     # Debian divides venv from Python.
     python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
     [ "${#missing[@]}" -eq 0 ] && return
@@ -38,7 +49,8 @@ packages() {
         exit 1
     fi
     apt-get update -q >/dev/null
-    DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"
+    # The tests start servers of their own: at run level 1 Debian starts none (invoke-rc.d(8)).
+    DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qy --no-install-recommends "${missing[@]}"
 }
 
 # uv, which `env build` runs in sandboxes: one version in a folder of its own, read by the tests.

@@ -1,14 +1,17 @@
 //! A host with an Internet, both of the test's own: two network namespaces and a link between
 //! them. In the second every address is answered, and what arrives there is counted.
 
+mod resolver;
+mod wire;
+
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Ipv6Addr, TcpListener, UdpSocket};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -16,6 +19,9 @@ use std::thread;
 use lakekeep_sys::{Errno, mount, net};
 
 use crate::{eventually, fail, skip};
+
+pub use resolver::Resolver;
+pub use wire::{Packet, Wire, sayings};
 
 /// What every server of the Internet answers.
 pub const GREETING: &str = "greetings from outside\n";
@@ -81,11 +87,19 @@ pub struct Internet {
     arrived: Arc<Arrived>,
 }
 
-/// What arrived at the Internet's servers.
+/// What arrived at the Internet's servers, and at the host's own.
 #[derive(Debug, Default)]
 struct Arrived {
     connections: AtomicU64,
+    /// Of these, those at the host's own.
+    at_host: AtomicU64,
     bytes: AtomicU64,
+}
+
+impl Arrived {
+    fn note_host(&self) {
+        self.at_host.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 impl Internet {
@@ -96,6 +110,20 @@ impl Internet {
     #[must_use]
     #[track_caller]
     pub fn make(test: &str) -> Option<Self> {
+        let internet = Self::without_servers(test)?;
+        internet.serve();
+        internet.serve_host();
+        Some(internet)
+    }
+
+    /// The same, where nobody serves: a test starts servers of its own there
+    /// ([`Internet::in_internet`]).
+    ///
+    /// # Panics
+    /// When ip(8) fails.
+    #[must_use]
+    #[track_caller]
+    pub fn without_servers(test: &str) -> Option<Self> {
         let host = match net::make() {
             Err(Errno::PERM) => {
                 skip(test, "root", "network namespaces of a host's own need root");
@@ -109,10 +137,13 @@ impl Internet {
             outside,
             arrived: Arc::default(),
         };
-        internet.wire();
-        internet.serve();
-        internet.serve_host();
+        internet.connect();
         Some(internet)
+    }
+
+    /// Runs `body` in a thread that is in the Internet: so are the processes that it starts.
+    pub fn in_internet<T: Send>(&self, body: impl FnOnce() -> T + Send) -> T {
+        within(&self.outside, body)
     }
 
     /// Runs `body` in a thread that is on the host: so are the processes that it starts.
@@ -122,10 +153,18 @@ impl Internet {
 
     /// The same, where these are all the names that the host's resolver knows (hosts(5)).
     pub fn on_host_with_names<T: Send>(&self, names: &Path, body: impl FnOnce() -> T + Send) -> T {
+        self.on_host_with_file((names, "/etc/hosts"), body)
+    }
+
+    /// The same, where one file of the host's is another.
+    pub fn on_host_with_file<T: Send>(
+        &self,
+        (file, place): (&Path, &str),
+        body: impl FnOnce() -> T + Send,
+    ) -> T {
         self.on_host(|| {
             mount::unshare().unwrap_or_else(|e| fail(format_args!("mount namespace: {e}")));
-            let hosts = names.display();
-            command("mount", &format!("--bind {hosts} /etc/hosts"));
+            command("mount", &format!("--bind {} {place}", file.display()));
             body()
         })
     }
@@ -134,7 +173,7 @@ impl Internet {
     #[track_caller]
     pub fn prove(&self, attempt: &str) {
         let before = self.arrived().0;
-        let done = self.on_host(|| try_out(attempt));
+        let done = self.on_host(|| said(attempt));
         eventually(&format!("{attempt} arrives from outside: {done}"), || {
             (self.arrived().0 > before).then_some(())
         });
@@ -144,7 +183,7 @@ impl Internet {
     #[track_caller]
     pub fn prove_with_names(&self, names: &Path, attempt: &str) {
         let before = self.arrived().0;
-        let done = self.on_host_with_names(names, || try_out(attempt));
+        let done = self.on_host_with_names(names, || said(attempt));
         eventually(&format!("{attempt} arrives from outside: {done}"), || {
             (self.arrived().0 > before).then_some(())
         });
@@ -160,31 +199,62 @@ impl Internet {
         )
     }
 
-    fn wire(&self) {
+    /// Connections to the host's own servers so far.
+    ///
+    /// # Panics
+    /// When they do not serve.
+    #[must_use]
+    #[track_caller]
+    pub fn arrived_at_host(&self) -> u64 {
+        // They accept in turn, and answer after counting: whoever came before is counted then.
+        self.on_host(visit_host)
+            .unwrap_or_else(|e| fail(format_args!("the host's servers: {e}")));
+        self.arrived.at_host.fetch_sub(VISITS, Ordering::SeqCst) - VISITS
+    }
+
+    /// Everything that the host sends from now on.
+    ///
+    /// # Panics
+    /// When there may be no packet sockets.
+    #[must_use]
+    #[track_caller]
+    pub fn wire(&self) -> Wire {
+        within(&self.outside, Wire::tap).unwrap_or_else(|e| fail(format_args!("wire: {e}")))
+    }
+
+    fn connect(&self) {
         let path = format!(
             "/proc/{}/fd/{}",
             std::process::id(),
             self.outside.as_raw_fd()
         );
+        // Link-local addresses of our own: the kernel's would be tried for a second first.
         within(&self.host, || {
             ip(&format!(
-                "link add up0 type veth peer name down0 netns {path}"
+                "link add up0 address {} type veth peer name down0 netns {path}
+                link set lo up
+                link set up0 addrgenmode none
+                address add 192.0.2.2/24 dev up0
+                address add 2001:db8::2/64 dev up0 nodad
+                address add fe80::2/64 dev up0 nodad
+                link set up0 up",
+                wire::HOST_MAC
             ));
-            ip("address add 192.0.2.2/24 dev up0");
-            ip("address add 2001:db8::2/64 dev up0 nodad");
-            ip("link set up0 up");
         });
         within(&self.outside, || {
-            ip("address add 192.0.2.1/24 dev down0");
-            ip("address add 2001:db8::1/64 dev down0 nodad");
-            ip("link set down0 up");
-            ip("route add local default dev lo");
-            // Its own table comes before the link's in IPv6, and answers would go nowhere.
-            ip("-6 route add local default dev lo table main");
+            // In IPv6 the default route's own table would come before the link's, and answers
+            // would go nowhere.
+            ip("link set down0 addrgenmode none
+                address add 192.0.2.1/24 dev down0
+                address add 2001:db8::1/64 dev down0 nodad
+                address add fe80::1/64 dev down0 nodad
+                link set down0 up
+                route add local default dev lo
+                route add local ::/0 dev lo table main");
         });
         within(&self.host, || {
-            ip("route add default via 192.0.2.1");
-            ip("-6 route add default via 2001:db8::1");
+            ip("route add default via 192.0.2.1
+                route add default via 2001:db8::1");
         });
     }
 
@@ -194,15 +264,15 @@ impl Internet {
             let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, HOST_PORT))
                 .unwrap_or_else(|e| fail(format_args!("host's port: {e}")));
             let arrived = Arc::clone(&self.arrived);
-            thread::spawn(move || accept(&listener, &arrived));
-            let address = std::os::unix::net::SocketAddr::from_abstract_name(HOST_SOCKET)
-                .unwrap_or_else(|e| fail(format_args!("abstract name: {e}")));
-            let listener = UnixListener::bind_addr(&address)
+            thread::spawn(move || accept(&listener, &arrived, Arrived::note_host));
+            let listener = SocketAddr::from_abstract_name(HOST_SOCKET)
+                .and_then(|address| UnixListener::bind_addr(&address))
                 .unwrap_or_else(|e| fail(format_args!("host's abstract socket: {e}")));
             let arrived = Arc::clone(&self.arrived);
             thread::spawn(move || {
                 for _ in listener.incoming() {
                     arrived.connections.fetch_add(1, Ordering::SeqCst);
+                    arrived.note_host();
                 }
             });
         });
@@ -214,7 +284,7 @@ impl Internet {
                 let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
                     .unwrap_or_else(|e| fail(format_args!("port {port}: {e}")));
                 let arrived = Arc::clone(&self.arrived);
-                thread::spawn(move || accept(&listener, &arrived));
+                thread::spawn(move || accept(&listener, &arrived, |_| {}));
             }
             for port in UDP {
                 let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))
@@ -224,6 +294,15 @@ impl Internet {
             }
         });
     }
+}
+
+/// Runs `body` in a thread with a network that has nothing but a loopback.
+///
+/// # Panics
+/// When it cannot be made.
+pub fn in_fresh_network<T: Send>(body: impl FnOnce() -> T + Send) -> T {
+    let network = net::make().unwrap_or_else(|e| fail(format_args!("network namespace: {e}")));
+    within(&network, body)
 }
 
 fn within<T: Send>(namespace: &OwnedFd, body: impl FnOnce() -> T + Send) -> T {
@@ -254,15 +333,51 @@ pub fn one_after_the_other(attempts: &[&str]) -> String {
     each.collect::<Vec<String>>().join("\n")
 }
 
-fn try_out(attempt: &str) -> String {
-    let [program, flag, script] = python(&format!("{WORDS}\n{attempt}"));
-    let done = Command::new(program).args([flag, script]).output();
-    let done = done.unwrap_or_else(|e| fail(format_args!("python3: {e}")));
-    String::from_utf8_lossy(&done.stderr).into_owned()
+/// How many of the host's own servers [`visit_host`] connects to.
+const VISITS: u64 = 2;
+
+/// Connects to each of the host's own servers, and waits until it is counted there.
+fn visit_host() -> io::Result<()> {
+    let mut word = [0; 1];
+    let mut tcp = TcpStream::connect((Ipv4Addr::LOCALHOST, HOST_PORT))?;
+    tcp.read_exact(&mut word)?;
+    let mut unix = UnixStream::connect_addr(&SocketAddr::from_abstract_name(HOST_SOCKET)?)?;
+    unix.read(&mut word).map(|_| ())
 }
 
-fn ip(words: &str) {
-    command("ip", words);
+/// Runs a program of Python's after [`WORDS`], with the calling thread's network and mounts.
+///
+/// # Panics
+/// When there is no Python.
+#[must_use]
+pub fn try_out(script: &str) -> Output {
+    let [program, flag, script] = python(&format!("{WORDS}\n{script}"));
+    let done = Command::new(program).args([flag, script]).output();
+    done.unwrap_or_else(|e| fail(format_args!("python3: {e}")))
+}
+
+fn said(attempt: &str) -> String {
+    String::from_utf8_lossy(&try_out(attempt).stderr).into_owned()
+}
+
+/// Several commands of ip(8), a line each.
+fn ip(lines: &str) {
+    let child = Command::new("ip")
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = child.unwrap_or_else(|e| fail(format_args!("ip: {e}")));
+    let written = child
+        .stdin
+        .take()
+        .map(|mut stdin| stdin.write_all(lines.as_bytes()));
+    let done = child.wait_with_output();
+    let done = done.unwrap_or_else(|e| fail(format_args!("ip: {e}")));
+    if !done.status.success() || !matches!(written, Some(Ok(()))) {
+        let said = String::from_utf8_lossy(&done.stderr);
+        fail(format_args!("ip: {lines}: {said}"));
+    }
 }
 
 fn command(program: &str, words: &str) {
@@ -274,10 +389,11 @@ fn command(program: &str, words: &str) {
     }
 }
 
-fn accept(listener: &TcpListener, arrived: &Arc<Arrived>) {
+fn accept(listener: &TcpListener, arrived: &Arc<Arrived>, also: fn(&Arrived)) {
     for stream in listener.incoming() {
         let Ok(mut stream) = stream else { return };
         arrived.connections.fetch_add(1, Ordering::SeqCst);
+        also(arrived);
         let arrived = Arc::clone(arrived);
         thread::spawn(move || {
             // A client that has gone already is counted all the same.

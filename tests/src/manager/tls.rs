@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -52,24 +53,37 @@ impl Authority {
     #[track_caller]
     pub fn tables(&self, place: &Place, port: u16) -> String {
         let folder = place.dir("tls", Privilege::Root);
-        let own = self.sign(CertificateParams::new(vec!["localhost".to_owned()]));
-        let mut paths = Vec::new();
-        for (name, text) in [
-            ("ca.pem", self.issuer.pem()),
-            ("server.pem", own.certificate),
-            ("server.key", own.key),
-        ] {
-            let path = folder.join(name);
-            fs::write(&path, text).unwrap_or_else(|e| fail(format_args!("{name}: {e}")));
-            paths.push(path);
-        }
-        let [ca, certificate, key] = paths.as_slice() else {
-            fail(format_args!("three files"));
-        };
+        let [ca, certificate, key] = self.serving(&folder, &["localhost"]);
         format!(
             "[tcp]\nlisten = \"127.0.0.1:{port}\"\ncertificate = {certificate:?}\nkey = {key:?}\n\
              [auth.mtls]\nca_file = {ca:?}\nsubject = \"cn\"\nuser_prefix = \"m:\"\n"
         )
+    }
+
+    /// Files of a server with these names, in PEM: this authority's certificate, the server's
+    /// and its key.
+    #[must_use]
+    #[track_caller]
+    pub fn serving(&self, folder: &Path, names: &[&str]) -> [PathBuf; 3] {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let params = CertificateParams::new(names.clone()).map(|mut params| {
+            // Of the authority's own name it would be one that signed itself.
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            let subject = names.first().map_or("server", String::as_str);
+            params.distinguished_name.push(DnType::CommonName, subject);
+            params
+        });
+        let own = self.sign(params);
+        [
+            ("ca.pem", self.issuer.pem()),
+            ("server.pem", own.certificate),
+            ("server.key", own.key),
+        ]
+        .map(|(name, text)| {
+            let path = folder.join(name);
+            fs::write(&path, text).unwrap_or_else(|e| fail(format_args!("{name}: {e}")));
+            path
+        })
     }
 
     /// A client's certificate for this name.

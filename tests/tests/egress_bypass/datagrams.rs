@@ -1,0 +1,113 @@
+//! What is no connection: UDP to wherever, in whatever way it is sent.
+
+use crate::Group;
+use crate::ground::Leak;
+
+pub const GROUPS: &[Group] = &[
+    Group {
+        name: "ports",
+        leak: Leak::Packet,
+        attempts: &[
+            ("ssh", "tcp(SERVER, 22)"),
+            ("dns_is_answered_here", "tcp(SERVER, 53)"),
+            ("tls", "tcp(SERVER, 443)"),
+            ("dns_over_tls", "tcp('8.8.8.8', 853)"),
+            ("postgresql", "tcp(SERVER, 5432)"),
+            ("port_8080", "tcp(SERVER, 8080)"),
+            ("port_65535", "tcp(SERVER, 65535)"),
+            ("port_0", "tcp(SERVER, 0)"),
+            ("multipath", "tcp(SERVER, 443, protocol=262)"),
+            (
+                "multipath_6",
+                "tcp('2606:2800:220:1::1', 443, V6, protocol=262)",
+            ),
+            ("fast_open", "fast_open(SERVER, 443)"),
+            ("fast_open_connect", "fast_open_connect(SERVER, 443)"),
+            ("urgent", "urgent(SERVER, 443)"),
+            ("zero_copy", "zero_copy(SERVER, 443)"),
+            ("nonblocking", "half_open([(SERVER, 443)])"),
+            (
+                "half_open_flood",
+                "half_open([(SERVER, port) for port in range(1000, 1200)])",
+            ),
+            (
+                "half_open_scan",
+                "half_open([(f'10.0.0.{n}', 80) for n in range(1, 200)])",
+            ),
+            ("connect_again", "reconnect((SERVER, 80), (SERVER, 443))"),
+            ("from_dns_port", "tcp_from('0.0.0.0', SERVER, 443, 53)"),
+            ("source_route_loose", "tcp_options(SERVER, 443, LSRR)"),
+            ("source_route_strict", "tcp_options(SERVER, 443, SSRR)"),
+            (
+                "record_route",
+                "tcp_options(SERVER, 443, b'\\x07\\x07\\x04\\0\\0\\0\\0\\0')",
+            ),
+            (
+                "type_of_service",
+                "tcp_set(SERVER, 443, socket.IPPROTO_IP, socket.IP_TOS, 0x10)",
+            ),
+            (
+                "keeps_trying",
+                "for _ in range(20): half_open([(SERVER, 443)])",
+            ),
+        ],
+    },
+    Group {
+        name: "udp",
+        leak: Leak::Packet,
+        attempts: &[
+            ("allowed_host_and_port", "udp(SERVER, 80)"),
+            ("quic", "quic(SERVER)"),
+            ("quic_6", "quic('2606:2800:220:1::1', V6)"),
+            ("dns", "udp('8.8.8.8', 53)"),
+            ("dns_6", "udp('2001:4860:4860::8888', 53, V6)"),
+            ("dns_over_quic", "udp('8.8.8.8', 853)"),
+            ("time", "udp(SERVER, 123)"),
+            ("statsd", "udp(SERVER, 8125)"),
+            ("dhcp", "udp(SERVER, 67)"),
+            ("tftp", "udp(SERVER, 69)"),
+            ("snmp", "udp(SERVER, 161)"),
+            ("syslog", "udp(SERVER, 514)"),
+            ("ipsec", "udp(SERVER, 4500)"),
+            ("openvpn", "udp(SERVER, 1194)"),
+            ("wireguard", "udp(SERVER, 51820)"),
+            ("stun", "udp(SERVER, 3478)"),
+            ("vxlan", "udp(SERVER, 4789)"),
+            ("metadata", "udp('169.254.169.254', 80)"),
+            ("mapped", "udp('::ffff:93.184.216.34', 443, V6)"),
+            ("broadcast", "broadcast('255.255.255.255')"),
+            ("multicast_dns", "multicast('224.0.0.251', 5353)"),
+            ("multicast_discovery", "multicast('239.255.255.250', 1900)"),
+            ("multicast_names", "multicast('224.0.0.252', 5355)"),
+            ("multicast_6", "multicast6('ff02::fb', 5353)"),
+            ("multicast_6_global", "multicast6('ff0e::1', 5353)"),
+            ("connected", "udp_connected(SERVER, 443)"),
+            (
+                "connected_again",
+                "udp_reconnected(('192.0.2.1', 9), (SERVER, 443))",
+            ),
+            (
+                "many_at_once",
+                "udp_many([(SERVER, 443), ('8.8.8.8', 123), ('10.0.0.1', 514)])",
+            ),
+            ("source_chosen", "udp_packet_info(SERVER, 443)"),
+            ("segments", "udp_segments(SERVER, 443)"),
+            ("corked", "udp_corked(SERVER, 443)"),
+            ("from_chosen_port", "udp_from(4053, (SERVER, 443))"),
+            ("to_port_53_not_dns", "udp('10.0.0.1', 53)"),
+            ("large", "udp_large(SERVER, 443)"),
+            ("lite", "udp_lite(SERVER, 443)"),
+            ("lite_6", "udp_lite('2606:2800:220:1::1', 443, V6)"),
+            ("source_route", "udp_options(SERVER, 443, LSRR)"),
+            (
+                "time_to_live_1",
+                "udp_set(SERVER, 443, socket.IPPROTO_IP, socket.IP_TTL, 1)",
+            ),
+            (
+                "dont_route",
+                "udp_set('192.0.2.1', 443, socket.SOL_SOCKET, socket.SO_DONTROUTE, 1)",
+            ),
+            ("write_and_read", "udp_written(SERVER, 443)"),
+        ],
+    },
+];
