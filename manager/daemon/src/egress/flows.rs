@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use lakekeep_protocol::relay::{FlowReceipt, FlowVerdict};
+use lakekeep_protocol::relay::FlowReceipt;
 
 use super::Whose;
 
@@ -17,44 +17,33 @@ pub trait FlowSink: Debug + Send + Sync {
     fn lost(&self, flows: u64);
 }
 
-/// Writes them to this process's log: what was let out as `debug`, what was not as `info`.
+/// Writes them to this process's log, one line each.
 #[derive(Debug)]
 pub struct Flows;
 
 impl FlowSink for Flows {
     fn note(&self, whose: Option<&Whose>, receipt: &FlowReceipt) {
-        let owner = whose.map_or("?", |whose| whose.owner.as_str());
-        let identity = whose.map_or("?", |whose| whose.identity.as_str());
-        let profile = whose.map_or("?", |whose| whose.profile.as_str());
         let (task, query) = whose.and_then(Whose::task).unwrap_or_default();
         let address = receipt.address.map(|address| address.to_string());
-        macro_rules! tell {
-            ($level:ident) => {
-                tracing::$level!(
-                    owner,
-                    identity,
-                    profile,
-                    task,
-                    query,
-                    sandbox = receipt.sandbox,
-                    kind = ?receipt.kind,
-                    name = receipt.name,
-                    address,
-                    port = receipt.port,
-                    verdict = ?receipt.verdict,
-                    rule = receipt.rule,
-                    sent = receipt.sent,
-                    received = receipt.received,
-                    duration_us = receipt.duration_us,
-                    "flow: {}",
-                    receipt.words
-                )
-            };
-        }
-        match receipt.verdict {
-            FlowVerdict::Allowed => tell!(debug),
-            _ => tell!(info),
-        }
+        tracing::info!(
+            owner = whose.map(|whose| whose.owner.as_str()),
+            identity = whose.map(|whose| whose.identity.as_str()),
+            profile = whose.map(|whose| whose.profile.as_str()),
+            task,
+            query,
+            sandbox = receipt.sandbox,
+            kind = ?receipt.kind,
+            name = receipt.name,
+            address,
+            port = receipt.port,
+            verdict = ?receipt.verdict,
+            rule = receipt.rule,
+            sent = receipt.sent,
+            received = receipt.received,
+            duration_us = receipt.duration_us,
+            "flow: {}",
+            receipt.words
+        );
     }
 
     fn lost(&self, flows: u64) {
