@@ -147,8 +147,7 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
     let state = config.doc.state();
     let store = Store::open(&state.join("state.db"));
     let store = Arc::new(store.map_err(|e| ManagerError::start("open the database")(&e))?);
-    let flows = flows::open(&state, &config.doc.flows)
-        .map_err(|error| ManagerError::start("open the log of flows")(&error))?;
+    let flows = flows::open(&state, &config.doc.flows)?;
     let kept = config.doc.history;
     let history = History::start(Arc::clone(&store), kept, metrics.history.clone())
         .map_err(|error| ManagerError::start("start the history's thread")(&error))?;
@@ -169,8 +168,7 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
     history
         .reconcile(&registry.all(), registry.take_orphans())
         .map_err(|error| ManagerError::start("bring the history up to date")(&error))?;
-    let kept = (state.join("audit.key"), Arc::clone(&flows));
-    let services = Services::new(&gate, &registry, making, kept);
+    let services = Services::new(&gate, &registry, making, (&state, &flows));
     let refusals = services.refusals.clone();
     let (stop, stopping) = watch::channel(false);
     let functions = Functions {

@@ -1,6 +1,6 @@
 //! Everything that is served over gRPC.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use lakekeep_api::v1::accounts_server::AccountsServer;
@@ -32,12 +32,12 @@ pub struct Services {
 }
 
 impl Services {
-    /// Those of a manager, with the audit log's key and the log of flows.
+    /// Those of a manager, whose folder is `state`, with its log of flows.
     pub fn new(
         gate: &Arc<Gate>,
         registry: &Arc<Registry>,
         making: Making,
-        (audit_key, log): (PathBuf, Arc<FlowLog>),
+        (state, log): (&Path, &Arc<FlowLog>),
     ) -> Self {
         Self {
             sandboxes: sandboxes::Service {
@@ -51,11 +51,11 @@ impl Services {
             },
             accounts: accounts::Service {
                 gate: Arc::clone(gate),
-                audit_key,
+                audit_key: state.join("audit.key"),
             },
             flows: flows::Service {
                 gate: Arc::clone(gate),
-                log,
+                log: Arc::clone(log),
             },
             refusals: Refusals::new(Arc::clone(gate)),
         }
