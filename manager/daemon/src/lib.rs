@@ -24,7 +24,7 @@
 //! | `environments` | what users have sent of theirs, and who may run with it |
 //! | `functions` | sessions of user functions, over a socket of their own |
 //! | `exec` | a task for a caller |
-//! | `sandboxes`, `told`, `accounts`, `streams`, `transfer`, `stats`, `events` | the interface `lakekeep.v1` |
+//! | `sandboxes`, `told`, `accounts`, `services`, `streams`, `transfer`, `stats`, `events` | the interface `lakekeep.v1` |
 //!
 //! Nothing here is believed that a sandbox says: frames are bounded, output is bytes,
 //! paths inside are opened inside.
@@ -65,6 +65,7 @@ mod registry;
 mod sandbox;
 mod sandboxes;
 mod server;
+mod services;
 mod spool;
 mod stats;
 mod streams;

@@ -4,15 +4,10 @@ mod opening;
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use lakekeep_api::v1::accounts_server::AccountsServer;
-use lakekeep_api::v1::egress_server::EgressServer;
-use lakekeep_api::v1::environments_server::EnvironmentsServer;
-use lakekeep_api::v1::sandboxes_server::SandboxesServer;
-use lakekeep_api::{DESCRIPTORS, MAX_MESSAGE};
 use lakekeep_sandbox::chain;
 use lakekeep_store::audit::Event;
 use lakekeep_store::flows::FlowLog;
@@ -22,7 +17,6 @@ use tokio::io::Interest;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tonic::service::Routes;
 use tonic::transport::Server;
 use tower_layer::{Identity as Unchanged, Stack};
 
@@ -40,8 +34,9 @@ use crate::make::Making;
 use crate::metrics::{Endpoint, Metrics, MetricsDoc};
 use crate::refusals::Refusals;
 use crate::registry::Registry;
+use crate::services::Services;
 use crate::trace::Telemetry;
-use crate::{accounts, egress, environments, flows, sandboxes, tls};
+use crate::{egress, flows, tls};
 use opening::{follow, gate, lines, report};
 
 /// How often what is idle or old is looked for.
@@ -84,7 +79,9 @@ pub enum ManagerError {
 }
 
 impl ManagerError {
-    fn start(operation: &'static str) -> impl Fn(&(dyn std::error::Error + 'static)) -> Self {
+    pub(crate) fn start(
+        operation: &'static str,
+    ) -> impl Fn(&(dyn std::error::Error + 'static)) -> Self {
         move |error| Self::Start {
             operation,
             why: chain(error),
@@ -142,8 +139,7 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
     let state = config.doc.state();
     let store = Store::open(&state.join("state.db"));
     let store = Arc::new(store.map_err(|e| ManagerError::start("open the database")(&e))?);
-    let flows = flows::open(&state, &config.doc.flows)
-        .map_err(|error| ManagerError::start("open the log of flows")(&error))?;
+    let flows = flows::open(&state, &config.doc.flows)?;
     let kept = config.doc.history;
     let history = History::start(Arc::clone(&store), kept, metrics.history.clone())
         .map_err(|error| ManagerError::start("start the history's thread")(&error))?;
@@ -171,8 +167,7 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
     history
         .reconcile(&registry.all(), registry.take_orphans())
         .map_err(|error| ManagerError::start("bring the history up to date")(&error))?;
-    let kept = (state.join("audit.key"), Arc::clone(&flows));
-    let services = Services::new(&gate, &registry, making, kept);
+    let services = Services::new(&gate, &registry, making, (&state, &flows));
     let refusals = services.refusals.clone();
     let (stop, stopping) = watch::channel(false);
     let functions = Functions {
@@ -185,7 +180,7 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
     let api = unix(services.clone(), inherited.api, stopping.clone())?;
     let mut servers = vec![functions, api];
     if let Some(place) = numbers {
-        servers.push(tell_numbers(&place, &gate, &registry).await?);
+        servers.push(tell_numbers(&place, &gate, &registry, &flows).await?);
     }
     if let Some(tcp) = tcp {
         servers.push(over_tcp(services, &tcp, mtls.as_deref(), stopping).await?);
@@ -244,105 +239,20 @@ async fn adopt(gate: &Gate, registry: &Registry, making: &Making) -> Result<(), 
     Ok(())
 }
 
-/// Everything that is served.
-#[derive(Debug, Clone)]
-struct Services {
-    sandboxes: sandboxes::Service,
-    accounts: accounts::Service,
-    environments: environments::Service,
-    flows: flows::Service,
-    refusals: Refusals,
-}
-
-impl Services {
-    fn new(
-        gate: &Arc<Gate>,
-        registry: &Arc<Registry>,
-        making: Making,
-        (audit_key, log): (PathBuf, Arc<FlowLog>),
-    ) -> Self {
-        Self {
-            sandboxes: sandboxes::Service {
-                gate: Arc::clone(gate),
-                registry: Arc::clone(registry),
-                making,
-            },
-            environments: environments::Service {
-                gate: Arc::clone(gate),
-                environments: Arc::clone(registry.environments()),
-            },
-            accounts: accounts::Service {
-                gate: Arc::clone(gate),
-                audit_key,
-            },
-            flows: flows::Service {
-                gate: Arc::clone(gate),
-                log,
-            },
-            refusals: Refusals::new(Arc::clone(gate)),
-        }
-    }
-
-    fn counting(&self) -> Counting {
-        Counting::new(Arc::clone(&self.accounts.gate.metrics))
-    }
-
-    async fn routes(self) -> Result<Routes, ManagerError> {
-        let failed = |error: &(dyn std::error::Error + 'static)| {
-            ManagerError::start("describe the interface")(error)
-        };
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()
-            .map_err(|error| failed(&error))?;
-        let (reporter, health) = tonic_health::server::health_reporter();
-        let sandboxes = SandboxesServer::new(self.sandboxes)
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE);
-        let accounts = AccountsServer::new(self.accounts)
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE);
-        reporter
-            .set_serving::<SandboxesServer<sandboxes::Service>>()
-            .await;
-        let environments = EnvironmentsServer::new(self.environments)
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE);
-        reporter
-            .set_serving::<EnvironmentsServer<environments::Service>>()
-            .await;
-        let flows = EgressServer::new(self.flows)
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE);
-        reporter.set_serving::<EgressServer<flows::Service>>().await;
-        reporter
-            .set_serving::<AccountsServer<accounts::Service>>()
-            .await;
-        let mut routes = Routes::builder();
-        routes
-            .add_service(health)
-            .add_service(reflection)
-            .add_service(sandboxes)
-            .add_service(accounts)
-            .add_service(environments)
-            .add_service(flows);
-        Ok(routes.routes())
-    }
-}
-
 /// Answers whoever asks for numbers.
 async fn tell_numbers(
     place: &MetricsDoc,
     gate: &Arc<Gate>,
     registry: &Arc<Registry>,
+    flows: &Arc<FlowLog>,
 ) -> Result<Serving, ManagerError> {
-    let (gate, registry) = (Arc::clone(gate), Arc::clone(registry));
+    let (gate, registry, flows) = (Arc::clone(gate), Arc::clone(registry), Arc::clone(flows));
     let metrics = Arc::clone(&gate.metrics);
     let endpoint = Endpoint::new(metrics, move || {
         let set = gate.profiles.current();
         let mut now = registry.look(|profile| gate.metrics.profile(&set, profile));
         now.queued = i64::try_from(gate.admissions.waiting()).unwrap_or(i64::MAX);
+        now.flows = flows.counts();
         now
     });
     endpoint

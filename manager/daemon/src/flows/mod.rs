@@ -14,7 +14,6 @@ use lakekeep_policy::Bytes;
 use lakekeep_store::Timestamp;
 use lakekeep_store::audit::Event;
 use lakekeep_store::flows::{Filter, FlowLog, FlowRow, FlowVerdict, Gap, Retention};
-use lakekeep_store::state::StoreError;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
@@ -23,6 +22,7 @@ use tonic::{Request, Response, Status};
 
 use crate::fault::Fault;
 use crate::gate::{Gate, now};
+use crate::server::ManagerError;
 use crate::who::Caller;
 
 /// Flows of one message: some 3 KB each at most.
@@ -69,8 +69,9 @@ impl FlowsDoc {
 ///
 /// # Errors
 /// When it cannot be read or written.
-pub fn open(state: &Path, doc: &FlowsDoc) -> Result<Arc<FlowLog>, StoreError> {
-    let log = FlowLog::open(&state.join("flows.db"), doc.retention())?;
+pub fn open(state: &Path, doc: &FlowsDoc) -> Result<Arc<FlowLog>, ManagerError> {
+    let log = FlowLog::open(&state.join("flows.db"), doc.retention());
+    let log = log.map_err(|error| ManagerError::start("open the log of flows")(&error))?;
     if let Some(gap) = log.killed() {
         tracing::warn!("the log of flows: {gap}");
     }

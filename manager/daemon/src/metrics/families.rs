@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use lakekeep_store::flows::FlowCounts;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -50,6 +51,8 @@ pub struct Snapshot {
     pub tasks: i64,
     /// Requests that wait for a place.
     pub queued: i64,
+    /// What became of flows' rows.
+    pub flows: FlowCounts,
 }
 
 fn count(number: usize) -> u64 {
@@ -471,6 +474,39 @@ impl History {
     /// So many are missing.
     pub fn lost(&self, number: usize) {
         self.lost.inc_by(count(number));
+    }
+}
+
+/// The log of flows, which counts by itself.
+#[derive(Debug)]
+pub struct Flows {
+    written: Counter,
+    lost: Counter,
+}
+
+impl Flows {
+    pub(super) fn new(book: &mut Book) -> Self {
+        Self {
+            written: book.add(
+                ("lakekeep_flows_written", None),
+                "Flows that were written to their log",
+                Counter::default(),
+            ),
+            lost: book.add(
+                ("lakekeep_flows_lost", None),
+                "Flows that the log could not take",
+                Counter::default(),
+            ),
+        }
+    }
+
+    pub(super) fn set(&self, now: &Snapshot) {
+        for (counter, count) in [
+            (&self.written, now.flows.written),
+            (&self.lost, now.flows.lost),
+        ] {
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
     }
 }
 

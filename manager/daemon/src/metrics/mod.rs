@@ -24,7 +24,8 @@ use crate::sandbox::lock;
 
 pub use endpoint::{Endpoint, MetricsDoc};
 pub use families::{
-    Audit, Calls, History, Launchers, Output, Parked, Queue, Sandboxes, Snapshot, Stages, Tasks,
+    Audit, Calls, Flows, History, Launchers, Output, Parked, Queue, Sandboxes, Snapshot, Stages,
+    Tasks,
 };
 pub use labels::{Called, Stage, kind, verdict};
 
@@ -59,6 +60,7 @@ pub struct Metrics {
     pub calls: Calls,
     pub stages: Stages,
     pub history: History,
+    flows: Flows,
     process: process::Process,
     registry: Registry,
     #[cfg(test)]
@@ -114,6 +116,7 @@ impl Metrics {
             calls: Calls::new(&mut book),
             stages: Stages::new(&mut book),
             history: History::new(&mut book),
+            flows: Flows::new(&mut book),
             process: process::Process::new(&mut book),
             registry: book.registry,
             #[cfg(test)]
@@ -174,6 +177,7 @@ impl Metrics {
         self.sandboxes.set(now);
         self.tasks.set(now);
         self.queue.set(now);
+        self.flows.set(now);
         self.process.read();
         let mut text = String::new();
         match format {

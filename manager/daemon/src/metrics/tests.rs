@@ -50,6 +50,24 @@ fn the_present_replaces_the_past() {
 }
 
 #[test]
+fn flows_are_told_as_their_log_counts_them() {
+    let metrics = Metrics::new();
+    let mut now = Snapshot::default();
+    for (written, lost) in [(3, 1), (5, 1)] {
+        (now.flows.written, now.flows.lost) = (written, lost);
+        let text = metrics.text(&now, Format::OpenMetrics).unwrap();
+        assert!(
+            text.contains(&format!("lakekeep_flows_written_total {written}")),
+            "{text}"
+        );
+        assert!(
+            text.contains(&format!("lakekeep_flows_lost_total {lost}")),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn who_asks_for_openmetrics_gets_it() {
     let asks = |text: &'static str| format(Some(&HeaderValue::from_static(text)));
     assert_eq!(
