@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use lakekeep_tests::internet::Internet;
 use lakekeep_tests::manager::Authority;
-use lakekeep_tests::{Finished, Place, Privilege, Run, Tracked, eventually, skip};
+use lakekeep_tests::{Finished, Place, Privilege, Run, Tracked, children, eventually, skip};
 
 /// Where all names lead.
 const SERVER: &str = "93.184.216.34";
@@ -102,7 +102,7 @@ impl Servers {
     fn serve(&mut self, command: &mut Command, address: (&str, u16)) {
         let mut server = Command::new("/usr/bin/unshare");
         server
-            .args(["--pid", "--fork", "--kill-child"])
+            .args(["--pid", "--fork"])
             .arg(command.get_program())
             .args(command.get_args())
             .current_dir(self.folder())
@@ -208,6 +208,19 @@ impl Servers {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
         path
+    }
+}
+
+impl Drop for Servers {
+    /// Kills the first process of each server's namespace, and the kernel all others with it:
+    /// what changes its user, as servers do, no longer dies with its parent (prctl(2)).
+    fn drop(&mut self) {
+        let first = self.running.iter().flat_map(|one| children(one.id()));
+        let pids: Vec<String> = first.map(|pid| pid.to_string()).collect();
+        let killed = Command::new("/bin/kill").arg("-KILL").args(&pids).status();
+        if !killed.is_ok_and(|status| status.success()) {
+            eprintln!("servers that still run: {pids:?}");
+        }
     }
 }
 
