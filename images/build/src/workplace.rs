@@ -190,7 +190,7 @@ mod tests {
         let closed = place.part("venv/deep/closed").unwrap();
         std::fs::write(closed.join("file"), "x").unwrap();
         for path in [closed.as_path(), closed.parent().unwrap()] {
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0)).unwrap();
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o000)).unwrap();
         }
         drop(place);
         assert_eq!(count(folder.path()), 0);

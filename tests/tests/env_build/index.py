@@ -26,10 +26,16 @@ def wheel(name, version, files, requires=()):
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}\n"
     entries = dict(files)
     entries[f"{info}/METADATA"] = metadata
-    entries[f"{info}/WHEEL"] = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    entries[f"{info}/WHEEL"] = (
+        "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    )
     record = ""
     for path, content in entries.items():
-        digest = base64.urlsafe_b64encode(hashlib.sha256(content.encode()).digest()).rstrip(b"=").decode()
+        digest = (
+            base64.urlsafe_b64encode(hashlib.sha256(content.encode()).digest())
+            .rstrip(b"=")
+            .decode()
+        )
         record += f"{path},sha256={digest},{len(content)}\n"
     entries[f"{info}/RECORD"] = record + f"{info}/RECORD,,\n"
     out = io.BytesIO()
@@ -47,7 +53,11 @@ def source(name, version, backend):
     metadata = f"Metadata-Version: 2.2\nName: {name}\nVersion: {version}\n"
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as archive:
-        for path, content in [("pyproject.toml", project), ("backend.py", backend), ("PKG-INFO", metadata)]:
+        for path, content in [
+            ("pyproject.toml", project),
+            ("backend.py", backend),
+            ("PKG-INFO", metadata),
+        ]:
             entry = tarfile.TarInfo(f"{module}-{version}/{path}")
             entry.size = len(content.encode())
             archive.addfile(entry, io.BytesIO(content.encode()))
@@ -91,8 +101,18 @@ def make(folder, secret):
         put(folder, "main", name, wheel(name, "1.0", module(name, text), requires))
     put(folder, "main", "lk-slow", wheel("lk-slow", "1.0", module("lk-slow", "")))
     # The same name on two indexes, and the stranger's is the higher version.
-    put(folder, "main", "lk-private", wheel("lk-private", "1.0", module("lk-private", "whose = 'ours'\n")))
-    put(folder, "public", "lk-private", wheel("lk-private", "99.0", module("lk-private", "whose = 'theirs'\n")))
+    put(
+        folder,
+        "main",
+        "lk-private",
+        wheel("lk-private", "1.0", module("lk-private", "whose = 'ours'\n")),
+    )
+    put(
+        folder,
+        "public",
+        "lk-private",
+        wheel("lk-private", "99.0", module("lk-private", "whose = 'theirs'\n")),
+    )
     put(folder, "public", "lk-public", wheel("lk-public", "1.0", module("lk-public", "")))
     for name in ("lk-source", "lk-link"):
         put(folder, "main", name, source(name, "1.0", backend(name, secret)))
@@ -101,7 +121,12 @@ def make(folder, secret):
     put(folder, "main", "lk-climb", wheel("lk-climb", "1.0", climb | module("lk-climb", "")))
     # What an interpreter runs when it starts.
     start = f"import os; os.path.isdir({folder!r}) and open({folder + '/started'!r}, 'a').close()\n"
-    put(folder, "main", "lk-start", wheel("lk-start", "1.0", {"lk_start.pth": start} | module("lk-start", "")))
+    put(
+        folder,
+        "main",
+        "lk-start",
+        wheel("lk-start", "1.0", {"lk_start.pth": start} | module("lk-start", "")),
+    )
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -120,7 +145,9 @@ def main():
     folder, certificate, key, secret = sys.argv[1:]
     make(folder, secret)
     open(os.path.join(folder, "asked"), "a").close()
-    server = ThreadingHTTPServer(("127.0.0.1", PORT), lambda *given: Handler(*given, directory=folder))
+    server = ThreadingHTTPServer(
+        ("127.0.0.1", PORT), lambda *given: Handler(*given, directory=folder)
+    )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     server.socket = context.wrap_socket(server.socket, server_side=True)
