@@ -41,9 +41,10 @@ INNER = {
     "lakekeep-client": {"lakekeep-api"},
     "lakekeep-supervisor": {"lakekeep-plan", "lakekeep-sandbox", "lakekeep-sys"},
     "lakekeep-manager": {
-        "lakekeep-api", "lakekeep-content", "lakekeep-environment", "lakekeep-identity", "lakekeep-plan",
-        "lakekeep-policy", "lakekeep-profiles", "lakekeep-protocol", "lakekeep-sandbox", "lakekeep-seccomp",
+        "lakekeep-api", "lakekeep-content", "lakekeep-environment", "lakekeep-identity", "lakekeep-images",
+        "lakekeep-oci", "lakekeep-plan", "lakekeep-policy", "lakekeep-profiles", "lakekeep-protocol", "lakekeep-sandbox", "lakekeep-seccomp",
         "lakekeep-store", "lakekeep-sys", "lakekeep-tree", "lakekeep-udf-broker", "lakekeep-udf-packets",
+        "lakekeep-unpack",
     },
     "lakekeep-serve": {
         "lakekeep-identity", "lakekeep-manager", "lakekeep-sandbox", "lakekeep-supervisor", "lakekeep-sys",

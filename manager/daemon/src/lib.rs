@@ -44,6 +44,7 @@ mod functions;
 mod gate;
 mod given;
 mod history;
+mod images;
 mod launchers;
 mod make;
 mod maker;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use lakekeep_api::Reason;
+use lakekeep_content::Pin;
 use lakekeep_plan::{HostFacts, Plan};
 use lakekeep_policy::Policy;
 use lakekeep_protocol::launch::{HeldSandbox, RootfsStep};
@@ -18,8 +19,9 @@ use crate::environments::Environments;
 use crate::events::{Events, What};
 use crate::fault::Fault;
 use crate::history::{History, Orphan};
+use crate::images::Images;
 use crate::launchers::{Launcher, Launchers};
-use crate::maker::{Ingredients, Maker, Replicated, Request};
+use crate::maker::{Ingredients, Kept, Maker, Replicated, Request};
 use crate::meta::{Kind, Meta};
 use crate::metrics::{Metrics, Snapshot, Stage, kind};
 use crate::parked::{Late, ParkedDoc, Stock, ZygoteDoc};
@@ -47,6 +49,7 @@ pub struct Registry {
     stock: Stock,
     zygotes: Vec<ZygoteDoc>,
     environments: Arc<Environments>,
+    images: Arc<Images>,
 }
 
 /// A sandbox to be made.
@@ -60,6 +63,8 @@ pub struct Wanted {
     pub later: Vec<String>,
     /// Its environment.
     pub environment: Option<Replicated>,
+    /// What keeps its image, where it is one of the store.
+    pub image: Option<Arc<Pin>>,
 }
 
 /// What adoption came to.
@@ -79,7 +84,7 @@ impl Registry {
     pub fn new(
         host: HostFacts,
         launchers: Launchers,
-        (folder, environments): (PathBuf, Arc<Environments>),
+        (folder, environments, images): (PathBuf, Arc<Environments>, Arc<Images>),
         (events, metrics, history): (Events, Arc<Metrics>, History),
         (parked, zygotes): (ParkedDoc, Vec<ZygoteDoc>),
     ) -> std::io::Result<Self> {
@@ -99,6 +104,7 @@ impl Registry {
             history,
             zygotes,
             environments,
+            images,
         })
     }
 
@@ -128,6 +134,11 @@ impl Registry {
         &self.environments
     }
 
+    /// The images that sandboxes may have.
+    pub fn images(&self) -> &Arc<Images> {
+        &self.images
+    }
+
     /// What is made ahead.
     pub fn stock(&self) -> &Stock {
         &self.stock
@@ -151,18 +162,22 @@ impl Registry {
         let mut meta = wanted.meta;
         meta.id = identifier()?;
         meta.created = SystemTime::now();
-        let (environment, later) = (wanted.environment, wanted.later);
+        let later = wanted.later;
+        let kept = Kept {
+            environment: wanted.environment,
+            image: wanted.image,
+        };
         let planned = async {
-            let (maker, plan) = self.plan(&meta, (wanted.policy, environment.clone()), &later)?;
-            let divided = self.divide(&meta, (&maker, &plan), (environment.as_ref(), &later));
+            let (maker, plan) = self.plan(&meta, (wanted.policy, kept.clone()), &later)?;
+            let divided = self.divide(&meta, (&maker, &plan), (&kept, &later));
             Ok::<_, Fault>((maker, plan, divided))
         };
         let (maker, plan, divided) = self.metrics.stage(Stage::Plan, planned).await?;
-        let zygote = || self.zygote(&maker).filter(|_| environment.is_none());
+        let zygote = || self.zygote(&maker).filter(|_| kept.environment.is_none());
         let ready = divided.and_then(|divided| Some((self.stock.take(&divided, zygote)?, divided)));
         let sandbox = match ready {
             Some((parked, divided)) => {
-                let again = (environment, later.as_slice());
+                let again = (kept, later.as_slice());
                 self.claim(parked, divided, (meta, maker, plan), again)
                     .await
             }
@@ -230,13 +245,14 @@ impl Registry {
     fn plan(
         &self,
         meta: &Meta,
-        (policy, environment): (Policy, Option<Replicated>),
+        (policy, kept): (Policy, Kept),
         later: &[String],
     ) -> Result<(Maker, Plan), Fault> {
         let maker = Maker::new(Ingredients {
             id: meta.id.clone(),
             policy,
-            environment,
+            kept,
+            programs: programs(meta),
             host: Arc::clone(&self.host),
             interpreter: meta.interpreter.clone(),
             owners: meta.owners.clone(),
@@ -327,10 +343,13 @@ impl Registry {
             .map(|found| self.environments.again(found))
             .transpose()?
             .map(|(known, pin)| (known, Arc::new(pin)));
+        let image = meta.stored_image.as_ref();
+        let image = image.map(|stored| self.images.again(stored)).transpose()?;
         let maker = Maker::new(Ingredients {
             id: meta.id.clone(),
             policy,
-            environment,
+            kept: Kept { environment, image },
+            programs: programs(&meta),
             host: Arc::clone(&self.host),
             interpreter: meta.interpreter.clone(),
             owners: meta.owners.clone(),
@@ -437,6 +456,11 @@ impl Registry {
             remove_folder(sandbox.folder());
         }
     }
+}
+
+/// Where a sandbox's image has its programs, where it says so.
+fn programs(meta: &Meta) -> Option<String> {
+    meta.stored_image.as_ref()?.programs.clone()
 }
 
 /// Makes empty directories for volumes that may come later: the root is read-only then.

@@ -35,6 +35,7 @@ use crate::events::Events;
 use crate::functions::Functions;
 use crate::gate::{Gate, now};
 use crate::history::History;
+use crate::images::Images;
 use crate::launchers::Launchers;
 use crate::make::Making;
 use crate::metrics::{Endpoint, Metrics, MetricsDoc};
@@ -155,7 +156,8 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
     let (folder, zygotes) = (runtime.join("sandboxes"), config.doc.zygotes.clone());
     let parked = (config.doc.parked, zygotes);
     let environments = Environments::new(state.join("environments"), &config.doc.environments);
-    let places = (folder, Arc::new(environments));
+    let images = Images::new(state.join("images"));
+    let places = (folder, Arc::new(environments), Arc::new(images));
     let registry = Registry::new(host, launchers, places, heard, parked)
         .map_err(|error| ManagerError::start("make the sandboxes' folder")(&error))?;
     let registry = Arc::new(registry);
