@@ -42,8 +42,10 @@ INNER = {
     "lakekeep-supervisor": {"lakekeep-plan", "lakekeep-sandbox", "lakekeep-sys"},
     "lakekeep-manager": {
         "lakekeep-api", "lakekeep-content", "lakekeep-egress-rules", "lakekeep-environment", "lakekeep-identity",
-        "lakekeep-plan", "lakekeep-policy", "lakekeep-profiles", "lakekeep-protocol", "lakekeep-sandbox", "lakekeep-seccomp",
+        "lakekeep-images", "lakekeep-oci", "lakekeep-plan", "lakekeep-policy", "lakekeep-profiles", "lakekeep-protocol",
+        "lakekeep-sandbox", "lakekeep-seccomp",
         "lakekeep-store", "lakekeep-sys", "lakekeep-tree", "lakekeep-udf-broker", "lakekeep-udf-packets",
+        "lakekeep-unpack",
     },
     "lakekeep-serve": {
         "lakekeep-identity", "lakekeep-manager", "lakekeep-sandbox", "lakekeep-supervisor", "lakekeep-sys",

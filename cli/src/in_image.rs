@@ -11,9 +11,6 @@ use crate::args::{PolicyArgs, Pull};
 use crate::beside;
 use crate::images::{ImagesError, library, place};
 
-/// Where commands run as: in every sandbox the same.
-const USER: &str = "1000";
-
 /// Why an image cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum InImageError {
@@ -131,11 +128,7 @@ impl InImage {
 
     /// Where the image has its programs.
     pub fn search_path(&self) -> Option<&str> {
-        let variables = &self.image.config.settings.variables;
-        variables
-            .get("PATH")
-            .map(String::as_str)
-            .filter(|path| !path.is_empty())
+        self.image.search_path()
     }
 
     /// The entrypoint, and the command that is given, or else the image's own.
@@ -151,15 +144,9 @@ impl InImage {
         words
     }
 
-    /// A user other than the one that commands run as is a wish that is not granted. That most
-    /// images say nothing, and mean root, is not worth a word.
+    /// What it wishes for and is not granted.
     pub fn note(&self) -> Option<String> {
-        let user = self.image.config.settings.user.as_str();
-        let plain = user.split(':').next().unwrap_or_default();
-        let granted = plain.is_empty() || plain == USER || plain == "root" || plain == "0";
-        (!granted).then(|| {
-            format!("the image asks for the user {user:?}; commands run as user {USER}, who can read all of it")
-        })
+        self.image.user_note()
     }
 }
 

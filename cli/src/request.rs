@@ -58,11 +58,6 @@ pub enum RequestError {
     Unwritable(#[from] toml::ser::Error),
     #[error("there is no command; write it behind --")]
     NoCommand,
-    #[error(
-        "--image {0}: an image of the store's is known to no manager; add --embedded, or name a folder \
-         (./DIR) that it may use"
-    )]
-    ImageAndManager(String),
     #[error(transparent)]
     InImage(#[from] InImageError),
     #[error("this host cannot be examined")]
@@ -261,9 +256,8 @@ fn image(arguments: &PolicyArgs) -> Result<Option<String>, RequestError> {
     match &arguments.image {
         None => Ok(None),
         Some(path) if path == Path::new("host") => Ok(Some("host".to_owned())),
-        Some(path) if in_image::is_name(path) => {
-            Err(RequestError::ImageAndManager(path.display().to_string()))
-        }
+        // Of the manager's own store.
+        Some(path) if in_image::is_name(path) => text(path).map(Some),
         Some(path) => text(&absolute(path)?).map(Some),
     }
 }

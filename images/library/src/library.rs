@@ -48,6 +48,28 @@ pub struct Listed {
     pub used: SystemTime,
 }
 
+/// Where commands run as: in every sandbox the same.
+const USER: &str = "1000";
+
+impl Image {
+    /// Where it has its programs: its `PATH`.
+    pub fn search_path(&self) -> Option<&str> {
+        let path = self.config.settings.variables.get("PATH");
+        path.map(String::as_str).filter(|path| !path.is_empty())
+    }
+
+    /// A user other than the one that commands run as is a wish that is not granted. That most
+    /// images say nothing, and mean root, is not worth a word.
+    pub fn user_note(&self) -> Option<String> {
+        let user = self.config.settings.user.as_str();
+        let plain = user.split(':').next().unwrap_or_default();
+        let granted = plain.is_empty() || plain == USER || plain == "root" || plain == "0";
+        (!granted).then(|| {
+            format!("the image asks for the user {user:?}; commands run as user {USER}, who can read all of it")
+        })
+    }
+}
+
 impl Library {
     /// Opens the library in `path`; it is made if it is not there.
     ///

@@ -9,6 +9,7 @@ use lakekeep_policy::{MountDoc, Policy, PolicyDoc};
 use lakekeep_profiles::{Asker, Lifetimes, Profile, Refusal, Resolved, resolve, resolve_lifetimes};
 
 use crate::fault::Fault;
+use crate::images;
 use crate::meta::{Identity, Kind};
 use crate::wire;
 
@@ -80,6 +81,10 @@ pub fn resolved(
         "" => PolicyDoc::default(),
         text => PolicyDoc::from_toml("policy", text).map_err(|error| bad(error.to_string()))?,
     };
+    // Profiles have names in full. What is no name either is refused with what they have.
+    if let Some(name) = doc.image.as_deref().and_then(images::full_name) {
+        doc.image = Some(name);
+    }
     for name in &request.volumes {
         let volume = profile.volume(name);
         let volume = volume.ok_or_else(|| {

@@ -48,6 +48,7 @@ mod functions;
 mod gate;
 mod given;
 mod history;
+mod images;
 mod launchers;
 mod make;
 mod maker;

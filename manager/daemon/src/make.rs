@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use lakekeep_api::Reason;
 use lakekeep_api::v1::CreateRequest;
 use lakekeep_identity::Identity as Mapped;
-use lakekeep_policy::{MountMode, MountRule, Policy, Preset, TrustKey, TrustKeyParts};
+use lakekeep_policy::{MountMode, MountRule, Policy, PolicyDoc, Preset, TrustKey, TrustKeyParts};
 use lakekeep_profiles::{Action, Counters, Profile, Resource, VolumeGrant, VolumeOwner};
 use lakekeep_sandbox::{Kind as VerdictKind, Verdict, chain};
 use lakekeep_store::audit::Event;
@@ -18,8 +18,9 @@ use crate::asked::{check_words, identity, image, kind, lifetimes, project, resol
 use crate::egress;
 use crate::fault::Fault;
 use crate::gate::{Gate, now};
+use crate::images::{self, Taken};
 use crate::maker::Replicated;
-use crate::meta::{Found, Identity, Kind, Meta};
+use crate::meta::{Found, Identity, Kind, Meta, StoredImage};
 use crate::metrics::{self, Stage};
 use crate::quotas;
 use crate::registry::{Registry, Wanted};
@@ -308,14 +309,9 @@ impl Making {
         let project = project(profile, &request.project)?;
         let owners = self.owners(caller, project).await?;
         // A home is the user's own, also where the sandbox is its project's.
-        let resolved = resolved(profile, &request, owners.user.as_ref().ok())?;
-        for volume in &resolved.volumes {
-            let name = &volume.name;
-            let resource = Resource::Volume { profile, name };
-            self.gate.check(caller, Action::UseVolume, resource)?;
-        }
-        let volumes = resolved.volumes.iter().map(|volume| volume.name.clone());
-        let volumes: Vec<String> = volumes.collect();
+        let mut resolved = resolved(profile, &request, owners.user.as_ref().ok())?;
+        let taken = self.image(&mut resolved.policy).await?;
+        let volumes = self.may_use(caller, profile, &resolved.volumes)?;
         let later = later(profile, &volumes);
         let policy = Policy::check(resolved.policy)
             .map_err(|error| Fault::new(Reason::BadPolicy, error.to_string()))?;
@@ -326,7 +322,9 @@ impl Making {
         let who = (caller.user(), &main);
         let found = self.environment(caller, profile, &request, how).await?;
         let (environment, replicated) = found.unzip();
-        let of = (environment.as_ref(), request.code_owner.as_str());
+        let (stored, image_pin) = taken.map(|taken| (taken.stored, taken.pin)).unzip();
+        let bound = libraries(environment.as_ref(), stored.as_ref());
+        let of = (bound.as_str(), request.code_owner.as_str());
         let egress = resolved.egress.as_ref().map(egress::plan).transpose()?;
         let digest = egress
             .as_ref()
@@ -344,7 +342,7 @@ impl Making {
             trust_key,
             policy_digest: policy.digest(),
             policy: policy.to_text(),
-            image: image(&policy),
+            image: image_of(&policy, stored.as_ref()),
             labels: request.labels.into_iter().collect(),
             created: SystemTime::UNIX_EPOCH,
             idle_timeout: lifetimes.idle_timeout,
@@ -357,6 +355,7 @@ impl Making {
             secrets,
             once: false,
             environment,
+            stored_image: stored,
         };
         Ok(Prepared {
             wanted: Wanted {
@@ -365,6 +364,7 @@ impl Making {
                 later,
                 environment: replicated,
                 egress,
+                image: image_pin,
             },
             volumes: resolved.volumes,
             ask,
@@ -372,12 +372,28 @@ impl Making {
         })
     }
 
+    /// The volumes' names, if the caller may use each of them.
+    fn may_use(
+        &self,
+        caller: &Caller,
+        profile: &Profile,
+        volumes: &[VolumeGrant],
+    ) -> Result<Vec<String>, Fault> {
+        let allowed = volumes.iter().map(|volume| {
+            let name = &volume.name;
+            let resource = Resource::Volume { profile, name };
+            self.gate.check(caller, Action::UseVolume, resource)?;
+            Ok(name.clone())
+        });
+        allowed.collect()
+    }
+
     /// The digest of a sandbox's trust key, and that of the secrets which is in it.
     fn trust_key(
         &self,
         (user, identity): (&str, &Identity),
         (profile, project, egress): (&str, &str, &str),
-        (environment, code_owner): (Option<&Found>, &str),
+        (environment, code_owner): (&str, &str),
     ) -> Result<(String, String), Fault> {
         let levels = Levels {
             profile,
@@ -391,7 +407,7 @@ impl Making {
         let key = TrustKey::new(TrustKeyParts {
             identity: &format!("{}:{}:{}", identity.name, identity.uid, identity.gid),
             profile,
-            environment: environment.map_or("none", |found| found.digest.as_str()),
+            environment,
             egress,
             secrets: &secrets,
             code_owner: if code_owner.is_empty() {
@@ -402,6 +418,18 @@ impl Making {
         });
         let key = key.map_err(|error| Fault::internal("make the trust key", &error))?;
         Ok((key.digest(), secrets))
+    }
+
+    /// The image of the store that a policy names, pinned; the policy has its folder then.
+    async fn image(&self, policy: &mut PolicyDoc) -> Result<Option<Taken>, Fault> {
+        let Some(name) = policy.image.as_deref().and_then(images::full_name) else {
+            return Ok(None);
+        };
+        let images = Arc::clone(self.registry.images());
+        let taken = tokio::task::spawn_blocking(move || images.take(&name)).await;
+        let taken = taken.map_err(|error| Fault::internal("find an image", &error))??;
+        taken.lay_under(policy);
+        Ok(Some(taken))
     }
 
     /// The environment that is asked for, pinned.
@@ -500,6 +528,24 @@ fn on_disk(
         owners.of(volume.owner).map(Some)
     };
     policy.mounts().iter().map(of).collect()
+}
+
+/// Its image, as people and the log are told.
+fn image_of(policy: &Policy, stored: Option<&StoredImage>) -> String {
+    match stored {
+        Some(image) => format!("{}@{}", image.name, image.digest),
+        None => image(policy),
+    }
+}
+
+/// Whose libraries its code runs with, for its trust key. An environment needs the host's image, so
+/// there is one of both at most.
+fn libraries(environment: Option<&Found>, image: Option<&StoredImage>) -> String {
+    match (environment, image) {
+        (Some(found), _) => found.digest.clone(),
+        (None, Some(image)) => format!("image:{}", image.digest),
+        (None, None) => "none".to_owned(),
+    }
 }
 
 fn no_volume(profile: &Profile, name: &str) -> Fault {

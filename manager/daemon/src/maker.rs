@@ -62,8 +62,8 @@ pub struct Maker {
     variables: Vec<(String, String)>,
     /// What is told of what may leave.
     egress: Option<EgressPlan>,
-    /// Keeps the environment in its store.
-    pin: Mutex<Option<Arc<Pin>>>,
+    /// Keep environment and image in their stores.
+    pins: Mutex<Vec<Arc<Pin>>>,
 }
 
 /// What a sandbox is made of.
@@ -82,10 +82,21 @@ pub struct Ingredients {
     pub owners: Vec<Option<(u32, u32)>>,
     /// Tasks share their home.
     pub lasting: bool,
-    /// The environment that it shows.
-    pub environment: Option<Replicated>,
+    /// What stays in its store for as long as the sandbox lives.
+    pub kept: Kept,
+    /// Where its image has its programs, if it says so.
+    pub programs: Option<String>,
     /// What may leave, by everybody's rules.
     pub egress: Option<EgressPlan>,
+}
+
+/// What a sandbox shows of stores.
+#[derive(Debug, Clone, Default)]
+pub struct Kept {
+    /// The environment that it shows.
+    pub environment: Option<Replicated>,
+    /// What keeps its image.
+    pub image: Option<Arc<Pin>>,
 }
 
 /// An environment, and what keeps it in its store.
@@ -100,7 +111,7 @@ impl Maker {
         let bad = |error: &(dyn std::error::Error + 'static)| {
             Fault::new(Reason::BadPolicy, lakekeep_sandbox::chain(error))
         };
-        let (known, pin) = from.environment.unzip();
+        let (known, pin) = from.kept.environment.unzip();
         let shown = known.as_ref().map(|known| &known.view);
         let (image, interpreter) = (from.policy.image(), from.interpreter.as_deref());
         let image = look::image_with(image, interpreter, shown).map_err(|error| bad(&error))?;
@@ -116,11 +127,12 @@ impl Maker {
                 None => look::mount_source(rule).map_err(|error| bad(&error))?,
             });
         }
+        let own = from.programs.unwrap_or_else(|| PATH.to_owned());
         let mut path = match &from.interpreter {
             Some(program) => program.parent().map_or(PATH.to_owned(), |folder| {
                 format!("{}:{PATH}", folder.display())
             }),
-            None => PATH.to_owned(),
+            None => own,
         };
         if let Some(shown) = shown {
             path = format!("{}:{path}", shown.programs);
@@ -137,13 +149,13 @@ impl Maker {
             attached: Mutex::new(Vec::new()),
             variables: shown.map_or(Vec::new(), |shown| shown.variables.clone()),
             egress: from.egress.as_ref().map(EgressPlan::outline),
-            pin: Mutex::new(pin),
+            pins: Mutex::new(pin.into_iter().chain(from.kept.image).collect()),
         })
     }
 
-    /// Lets its environment go: the sandbox has ended.
+    /// Lets its environment and its image go: the sandbox has ended.
     pub fn release(&self) {
-        lock(&self.pin).take();
+        lock(&self.pins).clear();
     }
 
     /// Lets later tasks use a volume that was attached.

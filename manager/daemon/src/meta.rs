@@ -70,6 +70,9 @@ pub struct Meta {
     /// Its environment.
     #[serde(default)]
     pub environment: Option<Found>,
+    /// Its image, where it is one of the manager's store.
+    #[serde(default)]
+    pub stored_image: Option<StoredImage>,
 }
 
 /// An identity, as far as a sandbox needs it.
@@ -108,6 +111,19 @@ pub struct Found {
     /// Its interpreter, absolute, inside.
     #[serde(default)]
     pub python: String,
+}
+
+/// An image of the manager's store, as a sandbox has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredImage {
+    /// The name that was asked for, in full.
+    pub name: String,
+    /// The digest of its manifest, to which the name led then.
+    pub digest: String,
+    /// Where it has its programs, as `PATH`.
+    pub programs: Option<String>,
+    /// What it wishes for and is not granted.
+    pub note: Option<String>,
 }
 
 impl VolumeQuota {

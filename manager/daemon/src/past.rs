@@ -156,6 +156,7 @@ impl Past {
             secrets: String::new(),
             once: false,
             environment: None,
+            stored_image: None,
         };
         Self {
             meta,

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use lakekeep_api::Reason;
+use lakekeep_content::Pin;
 use lakekeep_plan::{EgressPlan, HostFacts, Plan};
 use lakekeep_policy::Policy;
 use lakekeep_protocol::launch::{HeldSandbox, RootfsStep};
@@ -19,8 +20,9 @@ use crate::environments::Environments;
 use crate::events::{Events, What};
 use crate::fault::Fault;
 use crate::history::{History, Orphan};
+use crate::images::Images;
 use crate::launchers::{Launcher, Launchers};
-use crate::maker::{Ingredients, Maker, Replicated, Request};
+use crate::maker::{Ingredients, Kept, Maker, Replicated, Request};
 use crate::meta::{Kind, Meta};
 use crate::metrics::{Metrics, Snapshot, Stage, kind};
 use crate::overdue::overdue;
@@ -50,6 +52,7 @@ pub struct Registry {
     zygotes: Vec<ZygoteDoc>,
     environments: Arc<Environments>,
     relay: Relay,
+    images: Arc<Images>,
 }
 
 /// A sandbox to be made.
@@ -65,6 +68,8 @@ pub struct Wanted {
     pub environment: Option<Replicated>,
     /// What may leave it, by everybody's rules.
     pub egress: Option<EgressPlan>,
+    /// What keeps its image, where it is one of the store.
+    pub image: Option<Arc<Pin>>,
 }
 
 /// What adoption came to.
@@ -84,7 +89,7 @@ impl Registry {
     pub fn new(
         host: HostFacts,
         launchers: Launchers,
-        (folder, environments, relay): (PathBuf, Arc<Environments>, Relay),
+        (folder, environments, images, relay): (PathBuf, Arc<Environments>, Arc<Images>, Relay),
         (events, metrics, history): (Events, Arc<Metrics>, History),
         (parked, zygotes): (ParkedDoc, Vec<ZygoteDoc>),
     ) -> std::io::Result<Self> {
@@ -105,6 +110,7 @@ impl Registry {
             zygotes,
             environments,
             relay,
+            images,
         })
     }
 
@@ -134,6 +140,11 @@ impl Registry {
         &self.environments
     }
 
+    /// The images that sandboxes may have.
+    pub fn images(&self) -> &Arc<Images> {
+        &self.images
+    }
+
     /// What is made ahead.
     pub fn stock(&self) -> &Stock {
         &self.stock
@@ -157,23 +168,27 @@ impl Registry {
         let mut meta = wanted.meta;
         meta.id = identifier()?;
         meta.created = SystemTime::now();
-        let (environment, later) = (wanted.environment, wanted.later);
-        let made_of = (wanted.policy, environment.clone(), wanted.egress);
+        let later = wanted.later;
+        let kept = Kept {
+            environment: wanted.environment,
+            image: wanted.image,
+        };
+        let made_of = (wanted.policy, kept.clone(), wanted.egress);
         let planned = async {
             let (maker, plan) = self.plan(&meta, made_of, &later)?;
             // What is made ahead has no way out.
             let divided = match &plan.egress {
-                None => self.divide(&meta, (&maker, &plan), (environment.as_ref(), &later)),
+                None => self.divide(&meta, (&maker, &plan), (&kept, &later)),
                 Some(_) => None,
             };
             Ok::<_, Fault>((maker, plan, divided))
         };
         let (maker, plan, divided) = self.metrics.stage(Stage::Plan, planned).await?;
-        let zygote = || self.zygote(&maker).filter(|_| environment.is_none());
+        let zygote = || self.zygote(&maker).filter(|_| kept.environment.is_none());
         let ready = divided.and_then(|divided| Some((self.stock.take(&divided, zygote)?, divided)));
         let sandbox = match ready {
             Some((parked, divided)) => {
-                let again = (environment, later.as_slice());
+                let again = (kept, later.as_slice());
                 self.claim(parked, divided, (meta, maker, plan), again)
                     .await
             }
@@ -244,13 +259,14 @@ impl Registry {
     fn plan(
         &self,
         meta: &Meta,
-        (policy, environment, egress): (Policy, Option<Replicated>, Option<EgressPlan>),
+        (policy, kept, egress): (Policy, Kept, Option<EgressPlan>),
         later: &[String],
     ) -> Result<(Maker, Plan), Fault> {
         let maker = Maker::new(Ingredients {
             id: meta.id.clone(),
             policy,
-            environment,
+            kept,
+            programs: programs(meta),
             host: Arc::clone(&self.host),
             interpreter: meta.interpreter.clone(),
             owners: meta.owners.clone(),
@@ -349,10 +365,13 @@ impl Registry {
             .map(|found| self.environments.again(found))
             .transpose()?
             .map(|(known, pin)| (known, Arc::new(pin)));
+        let image = meta.stored_image.as_ref();
+        let image = image.map(|stored| self.images.again(stored)).transpose()?;
         let maker = Maker::new(Ingredients {
             id: meta.id.clone(),
             policy,
-            environment,
+            kept: Kept { environment, image },
+            programs: programs(&meta),
             host: Arc::clone(&self.host),
             interpreter: meta.interpreter.clone(),
             owners: meta.owners.clone(),
@@ -467,6 +486,11 @@ impl Registry {
             remove_folder(sandbox.folder());
         }
     }
+}
+
+/// Where a sandbox's image has its programs, where it says so.
+fn programs(meta: &Meta) -> Option<String> {
+    meta.stored_image.as_ref()?.programs.clone()
 }
 
 /// Makes empty directories for volumes that may come later: the root is read-only then.

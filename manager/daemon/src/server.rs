@@ -29,6 +29,7 @@ use crate::events::Events;
 use crate::functions::Functions;
 use crate::gate::{Gate, now};
 use crate::history::History;
+use crate::images::Images;
 use crate::launchers::Launchers;
 use crate::make::Making;
 use crate::metrics::{Endpoint, Metrics, MetricsDoc};
@@ -149,7 +150,8 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
     let environments = Environments::new(state.join("environments"), &config.doc.environments);
     let sink = Box::new(Flows(Arc::clone(&flows)));
     let (relay, idle) = Relay::new(runtime.join("relay").join("relay.sock"), sink);
-    let places = (folder, Arc::new(environments), relay);
+    let images = Images::new(state.join("images"));
+    let places = (folder, Arc::new(environments), Arc::new(images), relay);
     let registry = Registry::new(host, launchers, places, heard, parked)
         .map_err(|error| ManagerError::start("make the sandboxes' folder")(&error))?;
     let registry = Arc::new(registry);

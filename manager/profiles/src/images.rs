@@ -28,7 +28,7 @@ pub(crate) type BadImage = (String, &'static str);
 
 impl ImageRule {
     pub(crate) fn new(text: &str) -> Result<ImageRule, BadImage> {
-        if text != HOST {
+        if text != HOST && !is_name(text) {
             normal(text).map_err(|why| (why.to_owned(), REMEDY))?;
         }
         let pattern = if text.contains(PATTERN_CHARS) {
@@ -57,7 +57,7 @@ impl ImageRule {
     pub fn allows(&self, image: &str) -> bool {
         match &self.pattern {
             None => self.text == image,
-            Some(pattern) => normal(image).is_ok() && pattern.is_match(image),
+            Some(pattern) => (normal(image).is_ok() || is_name(image)) && pattern.is_match(image),
         }
     }
 
@@ -79,7 +79,29 @@ impl ImageRule {
 /// Characters that make a pattern of a text.
 const PATTERN_CHARS: [char; 6] = ['*', '?', '[', ']', '{', '}'];
 
-const REMEDY: &str = "write \"host\", an absolute folder, or a pattern such as \"/srv/images/**\"";
+const REMEDY: &str = "write \"host\", an absolute folder, an image's name in full such as \"docker.io/library/python:3.12\", or a pattern such as \"/srv/images/**\"";
+
+/// Whether it is the name of an image of the store's in full, with registry and tag or digest, or a
+/// pattern of such names. The registry is no part of a pattern.
+fn is_name(text: &str) -> bool {
+    let Some((registry, rest)) = text.split_once('/') else {
+        return false;
+    };
+    let host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':');
+    let named = registry == "localhost" || registry.contains(['.', ':']);
+    if !named || !registry.bytes().all(host) || registry.starts_with('.') {
+        return false;
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-:@".contains(c);
+    let parts = rest.split('/');
+    let good = |part: &str| !["", ".", ".."].contains(&part);
+    let last = rest.rsplit('/').next().unwrap_or_default();
+    parts.clone().all(good)
+        && rest
+            .chars()
+            .all(|c| plain(c) || c == '/' || PATTERN_CHARS.contains(&c))
+        && last.contains([':', '@', '*'])
+}
 
 fn compile(text: &str) -> Result<Glob, BadImage> {
     let mut builder = GlobBuilder::new(text);
@@ -139,8 +161,41 @@ mod tests {
     }
 
     #[test]
+    fn names_are_written_in_full() {
+        let python = "docker.io/library/python:3.12";
+        assert!(rule(python).allows(python));
+        assert!(!rule(python).allows("docker.io/library/python:3.13"));
+        assert!(rule("docker.io/library/python:*").allows(python));
+        assert!(rule("docker.io/library/*").allows(python));
+        assert!(rule("localhost:5000/**").allows("localhost:5000/a/b:c"));
+        assert!(!rule("docker.io/library/*").allows("docker.io/other/python:3.12"));
+        assert!(!rule("docker.io/library/*").allows("docker.io/library/../other:1"));
+        // Neither is a folder, nor is a folder one of them.
+        assert!(!rule("docker.io/**").allows("/docker.io/a:b"));
+        assert!(!rule("/**").allows(python));
+        assert!(rule("docker.io/**").covers(&rule(python)));
+        assert!(!rule("docker.io/**").covers(&rule("ghcr.io/a/b:c")));
+    }
+
+    #[test]
     fn bad_rules_are_refused() {
-        for text in ["", "py", "/", "/a/../b", "/a/", "/a[", "/a\nb", "hos*"] {
+        for text in [
+            "python:3.12",
+            "library/python:3.12",
+            "docker.io/library/python",
+            "*.io/a:b",
+            "docker.io//a:b",
+            "docker.io/../a:b",
+            "docker.io/a b:c",
+            "",
+            "py",
+            "/",
+            "/a/../b",
+            "/a/",
+            "/a[",
+            "/a\nb",
+            "hos*",
+        ] {
             assert!(ImageRule::new(text).is_err(), "{text:?}");
         }
     }

@@ -43,6 +43,9 @@ pub struct Receipt {
     pub sandbox: String,
     /// Digest of the policy.
     pub policy: String,
+    /// Name and manifest's digest of the image, where it is one of a manager's store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     /// Digest of the seccomp filter.
     pub filter: String,
     /// What of the network there is: `none`, or `relay: 3 rules, DIGEST`.
@@ -121,6 +124,7 @@ pub(crate) fn build(
     Receipt {
         sandbox: plan.sandbox.id.clone(),
         policy: plan.policy_digest.clone(),
+        image: None,
         filter: plan.filter_digest.clone(),
         network: network(plan),
         layers: layers.collect(),

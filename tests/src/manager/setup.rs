@@ -80,6 +80,13 @@ impl Setup {
         self
     }
 
+    /// Another personal profile for everybody.
+    #[must_use]
+    pub fn personal_whole(mut self, document: &str) -> Self {
+        self.personal = Some(document.to_owned());
+        self
+    }
+
     /// Adds to everybody's personal profile.
     #[must_use]
     pub fn personal(mut self, more: &str) -> Self {

@@ -23,6 +23,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use lakekeep_content::Pin;
 use lakekeep_plan::Plan;
 use lakekeep_sandbox::service::{self, Held};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -116,6 +117,8 @@ struct Shelf {
     due: Option<Instant>,
     /// What tasks that are ready are forked of.
     zygote: Option<Arc<Planned>>,
+    /// Keeps their image in its store.
+    _image: Option<Arc<Pin>>,
 }
 
 /// What is made next.
@@ -160,6 +163,7 @@ impl Stock {
                 earned: 0,
                 due: None,
                 zygote: zygote().map(Arc::new),
+                _image: divided.image.clone(),
             });
             shelf.asked = now;
             shelf.earned += 1;

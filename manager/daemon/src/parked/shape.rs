@@ -1,7 +1,9 @@
 //! What of a sandbox can be made before anybody has asked for it.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use lakekeep_content::Pin;
 use lakekeep_plan::{Extension, Plan, View};
 use lakekeep_protocol::launch::RootfsStep;
 
@@ -20,6 +22,8 @@ pub struct Divided {
     pub blank: Plan,
     /// Mounts that come when it is claimed.
     pub late: Late,
+    /// Keeps the image in its store, for as long as any are made ahead on it.
+    pub image: Option<Arc<Pin>>,
 }
 
 /// What a claim mounts, in this order.
@@ -36,6 +40,11 @@ impl Divided {
     /// not be made before what is mounted in it.
     pub fn has_task(&self) -> bool {
         self.late.volumes.is_empty() || !self.blank.task.scratch.shared
+    }
+
+    /// On an image of the store's.
+    pub fn on_image(self, image: Option<Arc<Pin>>) -> Self {
+        Self { image, ..self }
     }
 
     /// Has an environment shown with the claim, in a sandbox of which no task is forked from a
@@ -97,6 +106,7 @@ pub fn divide(plan: &Plan, late: usize) -> Option<Divided> {
             volumes,
             ..Late::default()
         },
+        image: None,
     })
 }
 

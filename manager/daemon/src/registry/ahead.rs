@@ -7,7 +7,7 @@ use lakekeep_plan::Plan;
 
 use super::{Registry, give_up};
 use crate::fault::Fault;
-use crate::maker::{Maker, Replicated};
+use crate::maker::{Kept, Maker};
 use crate::meta::Meta;
 use crate::metrics::Stage;
 use crate::parked::{Divided, Parked, Planned, ZygoteDoc, divide};
@@ -21,15 +21,15 @@ impl Registry {
         &self,
         meta: &Meta,
         (maker, plan): (&Maker, &Plan),
-        (environment, later): (Option<&Replicated>, &[String]),
+        (kept, later): (&Kept, &[String]),
     ) -> Option<Divided> {
         let late = maker.late_mounts().filter(|_| self.stock.is_kept())?;
-        let Some((known, _)) = environment else {
-            return divide(plan, late);
+        let Some((known, _)) = &kept.environment else {
+            return Some(divide(plan, late)?.on_image(kept.image.clone()));
         };
         // What is made ahead has none.
         let (_, blank) = self
-            .plan(meta, (maker.policy().clone(), None, None), later)
+            .plan(meta, (maker.policy().clone(), Kept::default(), None), later)
             .ok()?;
         let zygote = self.zygote_doc(maker).is_some();
         divide(&blank, late)?.with_environment(&known.view, zygote)
@@ -61,7 +61,7 @@ impl Registry {
         parked: Parked,
         divided: Divided,
         (mut meta, mut maker, mut plan): (Meta, Maker, Plan),
-        (environment, later): (Option<Replicated>, &[String]),
+        (kept, later): (Kept, &[String]),
     ) -> Result<Arc<Sandbox>, Fault> {
         let policy = maker.policy().clone();
         let (again, id) = (meta.clone(), meta.id.clone());
@@ -104,7 +104,7 @@ impl Registry {
             self.stock.spoiled(shape).await;
         }
         let meta = Meta { id, ..again };
-        let (maker, plan) = self.plan(&meta, (policy, environment, None), later)?;
+        let (maker, plan) = self.plan(&meta, (policy, kept, None), later)?;
         self.make(meta, maker, plan).await
     }
 }

@@ -150,11 +150,16 @@ impl Sandbox {
         self.meta.quotas.iter().cloned().chain(attached).collect()
     }
 
-    /// Says in a receipt what of its volumes' quotas is not enforced.
+    /// Says in a receipt which image it has, and what of its wishes and of its volumes' quotas is not
+    /// enforced.
     pub fn tell_quotas(&self, receipt: &mut lakekeep_sandbox::Receipt) {
         let quotas = self.quotas();
         let missing = quotas.iter().filter_map(VolumeQuota::warning);
         receipt.warnings.extend(missing);
+        if let Some(stored) = &self.meta.stored_image {
+            receipt.image = Some(self.meta.image.clone());
+            receipt.warnings.extend(stored.note.clone());
+        }
     }
 
     fn attached(&self) -> Vec<Volume> {

@@ -21,8 +21,7 @@ const TABLE: &str = "write a table of its fields";
 const NAMES: &str = "write a list of names";
 const FLAG: &str = "write true or false";
 const PRESETS: &str = "write a list of \"udf\", \"notebook\" and \"general\"";
-const IMAGES: &str =
-    "write a list of \"host\", absolute folders, and patterns such as \"/srv/images/**\"";
+const IMAGES: &str = "write a list of \"host\", absolute folders, images' names in full, and patterns such as \"/srv/images/**\"";
 
 /// Fields of one table, in the order of the documentation.
 type Table = (&'static str, &'static [(&'static str, &'static str)]);
