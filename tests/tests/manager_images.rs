@@ -123,7 +123,7 @@ fn what_a_profile_does_not_allow_is_refused_whether_it_is_there_or_not() {
     load(&manager, "docker.io/other/app:1", "other");
     let alice = manager.alice();
     // It works for what is allowed.
-    alice.sandbox(on(NAME));
+    let _kept = alice.sandbox(on(NAME));
     let said = |image: &str| {
         alice
             .create(on(image))
