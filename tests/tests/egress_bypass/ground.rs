@@ -123,9 +123,9 @@ pub struct Ground {
     internet: Internet,
     resolver: Resolver,
     place: Place,
-    /// To a server of the Internet, and every process that is started here inherits it: so that
+    /// To a server of the Internet, and every process that is started here inherits them: so that
     /// a sandbox has something to lose.
-    _left_open: TcpStream,
+    _left_open: [TcpStream; 2],
 }
 
 /// What came of one attempt.
@@ -154,9 +154,14 @@ impl Ground {
     fn make(test: &str) -> Option<Self> {
         let internet = Internet::make(test)?;
         let resolver = Resolver::start(&internet, LEADS);
-        let left_open = internet.on_host(|| TcpStream::connect((SERVER, 22)));
-        let left_open = left_open.unwrap();
-        rustix::io::fcntl_setfd(&left_open, FdFlags::empty()).unwrap();
+        // With both the next hop is known: a first packet would wait for it, and leave after the
+        // call that sends it.
+        let left_open = [SERVER, SERVER_6].map(|server| {
+            let stream = internet.on_host(|| TcpStream::connect((server, 22)));
+            let stream = stream.unwrap();
+            rustix::io::fcntl_setfd(&stream, FdFlags::empty()).unwrap();
+            stream
+        });
         Some(Self {
             internet,
             resolver,

@@ -272,6 +272,7 @@ def cased(word, bits):
 
 def neighbour():
     """Serves whoever comes, until standard input ends; then tells how many came."""
+    import contextlib
     import select
 
     streams = [
@@ -293,7 +294,8 @@ def neighbour():
         for s in (s for s in ready if s != 0):
             came += 1
             if s in streams:
-                with s.accept()[0] as c:
+                # Who only wanted to reach it may have gone.
+                with s.accept()[0] as c, contextlib.suppress(OSError):
                     c.sendall(b"neighbour")
             else:
                 s.recv(100)
