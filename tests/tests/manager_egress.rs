@@ -8,6 +8,7 @@
 )]
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use lakekeep_api::v1;
@@ -15,7 +16,7 @@ use lakekeep_tests::internet::{GREETING, Internet, WORDS, python};
 use lakekeep_tests::manager::{
     Dice, Done, Manager, Setup, Talk, User, command, create, is_alive, kill, of, shared_profile,
 };
-use lakekeep_tests::{Place, Privilege, eventually};
+use lakekeep_tests::{Place, Privilege, eventually, lakekeep};
 
 /// What the relay's resolver answers.
 const HOSTS: &str = "93.184.216.34 pypi.example index.example other.example\n";
@@ -24,7 +25,8 @@ const HOSTS: &str = "93.184.216.34 pypi.example index.example other.example\n";
 const RULES: &str = "[egress]\nrules = [\"allow tcp pypi.example:80\", \"allow tcp other.example:80\", \
                      \"allow tcp 93.184.216.34:8080\"]\n";
 
-/// Sends a byte every 20 ms over one connection, and says when that ends.
+/// Sends a line every 20 ms over one connection, and says when that ends. (What begins as text
+/// is looked at up to the end of its first line.)
 const TRICKLE: &str = "
 import time
 def trickle(name, port):
@@ -32,7 +34,7 @@ def trickle(name, port):
         print('connected', flush=True)
         try:
             while True:
-                s.sendall(b'.')
+                s.sendall(b'.\\n')
                 time.sleep(0.02)
         except OSError as e:
             print('ended', type(e).__name__, flush=True)
@@ -76,8 +78,16 @@ impl Site {
         std::fs::write(path, shared_profile("net", rules)).unwrap();
     }
 
+    /// Waits until the log of flows says so.
     fn log_says(&self, words: &str) {
-        eventually(words, || self.manager.log().contains(words).then_some(()));
+        eventually(words, || {
+            let mut read = Command::new(lakekeep());
+            read.args(["egress", "log", "--json"])
+                .env("LAKEKEEP_SOCKET", self.manager.socket());
+            let read = read.output().unwrap();
+            let flows = String::from_utf8_lossy(&read.stdout);
+            flows.contains(words).then_some(())
+        });
     }
 
     fn relay(&self) -> Option<i32> {

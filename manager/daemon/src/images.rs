@@ -90,13 +90,13 @@ impl Images {
         })
     }
 
-    /// What keeps one that a sandbox has already. It blocks.
+    /// One that a sandbox has already. It blocks.
     ///
     /// # Errors
     /// As [`Images::take`].
-    pub fn again(&self, stored: &StoredImage) -> Result<Arc<Pin>, Fault> {
+    pub fn again(&self, stored: &StoredImage) -> Result<Taken, Fault> {
         // By digest: its name may lead elsewhere by now.
-        Ok(self.take(&stored.digest)?.pin)
+        self.take(&stored.digest)
     }
 
     fn library(&self) -> Result<Option<Arc<Library>>, Fault> {

@@ -6,6 +6,7 @@ use lakekeep_plan::Plan;
 use lakekeep_policy::{Policy, PolicyDoc};
 
 use crate::fault::Fault;
+use crate::images::Taken;
 use crate::maker::without_environment;
 use crate::meta::Meta;
 use crate::task::{Files, Record};
@@ -45,11 +46,16 @@ pub fn remove_folder(folder: &Path) {
     }
 }
 
-/// The policy that a sandbox was made by.
-pub fn policy_of(meta: &Meta) -> Result<Policy, Fault> {
+/// The policy that a sandbox was made by, on its image. Values of variables are not written
+/// down: those of the image are its own again.
+pub fn policy_of(meta: &Meta, image: Option<&Taken>) -> Result<Policy, Fault> {
     let bad = |error: &(dyn std::error::Error + 'static)| {
         Fault::internal("read a sandbox's own policy", error)
     };
-    let doc = PolicyDoc::from_toml(&meta.id, &meta.policy).map_err(|error| bad(&error))?;
+    let doc = PolicyDoc::from_toml(&meta.id, &meta.policy);
+    let mut doc = doc.map_err(|error| bad(&error))?;
+    if let Some(image) = image {
+        image.lay_under(&mut doc);
+    }
     Policy::check(doc).map_err(|error| bad(&error))
 }

@@ -359,14 +359,15 @@ impl Registry {
         let folder = self.folder.join(&found.id);
         let (meta, plan) = read_record(&folder)
             .map_err(|error| Fault::internal("read a sandbox's record", &error))?;
-        let policy = policy_of(&meta)?;
+        let image = meta.stored_image.as_ref();
+        let image = image.map(|stored| self.images.again(stored)).transpose()?;
+        let policy = policy_of(&meta, image.as_ref())?;
         let environment = meta.environment.as_ref();
         let environment = environment
             .map(|found| self.environments.again(found))
             .transpose()?
             .map(|(known, pin)| (known, Arc::new(pin)));
-        let image = meta.stored_image.as_ref();
-        let image = image.map(|stored| self.images.again(stored)).transpose()?;
+        let image = image.map(|image| image.pin);
         let maker = Maker::new(Ingredients {
             id: meta.id.clone(),
             policy,

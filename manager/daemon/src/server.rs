@@ -172,21 +172,23 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
     let services = Services::new(&gate, &registry, making, (&state, &flows));
     let refusals = services.refusals.clone();
     let (stop, stopping) = watch::channel(false);
-    let functions = Functions {
-        sandboxes: services.sandboxes.clone(),
-        refusals: services.refusals.clone(),
-    };
-    let functions = functions
-        .serve(inherited.functions, stopping.clone())
-        .map_err(|error| ManagerError::start("listen on the socket of functions")(&error))?;
-    let api = unix(services.clone(), inherited.api, stopping.clone())?;
-    let mut servers = vec![functions, api];
+    // Whoever is answered on the Unix socket finds the others open too.
+    let mut servers = Vec::new();
     if let Some(place) = numbers {
         servers.push(tell_numbers(&place, &gate, &registry, &flows).await?);
     }
     if let Some(tcp) = tcp {
-        servers.push(over_tcp(services, &tcp, mtls.as_deref(), stopping).await?);
+        let services = services.clone();
+        servers.push(over_tcp(services, &tcp, mtls.as_deref(), stopping.clone()).await?);
     }
+    let functions = Functions {
+        sandboxes: services.sandboxes.clone(),
+        refusals: services.refusals.clone(),
+    };
+    let functions = functions.serve(inherited.functions, stopping.clone());
+    let failed = ManagerError::start("listen on the socket of functions");
+    servers.push(functions.map_err(|error| failed(&error))?);
+    servers.push(unix(services, inherited.api, stopping)?);
     tokio::spawn(registry.stock().clone().fill());
     notify("READY=1");
     let kept = until_the_end(&gate, &registry, &refusals, &inherited.lifeline).await?;
