@@ -83,9 +83,12 @@ fn the_metrics_tell_what_happened_and_of_nobody() {
         sandbox: "of-nobody".to_owned(),
     };
     assert_eq!(alice.get(stranger).unwrap_err().code, Code::NotFound);
-    let text = eventually("the task's end in the metrics", || {
+    // A call is counted when its stream has ended, after its caller heard of that.
+    let text = eventually("the ends of task and call in the metrics", || {
         let text = scrape(&socket)?;
-        (value(&text, "lakekeep_task_ends_total", &["verdict=\"exit\""]) >= 1.0).then_some(text)
+        let ends = value(&text, "lakekeep_task_ends_total", &["verdict=\"exit\""]);
+        let calls = value(&text, "lakekeep_grpc_calls_total", &["Sandboxes/Exec\""]);
+        (ends >= 1.0 && calls >= 1.0).then_some(text)
     });
     for (name, labels, least) in TOLD {
         let found = value(&text, name, labels);
