@@ -92,13 +92,15 @@ impl Operation for Upload<'_> {
     fn stores(&self) -> Vec<PathBuf> {
         let shelves = entries(&self.manager.kept().join("environments"));
         let mut stores: Vec<PathBuf> = shelves.iter().map(|shelf| shelf.join("store")).collect();
-        stores.retain(|store| store.exists());
         stores.push(self.client.home().join(".local/share/lakekeep/store"));
+        // A sender has one only once something is asked of it.
+        stores.retain(|store| store.exists());
         stores
     }
 
     fn fsck(&self, store: &Path) -> Output {
-        let owner = fs::metadata(store).unwrap();
+        let owner = fs::metadata(store);
+        let owner = owner.unwrap_or_else(|e| panic!("{}: {e}", store.display()));
         let mut fsck = Command::new(lakekeep());
         fsck.args(["store", "fsck", "--store"])
             .arg(store)
