@@ -27,6 +27,26 @@ fn after_half(
     })
 }
 
+/// Each answer ends after one byte more than the one before.
+fn broken_off_later_each_time() -> Case {
+    let size = layer().len();
+    let name = "broken off after one byte more each time";
+    case(name, "connection broke", move |asked| {
+        let range = asked.header("range");
+        let from = range.trim_start_matches("bytes=").trim_end_matches('-');
+        let from = from.parse::<usize>().unwrap_or(0);
+        let head = match from {
+            0 => format!("HTTP/1.1 200 X\r\nContent-Length: {size}\r\n\r\n"),
+            from => format!(
+                "HTTP/1.1 206 X\r\nContent-Length: {}\r\nContent-Range: bytes {from}-{}/{size}\r\n\r\n",
+                size - from,
+                size - 1
+            ),
+        };
+        is_layer(asked).then(|| Reply::bytes([head.as_bytes(), &layer()[from..=from]].concat()))?
+    })
+}
+
 #[test]
 fn layers_on_the_way() {
     let size = layer().len();
@@ -86,28 +106,7 @@ fn layers_on_the_way() {
                     is_layer(asked).then(|| Reply::bytes(head))?
                 },
             ),
-            case(
-                "broken off after one byte more each time",
-                "connection broke",
-                move |asked| {
-                    let from = asked
-                        .header("range")
-                        .trim_start_matches("bytes=")
-                        .trim_end_matches('-')
-                        .parse::<usize>();
-                    let from = from.unwrap_or(0);
-                    let head = match from {
-                        0 => format!("HTTP/1.1 200 X\r\nContent-Length: {size}\r\n\r\n"),
-                        from => format!(
-                            "HTTP/1.1 206 X\r\nContent-Length: {}\r\nContent-Range: bytes {from}-{}/{size}\r\n\r\n",
-                            size - from,
-                            size - 1
-                        ),
-                    };
-                    is_layer(asked)
-                        .then(|| Reply::bytes([head.as_bytes(), &layer()[from..=from]].concat()))?
-                },
-            ),
+            broken_off_later_each_time(),
             case("an encoding that was not asked for", "encoded", |asked| {
                 is_layer(asked)
                     .then(|| Reply::status(200, &[("Content-Encoding", "gzip")], &gzip(&layer())))
