@@ -15,7 +15,7 @@ use lakekeep_api::{DESCRIPTORS, Reason, v1};
 use lakekeep_fuzz::asked::{check_words, image, kind, lifetimes, project, resolved};
 use lakekeep_fuzz::fault::Fault;
 use lakekeep_fuzz::identity::{ALICE, MANAGER, NOW};
-use lakekeep_fuzz::maker::{self, Ingredients, Maker};
+use lakekeep_fuzz::maker::{self, Ingredients, Kept, Maker};
 use lakekeep_fuzz::wire;
 use lakekeep_identity::{
     Grant, MAX_DELEGATION_LIFETIME, ProjectName, TokenId, UserName, parse_delegation_token,
@@ -73,7 +73,9 @@ static MAKER: LazyLock<(TempDir, Maker)> = LazyLock::new(|| {
         interpreter: None,
         owners: Vec::new(),
         lasting: false,
-        environment: None,
+        kept: Kept::default(),
+        programs: None,
+        egress: None,
     });
     (folder, made.expect("a folder is an image"))
 });
@@ -95,7 +97,7 @@ macro_rules! requests {
 }
 
 /// Seeds name them by their place: a new one goes to the end.
-const REQUESTS: [Request; 30] = requests! {
+const REQUESTS: [Request; 32] = requests! {
     CreateRequest: create,
     ExecRequest: exec,
     ReadFileRequest: |_| (),
@@ -129,6 +131,9 @@ const REQUESTS: [Request; 30] = requests! {
     ListEnvironmentsRequest: |_| (),
     EnvironmentRef: |_| (),
     CollectEnvironmentsRequest: |_| (),
+    ReadFlowsRequest: |_| (),
+    // Its document is read as `egress_rules` reads it.
+    ReplayFlowsRequest: |_| (),
 };
 
 fuzz_target!(init: all_are_there(), |data: &[u8]| {

@@ -28,6 +28,30 @@ pub mod wire {
     }
 }
 
+/// Of the manager's module of this name, what those above need; the rest needs a store.
+pub mod environments {
+    /// As there, without what an interpreter lacks.
+    #[derive(Debug)]
+    pub struct Known {
+        /// How it is shown.
+        pub view: lakekeep_plan::View,
+    }
+}
+
+/// Of the manager's module of this name, what those above need; the rest needs a store.
+pub mod images {
+    use lakekeep_oci::Reference;
+
+    /// As there.
+    pub fn full_name(image: &str) -> Option<String> {
+        if image == "host" || image.starts_with('/') {
+            return None;
+        }
+        let name: Reference = image.parse().ok()?;
+        Some(name.to_string())
+    }
+}
+
 /// Of the manager's module of this name, what those above need; the rest needs a launcher.
 pub mod sandbox {
     use std::sync::{Mutex, MutexGuard, PoisonError};
