@@ -71,14 +71,9 @@ fn equipped<'m>(manager: &'m Manager, name: &str, uv: &Path) -> (Machine<'m>, Pa
     fs::write(&module, "def doubled(x):\n    return 2 * x\n").unwrap();
     let mut install = machine.command(uv);
     install
-        .args([
-            "pip",
-            "install",
-            "--quiet",
-            "--link-mode",
-            "copy",
-            "--python",
-        ])
+        // The certificates that its user's other programs trust.
+        .args(["--system-certs", "pip", "install", "--quiet"])
+        .args(["--link-mode", "copy", "--python"])
         .arg(machine.python())
         .args(WHEELS)
         .arg("--editable")
