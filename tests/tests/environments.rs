@@ -277,7 +277,7 @@ for name, text in (('lk_mod.py', 'a = 1'), ('lk_pkg/__init__.py', 'b = 2'), ('sp
 site = pathlib.Path(sysconfig.get_paths()['purelib'])
 (site / '__editable__.lk.pth').write_text('import __editable___lk_finder as f; f.install()')
 (site / '__editable___lk_finder.py').write_text(f'''
-import importlib.util, pathlib, sys
+import importlib.machinery, importlib.util, pathlib, sys
 MAPPING = {{'lk_mod': {str(own / 'lk_mod')!r}, 'lk_pkg': {str(own / 'lk_pkg')!r}}}
 NAMESPACES = {{'lk_space': [{str(own / 'space')!r}]}}
 def find_spec(name, path=None, target=None):
