@@ -330,10 +330,10 @@ fn a_rule_on_an_address_takes_away_what_a_name_is_held_to_and_that_is_told() {
     assert_eq!(
         told,
         [
-            "rules[2]: any stream passes there by address and port alone: also one that \
+            "--egress[2]: any stream passes there by address and port alone: also one that \
              \"allow tls *.files.example:443\" would hold to its name, if that name resolves \
              there; name the host instead, or other ports",
-            "rules[3]: any stream passes there by address and port alone: also one that \
+            "--egress[3]: any stream passes there by address and port alone: also one that \
              \"allow http mirror.example:80\" would hold to its name, if that name resolves \
              there; name the host instead, or other ports",
         ]
