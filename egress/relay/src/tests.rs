@@ -8,9 +8,11 @@ use lakekeep_egress_rules::{Limits, Streams};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::gate::{self, Gate, Opening, Passed};
 use crate::pace::Pace;
+use crate::pipes::STEP;
 use crate::pump::{self, Bounds, Carried};
 use crate::side::Side;
 
@@ -88,6 +90,22 @@ async fn each_direction_ends_by_itself_and_all_bytes_are_counted() {
     let ended = pump.await.unwrap();
     assert!(matches!(ended, Passed::Ended(Ok(()))), "{ended:?}");
     assert_eq!(carried.bytes(), (1 << 20, 9));
+}
+
+/// Nothing waits for a step to be full.
+#[tokio::test]
+async fn the_last_of_many_bytes_come_without_an_end_after_them() {
+    let ((mut client, inside), (mut server, outside)) = (pair().await, pair().await);
+    let (carried, under) = (Carried::new(), Under::new(2 * LONG, None));
+    let sent = vec![7; 2 * STEP + STEP / 2 + 1];
+    let mut got = vec![0; sent.len()];
+    let talk = async { tokio::join!(client.write_all(&sent), server.read_exact(&mut got)) };
+    let both = tokio::select! {
+        both = timeout(LONG, talk) => both.unwrap(),
+        ended = pump::carry(&inside, &outside, &carried, under.bounds()) => panic!("{ended:?}"),
+    };
+    assert_eq!((both.0.unwrap(), both.1.unwrap()), ((), sent.len()));
+    assert!(got == sent);
 }
 
 #[tokio::test]
