@@ -25,7 +25,7 @@ packages() {
     # A registry, and who builds and pushes images: what `image pull` is tested against.
     if [ "$(id -u)" -eq 0 ]; then
         for entry in docker-registry:docker-registry htpasswd:apache2-utils umoci:umoci \
-            buildah:buildah mmdebstrap:mmdebstrap; do
+            buildah:buildah debootstrap:debootstrap; do
             command=${entry%%:*} package=${entry##*:}
             command -v "$command" >/dev/null || missing+=("$package")
         done

@@ -291,13 +291,13 @@ pub struct EgressArgs {
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=60000))]
     pub connections: u32,
 
-    /// start, traffic, crowd, separated by commas, or `all`.
+    /// start, claim, traffic, crowd, separated by commas, or `all`.
     #[arg(
         long,
         value_name = "NAME",
         value_delimiter = ',',
         default_value = "all",
-        value_parser = ["all", "start", "traffic", "crowd"]
+        value_parser = ["all", "start", "claim", "traffic", "crowd"]
     )]
     pub scenarios: Vec<String>,
 

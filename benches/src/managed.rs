@@ -26,6 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Made ahead of each shape: enough for rounds that come one after the other.
 pub const PARKED: usize = 4;
 
+/// The profile of sandboxes that nothing leaves.
+pub const CLOSED: &str = "bench";
+
+/// The profile of sandboxes that something may leave.
+pub const OPEN: &str = "bench-open";
+
 /// How often a stock is asked for that a busy machine did not make.
 const TRIES: u32 = 3;
 
@@ -115,7 +121,7 @@ impl Server {
                 let mut all = tokio::task::JoinSet::new();
                 for _ in 0..parked {
                     let client = client.clone();
-                    all.spawn_local(async move { client.create(create()).await });
+                    all.spawn_local(async move { client.create(create(CLOSED)).await });
                 }
                 for made in all.join_all().await {
                     client.kill(&made?.id).await?;
@@ -143,7 +149,7 @@ impl Managed {
         let (socket, runtime) = (socket(folder), runtime(folder)?);
         let (client, warm) = runtime.block_on(async {
             let client = Client::connect(Target::unix(&socket)).await?;
-            let warm = client.create(create()).await?.id;
+            let warm = client.create(create(CLOSED)).await?.id;
             Ok::<_, ClientError>((client, warm))
         })?;
         Ok(Self {
@@ -176,7 +182,7 @@ impl Managed {
             let mut all = tokio::task::JoinSet::new();
             for _ in 0..count {
                 let (client, clock) = (self.client.clone(), self.clock.clone());
-                all.spawn(async move { claim(&client, &clock, before).await });
+                all.spawn(async move { claim(&client, (CLOSED, &clock), before).await });
             }
             let mut times = Vec::new();
             while let Some(one) = all.join_next().await {
@@ -188,13 +194,20 @@ impl Managed {
 
     /// Asks once.
     pub fn once(&self, call: Call) -> Result<Sample, BenchError> {
-        let asked = async {
-            match call {
-                Call::Claim => claim(&self.client, &self.clock, monotonic()).await,
-                Call::Nested => self.nested().await,
+        match call {
+            Call::Claim => self.claim_in(CLOSED),
+            Call::Nested => {
+                let wall = self.runtime.block_on(self.nested())?;
+                Ok(Sample { wall, cpu: None })
             }
-        };
-        let wall = self.runtime.block_on(asked)?;
+        }
+    }
+
+    /// A new sandbox in a profile, to the first instruction of a task in it.
+    pub fn claim_in(&self, profile: &str) -> Result<Sample, BenchError> {
+        let what = (profile, self.clock.as_str());
+        let claimed = async { claim(&self.client, what, monotonic()).await };
+        let wall = self.runtime.block_on(claimed)?;
         Ok(Sample { wall, cpu: None })
     }
 
@@ -278,8 +291,12 @@ fn stock(metrics: &Path) -> Result<usize, BenchError> {
 }
 
 /// A sandbox for one task. The guest reads the clock that this process reads.
-async fn claim(client: &Client, clock: &str, before: Duration) -> Result<Duration, BenchError> {
-    let command = Command::once(create(), [clock]).no_stdin();
+async fn claim(
+    client: &Client,
+    (profile, clock): (&str, &str),
+    before: Duration,
+) -> Result<Duration, BenchError> {
+    let command = Command::once(create(profile), [clock]).no_stdin();
     let (first, _) = read(client.exec(command).await?.output).await?;
     first_instruction(&first, before)
 }
@@ -315,8 +332,8 @@ async fn read(mut output: Output) -> Result<(Vec<u8>, String), BenchError> {
 }
 
 /// As an engine asks for it: it ends with its manager.
-fn create() -> Create {
-    Create::new().profile("bench").kind(v1::Kind::Udf)
+fn create(profile: &str) -> Create {
+    Create::new().profile(profile).kind(v1::Kind::Udf)
 }
 
 /// The clock that guests read too.
@@ -345,16 +362,19 @@ fn is_ready(told: &UnixDatagram) -> bool {
     }
 }
 
-/// Writes the configuration, and a profile with the shared root file system as image.
+/// Writes the configuration, and profiles with the shared root file system as image.
 fn configure(folder: &Path, image: &Path, parked: usize) -> Result<PathBuf, BenchError> {
     let profiles = folder.join("profiles");
     std::fs::create_dir_all(&profiles).map_err(BenchError::file("mkdir", &profiles))?;
-    let profile = format!(
-        "version = 1\nname = \"bench\"\nowner = \"root\"\nproject = \"bench\"\n\
-         images = [{image:?}]\npresets = [\"general\"]\n"
-    );
-    let path = profiles.join("bench.toml");
-    std::fs::write(&path, profile).map_err(BenchError::file("write", &path))?;
+    let rules = "[egress]\nrules = [\"allow tls pypi.example:443\"]\n";
+    for (name, more) in [(CLOSED, ""), (OPEN, rules)] {
+        let profile = format!(
+            "version = 1\nname = {name:?}\nowner = \"root\"\nproject = \"bench\"\n\
+             images = [{image:?}]\npresets = [\"general\"]\n{more}"
+        );
+        let path = profiles.join(format!("{name}.toml"));
+        std::fs::write(&path, profile).map_err(BenchError::file("write", &path))?;
+    }
     let text = format!(
         "user = \"{SERVICE}\"\nname = \"bench\"\nlaunchers = 2\n\
          socket = {socket:?}\nruntime = {run:?}\nstate = {state:?}\n\

@@ -122,9 +122,14 @@ pub fn claim(pool: &mut Pool, clock: &Job) -> Result<Duration, BenchError> {
 
 /// As `lakekeep run` plans it, with the shared root file system as image.
 pub fn plan(ground: &Ground) -> Result<Plan, BenchError> {
+    plan_with(ground, PolicyDoc::default())
+}
+
+/// The same by another policy.
+pub fn plan_with(ground: &Ground, doc: PolicyDoc) -> Result<Plan, BenchError> {
     let doc = PolicyDoc {
         image: Some(ground.root().display().to_string()),
-        ..PolicyDoc::default()
+        ..doc
     };
     let policy = Policy::check(doc).map_err(BenchError::plan)?;
     let command = Command {

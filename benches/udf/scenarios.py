@@ -54,7 +54,7 @@ def _add(name: str, rows: int, turn: int, others: Mapping[str, Make]) -> Scenari
     slow = dict.fromkeys(others, 1)
     elsewhere = {"lakekeep-rust": rows}
     if rows == 1:
-        # Larger batches travel in parts, for which nobody looks.
+        # Larger batches travel in parts, of which it knows nothing.
         elsewhere["raw-looking"] = rows
     found = Scenario(name, RAW, {**peers, **others}, wire.check(rows), turn, slow)
     return replace(found, elsewhere=elsewhere)

@@ -5,8 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use lakekeep_egress_rules::{
-    Decision, Destination, EgressDoc, Guard, Host, Level, RuleError, Ruleset, Transport,
-    parse_destination,
+    Destination, EgressDoc, Guard, Host, Level, RuleError, Ruleset, Transport, parse_destination,
 };
 use lakekeep_policy::PolicyDoc;
 use lakekeep_sandbox::chain;
@@ -41,51 +40,82 @@ enum EgressError {
 /// Does what was asked.
 pub fn answer(verb: Verb) -> ExitCode {
     match verb {
-        Verb::Test(arguments) => test(&arguments),
+        Verb::Test(arguments) => test(arguments),
         Verb::Log(arguments) => remote::egress_log(arguments),
         Verb::Replay(arguments) => remote::egress_replay(arguments),
     }
 }
 
 /// What the rules say of a destination.
-struct Answer {
-    decision: Decision,
+#[derive(Debug)]
+pub struct Answer {
+    /// Something may leave.
+    pub passes: bool,
+    /// As it was understood.
+    pub destination: String,
+    /// The rule that decided.
+    pub rule: Option<String>,
+    /// The decision.
+    pub words: String,
+    /// What to do about a denial.
+    pub remedy: String,
     /// A line for each level, and the decision.
-    explained: String,
+    pub explained: Vec<String>,
 }
 
-fn test(arguments: &TestArgs) -> ExitCode {
-    let answer = match decide(arguments) {
+fn test(arguments: TestArgs) -> ExitCode {
+    if asks_a_manager(&arguments) {
+        return remote::egress_test(arguments);
+    }
+    let answer = match decide(&arguments) {
         Ok(answer) => answer,
         Err(error) => {
             let messages = Messages {
-                json: arguments.json,
+                json: arguments.via.json,
             };
             messages.say("error", &chain(&error));
             return ExitCode::from(OWN_FAILURE);
         }
     };
-    let passes = answer.decision.passes();
-    let text = match arguments.json {
-        true => answer.json().to_string(),
-        false => answer.explained,
-    };
-    match (writeln!(std::io::stdout(), "{text}"), passes) {
-        (Ok(()), true) => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
+    match writeln!(std::io::stdout(), "{}", answer.told(arguments.via.json)) {
+        Ok(()) => answer.code(),
+        Err(_) => ExitCode::FAILURE,
     }
 }
 
+/// Files of the owner's and the administrator's are for whoever has no manager at hand.
+fn asks_a_manager(arguments: &TestArgs) -> bool {
+    let at = &arguments.at;
+    let named = [&at.user, &at.profile, &at.sandbox];
+    let files = arguments.owner.is_some() || arguments.administrator.is_some();
+    named.iter().any(|name| !name.is_empty()) || (remote::is_named() && !files)
+}
+
 impl Answer {
+    /// As it is printed.
+    pub fn told(&self, json: bool) -> String {
+        match json {
+            true => self.json().to_string(),
+            false => self.explained.join("\n"),
+        }
+    }
+
+    /// 0 if something may leave, else 1.
+    pub fn code(&self) -> ExitCode {
+        match self.passes {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        }
+    }
+
     fn json(&self) -> Value {
-        let decision = &self.decision;
         json!({
-            "destination": decision.destination.to_string(),
-            "passes": decision.passes(),
-            "rule": decision.rule.as_ref().map(|rule| rule.rule.to_string()),
-            "words": decision.to_string(),
-            "remedy": decision.remedy(),
-            "explained": self.explained.lines().collect::<Vec<_>>(),
+            "destination": self.destination,
+            "passes": self.passes,
+            "rule": self.rule,
+            "words": self.words,
+            "remedy": self.remedy,
+            "explained": self.explained,
         })
     }
 }
@@ -105,24 +135,41 @@ fn decide(arguments: &TestArgs) -> Result<Answer, EgressError> {
         transport: Transport::Tcp,
     };
     let (rules, guard) = (rules(arguments)?, Guard::new(own));
+    let decision = rules.decide(&destination, &guard);
+    let explained = rules.explain(&destination, &guard);
     Ok(Answer {
-        decision: rules.decide(&destination, &guard),
-        explained: rules.explain(&destination, &guard),
+        passes: decision.passes(),
+        destination: decision.destination.to_string(),
+        rule: decision.rule.as_ref().map(|rule| rule.rule.to_string()),
+        words: decision.to_string(),
+        remedy: decision.remedy(),
+        explained: explained.lines().map(str::to_owned).collect(),
     })
+}
+
+/// The policy with the flags laid over it.
+///
+/// # Errors
+/// [`RequestError`] for a policy that is none.
+pub fn policy(arguments: &TestArgs) -> Result<PolicyDoc, RequestError> {
+    let policy = match &arguments.policy {
+        Some(path) => read_policy(path)?,
+        None => PolicyDoc::default(),
+    };
+    if arguments.egress.is_empty() {
+        return Ok(policy);
+    }
+    let rules = arguments.egress.clone();
+    Ok(policy.overlay(PolicyDoc {
+        egress: Some(EgressDoc::from_lines("--egress", rules)),
+        ..PolicyDoc::default()
+    }))
 }
 
 /// The policy's rules and the flags', without any of which nothing may leave, within those of
 /// the owner and the administrator.
 fn rules(arguments: &TestArgs) -> Result<Ruleset, EgressError> {
-    let policy = match &arguments.policy {
-        Some(path) => read_policy(path)?,
-        None => PolicyDoc::default(),
-    };
-    let flags = PolicyDoc {
-        egress: Some(EgressDoc::from_lines("--egress", arguments.egress.clone())),
-        ..PolicyDoc::default()
-    };
-    let doc = policy.overlay(flags).egress.unwrap_or_default();
+    let doc = policy(arguments)?.egress.unwrap_or_default();
     let mut rules = Ruleset::check(Level::User, &doc)?;
     for (level, path) in [
         (Level::Owner, &arguments.owner),
@@ -152,6 +199,8 @@ fn document(path: &Path) -> Result<EgressDoc, EgressError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::egress::TestAt;
+    use crate::args::remote::Via;
 
     fn asked(folder: &Path, destination: &str) -> Answer {
         decide(&TestArgs {
@@ -160,7 +209,11 @@ mod tests {
             egress: vec!["allow tls *.example:443".to_owned()],
             owner: Some(folder.join("owner.json")),
             administrator: Some(folder.join("administrator.toml")),
-            json: false,
+            at: TestAt::default(),
+            via: Via {
+                json: false,
+                on_behalf_of: None,
+            },
         })
         .unwrap()
     }
@@ -177,8 +230,8 @@ mod tests {
         let bound = "version = 1\nrules = [\"allow tcp *\", \"deny tcp bad.example\"]\n";
         write("administrator.toml", bound);
         let allowed = asked(folder.path(), "good.example:443");
-        assert!(allowed.decision.passes());
-        let lines: Vec<&str> = allowed.explained.lines().collect();
+        assert!(allowed.passes);
+        let lines = &allowed.explained;
         for (line, level) in lines
             .iter()
             .zip(["the administrator", "the owner", "the user"])
@@ -192,11 +245,7 @@ mod tests {
         let denied = asked(folder.path(), "bad.example:443");
         assert_eq!(denied.json()["passes"], false);
         assert_eq!(denied.json()["rule"], "deny tcp bad.example");
-        assert!(
-            denied
-                .explained
-                .starts_with("the administrator: a rule denies it")
-        );
+        assert!(denied.explained[0].starts_with("the administrator: a rule denies it"));
     }
 
     #[test]

@@ -176,7 +176,8 @@ pub fn for_task(
     Ok((write(read(arguments)?.overlay(doc))?, variables))
 }
 
-fn write(mut doc: PolicyDoc) -> Result<String, RequestError> {
+/// A policy as a manager takes it; nothing where it says nothing.
+pub fn write(mut doc: PolicyDoc) -> Result<String, RequestError> {
     if doc == PolicyDoc::default() {
         return Ok(String::new());
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use cap::Cap;
 use lakekeep_api::v1::exec_request::Request as In;
 use lakekeep_api::{DESCRIPTORS, Reason, v1};
+use lakekeep_egress_rules::{Host, parse_destination};
 use lakekeep_fuzz::asked::{check_words, image, kind, lifetimes, project, resolved};
 use lakekeep_fuzz::fault::Fault;
 use lakekeep_fuzz::identity::{ALICE, MANAGER, NOW};
@@ -97,7 +98,7 @@ macro_rules! requests {
 }
 
 /// Seeds name them by their place: a new one goes to the end.
-const REQUESTS: [Request; 32] = requests! {
+const REQUESTS: [Request; 33] = requests! {
     CreateRequest: create,
     ExecRequest: exec,
     ReadFileRequest: |_| (),
@@ -134,6 +135,7 @@ const REQUESTS: [Request; 32] = requests! {
     ReadFlowsRequest: |_| (),
     // Its document is read as `egress_rules` reads it.
     ReplayFlowsRequest: |_| (),
+    ExplainEgressRequest: explain,
 };
 
 fuzz_target!(init: all_are_there(), |data: &[u8]| {
@@ -359,6 +361,18 @@ fn put_profile(request: &v1::PutProfileRequest) {
     let doc = ProfileDoc::from_toml("profile", &request.document);
     if let Err(errors) = doc.and_then(|doc| Profile::check(&doc, &Ceilings::default())) {
         told(Fault::new(Reason::BadRequest, errors.to_string()));
+    }
+}
+
+/// A name is shown as it is understood, and understood as it is shown.
+fn explain(request: &v1::ExplainEgressRequest) {
+    match parse_destination(&request.destination) {
+        Ok((Host::Name(name), port)) => {
+            let shown = parse_destination(&format!("{name}:{port}"));
+            assert!(shown == Ok((Host::Name(name), port)));
+        }
+        Ok((Host::Address(_), _)) => {}
+        Err(error) => bad(&error),
     }
 }
 

@@ -22,6 +22,7 @@ mod privilege;
 mod processes;
 mod run;
 mod skip;
+mod uv;
 
 pub use attack::{AttackGround, Way};
 pub use bin::{lakekeep, target_dir};
@@ -35,6 +36,7 @@ pub use processes::{
 };
 pub use run::{Finished, Run};
 pub use skip::{SKIP_LOG, skip};
+pub use uv::uv;
 
 /// A number from the environment, for the sizes of soak and fault tests.
 ///

@@ -44,9 +44,19 @@ impl Ground {
     }
 
     fn serve(&self, rule: &str, limits: &Value) -> Inside {
-        let rules = json!({ "version": 1, "rules": [rule], "limits": limits });
-        self.relay.serve(&format!("box-{rule}"), &rules)
+        self.relay
+            .serve(&format!("box-{rule}"), &document(rule, limits))
     }
+
+    /// Other limits for the sandbox of this rule, which lives.
+    fn limit(&self, rule: &str, limits: &Value) {
+        self.relay
+            .update(&format!("box-{rule}"), &document(rule, limits));
+    }
+}
+
+fn document(rule: &str, limits: &Value) -> Value {
+    json!({ "version": 1, "rules": [rule], "limits": limits })
 }
 
 #[test]
@@ -203,6 +213,73 @@ fn what_says_nothing_ends() {
     );
     let receipt = ground.relay.told("raise idle_seconds in [limits]");
     assert_eq!(receipt.verdict, FlowVerdict::Allowed);
+}
+
+/// The rule of a sandbox whose limits change.
+const RULE: &str = "allow tcp 93.184.216.34:80";
+
+#[test]
+fn a_live_sandbox_has_as_many_connections_as_may_be_now() {
+    let Some(ground) = Ground::make("egress_limits::follow_connections") else {
+        return;
+    };
+    let inside = ground.serve(RULE, &json!({ "connections": 2 }));
+    let mut held: Vec<TcpStream> =
+        inside.run(|| (0..2).map(|_| greeted(SERVER).unwrap().0).collect());
+    let refused = || inside.run(|| greeted(SERVER).map(drop));
+    assert!(refused().is_none());
+    ground.relay.told("2 connections are open");
+    ground.limit(RULE, &json!({ "connections": 3 }));
+    held.extend(inside.run(|| greeted(SERVER)).map(|(stream, _)| stream));
+    assert_eq!(held.len(), 3);
+    // Fewer than there are: none of them ends, and no other comes before enough of them did.
+    ground.limit(RULE, &json!({ "connections": 1 }));
+    assert!(refused().is_none());
+    ground.relay.told("1 connections are open");
+    let last = held.pop().unwrap();
+    drop(held);
+    for _ in 0..2 {
+        ground.relay.told("closed");
+    }
+    assert!(refused().is_none());
+    let before = ground.internet.arrived().1;
+    (&last).write_all(b"it goes on").unwrap();
+    eventually("the last one's bytes", || {
+        (ground.internet.arrived().1 - before == 10).then_some(())
+    });
+    drop(last);
+    ground.relay.told("closed");
+    eventually("a connection again", || inside.run(|| greeted(SERVER)));
+}
+
+#[test]
+fn a_live_connection_follows_the_limits() {
+    let Some(ground) = Ground::make("egress_limits::follow") else {
+        return;
+    };
+    let inside = ground.serve(RULE, &json!({ "bytes_per_second": 1024 }));
+    let (mut slow, _) = inside.run(|| greeted(SERVER)).unwrap();
+    // At this rate they would take a minute.
+    let (before, began) = (ground.internet.arrived().1, Instant::now());
+    slow.write_all(&[7; 64 << 10]).unwrap();
+    ground.limit(RULE, &json!({}));
+    eventually("all of it arrives", || {
+        (ground.internet.arrived().1 - before == 64 << 10).then_some(())
+    });
+    assert!(
+        began.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        began.elapsed()
+    );
+    // It may say nothing for five minutes, and then for a second.
+    ground.limit(RULE, &json!({ "idle_seconds": 1 }));
+    let ended = slow.read(&mut [0]);
+    assert!(ended.is_err(), "{ended:?}");
+    ground.relay.told("nothing was carried for 1 s");
+    // New ones come one at a time.
+    ground.limit(RULE, &json!({ "new_per_second": 2, "connect_seconds": 1 }));
+    inside.run(|| flood(SERVER, 40));
+    ground.relay.told("raise new_per_second in [limits]");
 }
 
 /// A client that says nothing, says what is not allowed, or never comes to an end.

@@ -12,8 +12,11 @@ mod env_build {
     pub mod shop;
 }
 
+use std::path::Path;
+
 use env_build::shop::{INDEX, PYTHON, SECRET, Shop, each};
 use lakekeep_tests::lakekeep;
+use rustix::mount::{MountFlags, UnmountFlags};
 
 /// A virtual environment outside, with that package installed as everybody does. Gives its
 /// interpreter.
@@ -163,5 +166,56 @@ fn what_a_package_puts_into_the_interpreters_start_does_not_run_on_the_host() {
         assert!(!started.exists());
         assert_eq!(shop.run(&digest, "import lk_start"), "");
         assert!(!started.exists());
+    });
+}
+
+/// A disk of 128 MiB at this folder; gone when dropped.
+struct Disk(std::path::PathBuf);
+
+impl Disk {
+    fn at(folder: &Path) -> Disk {
+        let options = Some(c"size=128m,mode=0777");
+        rustix::mount::mount("tmpfs", folder, "tmpfs", MountFlags::empty(), options).unwrap();
+        Disk(folder.to_owned())
+    }
+
+    /// Bytes that are left.
+    fn left(&self) -> u64 {
+        let told = rustix::fs::statvfs(&self.0).unwrap();
+        told.f_bavail * told.f_frsize
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        rustix::mount::unmount(&self.0, UnmountFlags::DETACH).unwrap();
+    }
+}
+
+#[test]
+fn a_wheel_that_unpacks_to_much_does_not_fill_the_disk() {
+    each("env_build_bomb", |shop| {
+        let list = list(shop, "lk-bomb");
+        let cache = shop.place.dir("home/.cache", shop.privilege);
+        let wheel = shop.served("main/files/lk_bomb-1.0-py3-none-any.whl");
+        assert!(std::fs::metadata(wheel).unwrap().len() < 1 << 20);
+        let disk = Disk::at(&cache);
+        // Outside it takes what it wants.
+        let target = cache.join("outside");
+        let words = ["pip", "install", "--no-config", "--default-index", INDEX];
+        let words = [&words[..], &["--python", PYTHON, "lk-bomb", "--target"]].concat();
+        let mut outside = shop.uv(&words);
+        outside.arg(&target).env("UV_CACHE_DIR", cache.join("uv"));
+        shop.succeed(outside);
+        assert!(disk.left() < 65 << 20, "{}", disk.left());
+        drop(disk);
+        let disk = Disk::at(&cache);
+        let said = shop.refused(shop.build(&list, &["--keep-free", "96MiB"]), 1);
+        assert!(said.contains("--keep-free"), "{said}");
+        assert_eq!((shop.stored(), shop.leftovers()), (0, 0));
+        // With room it is a package like any other.
+        drop(disk);
+        let digest = shop.digest(&list, &[]);
+        assert_eq!(shop.run(&digest, "import lk_bomb; print(1)"), "1\n");
     });
 }

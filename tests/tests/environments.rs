@@ -265,3 +265,46 @@ fn missing_bytecode_is_made_once_in_a_sandbox() {
         assert_eq!(diff.status.code(), Some(0));
     });
 }
+
+/// As setuptools writes finders of editable installations: packages, modules without their suffix,
+/// and the folders of namespaces.
+const FINDER: &str = "
+import pathlib, sys, sysconfig
+own = pathlib.Path(sys.argv[1])
+for name, text in (('lk_mod.py', 'a = 1'), ('lk_pkg/__init__.py', 'b = 2'), ('space/part.py', 'c = 3')):
+    (own / name).parent.mkdir(parents=True, exist_ok=True)
+    (own / name).write_text(text)
+site = pathlib.Path(sysconfig.get_paths()['purelib'])
+(site / '__editable__.lk.pth').write_text('import __editable___lk_finder as f; f.install()')
+(site / '__editable___lk_finder.py').write_text(f'''
+import importlib.machinery, importlib.util, pathlib, sys
+MAPPING = {{'lk_mod': {str(own / 'lk_mod')!r}, 'lk_pkg': {str(own / 'lk_pkg')!r}}}
+NAMESPACES = {{'lk_space': [{str(own / 'space')!r}]}}
+def find_spec(name, path=None, target=None):
+    if name in NAMESPACES:
+        spec = importlib.machinery.ModuleSpec(name, None, is_package=True)
+        spec.submodule_search_locations = NAMESPACES[name]
+        return spec
+    for place in (MAPPING.get(name, '/none') + '/__init__.py', MAPPING.get(name, '/none') + '.py'):
+        if pathlib.Path(place).exists():
+            return importlib.util.spec_from_file_location(name, place)
+def install():
+    sys.meta_path.append(sys.modules[__name__])
+''')
+";
+
+#[test]
+fn what_finders_of_editable_installations_lead_to_is_captured() {
+    each("environment_editable", |client| {
+        let own = client.place.dir("working copy", client.privilege);
+        let mut write = Command::new(client.python());
+        client.succeed(write.args(["-c", FINDER]).arg(&own));
+        let digest = client.capture();
+        std::fs::rename(&own, own.with_extension("away")).unwrap();
+        let code =
+            "import lk_mod, lk_pkg, lk_space.part; print(lk_mod.a, lk_pkg.b, lk_space.part.c)";
+        let finished = client.sandbox(&digest, code).finish();
+        let told = String::from_utf8_lossy(&finished.stdout);
+        assert_eq!(told, "1 2 3\n", "{}", finished.stderr);
+    });
+}

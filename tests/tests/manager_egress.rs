@@ -374,6 +374,142 @@ fn the_administrators_rules_bound_every_profile() {
     site.manager.end();
 }
 
+/// A document of the administrator's with these rules.
+fn bound(rules: &[&str]) -> String {
+    format!("version = 1\nrules = {rules:?}\n")
+}
+
+/// The names that the profile lets out; the address is left to it.
+const BOTH: &[&str] = &["allow tcp pypi.example:80", "allow tcp other.example:80"];
+
+#[test]
+fn the_administrators_rules_are_read_again_under_traffic() {
+    let setup = Setup::new()
+        .profile("net", &shared_profile("net", RULES))
+        .egress(&bound(BOTH));
+    let Some(site) = Site::start_with("manager_egress_bound", setup) else {
+        return;
+    };
+    let write = |text: &str| std::fs::write(site.manager.egress(), text).unwrap();
+    let alice = site.manager.alice();
+    let sandbox = alice.sandbox(wanted(""));
+    let mut ends = begin(&alice, &sandbox.id, "trickle('pypi.example', 80)");
+    let mut stays = begin(&alice, &sandbox.id, "trickle('other.example', 80)");
+    ends.prints("connected");
+    stays.prints("connected");
+    write(&bound(&["allow tcp other.example:80"]));
+    ends.prints("ended");
+    ends.finish().unwrap();
+    site.log_says("ended, for the rules were changed");
+    site.flows("the other connection");
+    let denied = run(&alice, &sandbox.id, "tcp('pypi.example', 80)");
+    assert_denied(&denied, "pypi.example");
+    let explanation = denied.outcome["verdict"]["explanation"].as_str().unwrap();
+    assert!(
+        explanation.contains("no rule of the administrator"),
+        "{explanation}"
+    );
+    // Of a name that is refused again within a second nothing is told.
+    let refused = || {
+        let done = run(&alice, &sandbox.id, "tcp('pypi.example', 80)");
+        assert_eq!(done.code, 1, "{}", done.text());
+    };
+
+    // What is none is refused with its line, and what held goes on to hold.
+    write(&bound(&["allow tcp pypi.example:80", "allow everything"]));
+    eventually("the refusal of what is none", || {
+        let log = site.manager.log();
+        let line = log.contains("egress.toml:2: rules[1]");
+        (line && log.contains("the old ones stay")).then_some(())
+    });
+    refused();
+    site.flows("the other connection, after a document that was refused");
+    write("");
+    refused();
+
+    // A sandbox that is made from now on is bounded by what holds now.
+    write(&bound(&["allow tcp pypi.example:80"]));
+    stays.prints("ended");
+    stays.finish().unwrap();
+    let next = alice.sandbox(wanted(""));
+    for id in [&sandbox.id, &next.id] {
+        let done = run(&alice, id, "print(tcp('pypi.example', 80), end='')");
+        assert_eq!(done.success(), GREETING.trim_end());
+        assert_denied(
+            &run(&alice, id, "tcp('other.example', 80)"),
+            "other.example",
+        );
+    }
+    site.manager.end();
+}
+
+#[test]
+fn the_configurations_own_rules_are_read_again_too() {
+    let table = |rules: &[&str]| format!("[egress]\nrules = {rules:?}\n");
+    let setup = Setup::new()
+        .profile("net", &shared_profile("net", RULES))
+        .tables(&table(BOTH));
+    let Some(site) = Site::start_with("manager_egress_table", setup) else {
+        return;
+    };
+    let before = std::fs::read_to_string(site.manager.config()).unwrap();
+    let write = |rules: &[&str]| {
+        let text = before.replace(&table(BOTH), &table(rules));
+        std::fs::write(site.manager.config(), text).unwrap();
+    };
+    let alice = site.manager.alice();
+    let sandbox = alice.sandbox(wanted(""));
+    let mut ends = begin(&alice, &sandbox.id, "trickle('pypi.example', 80)");
+    ends.prints("connected");
+    write(&["allow tcp other.example:80", "deny nothing"]);
+    eventually("the refusal of what is none", || {
+        let log = site.manager.log();
+        let line = log.contains(": egress.rules[1]: column 6");
+        line.then_some(())
+    });
+    site.flows("the connection, after a table that was refused");
+    write(&["allow tcp other.example:80"]);
+    ends.prints("ended");
+    ends.finish().unwrap();
+    // A profile that is wrong is no reason to keep a bound.
+    std::fs::write(site.manager.profiles().join("wrong.toml"), "nonsense\n").unwrap();
+    write(BOTH);
+    eventually("the old bound again", || {
+        let now = alice.get(of(&sandbox.id)).unwrap();
+        (now.egress == sandbox.egress).then_some(())
+    });
+    // The whole of it is read at a signal as well.
+    let pid = rustix::process::Pid::from_raw(site.manager.pid().unwrap()).unwrap();
+    write(&[]);
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    eventually("nothing leaves", || {
+        let now = alice.get(of(&sandbox.id)).unwrap();
+        (now.egress != sandbox.egress).then_some(())
+    });
+    assert_denied(
+        &run(&alice, &sandbox.id, "tcp('other.example', 80)"),
+        "other.example",
+    );
+    site.manager.end();
+}
+
+#[test]
+fn limits_follow_the_profile() {
+    let Some(site) = Site::start("manager_egress_limits", RULES) else {
+        return;
+    };
+    let alice = site.manager.alice();
+    let sandbox = alice.sandbox(wanted(""));
+    let silent = "s = socket.create_connection(('pypi.example', 80), 5)\n\
+                  s.settimeout(60)\nprint(s.recv(100).decode(), flush=True)\ns.recv(1)";
+    let mut talk = begin(&alice, &sandbox.id, silent);
+    talk.prints(GREETING.trim_end());
+    site.profile(&format!("{RULES}[egress.limits]\nidle_seconds = 1\n"));
+    site.log_says("nothing was carried for 1 s");
+    talk.finish().unwrap();
+    site.manager.end();
+}
+
 /// How many kills; `LAKEKEEP_TESTS_KILLS` says otherwise.
 const KILLS: usize = 6;
 

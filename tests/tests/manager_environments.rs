@@ -48,6 +48,17 @@ fn what_a_user_has_sent_is_not_sent_again_and_code_runs_with_it() {
     println!("first client: {told}\nsecond client: {again}");
     let bytes = number(&again, "bytes");
     assert!(number(&again, "sent_bytes") * 100 <= bytes, "{again}");
+    // With the manifest, which names every file.
+    let wire = number(&again, "wire_bytes");
+    assert!(wire > 0 && wire * 100 <= bytes, "{again}");
+    // Who reads no JSON is told the same.
+    let python = second.python().display().to_string();
+    let said = second.say(&["env", "push", "--python", &python]).stderr;
+    let said = String::from_utf8(said).unwrap();
+    assert!(
+        said.contains(" files sent, ") && said.contains(" bytes ("),
+        "{said}"
+    );
     let expected = format!("1.0 {}\n", second.home().join("venv").display());
     assert_eq!(second.run(digest(&again), VERSION), expected);
     let listed = first.succeed(Command::new(lakekeep()).args(["env", "ls"]));

@@ -1,4 +1,5 @@
-//! The log of flows: who sees what of it, and what other rules would have changed.
+//! The log of flows: who sees what of it, and what other rules would have changed; and what the
+//! rules that hold say of a destination.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,8 +14,8 @@ use std::time::SystemTime;
 use lakekeep_api::v1;
 use lakekeep_store::Timestamp;
 use lakekeep_store::flows::{FlowKind, FlowLog, FlowMode, FlowRow, FlowVerdict, Retention};
-use lakekeep_tests::lakekeep;
-use lakekeep_tests::manager::{ALICE, BOB, CAROL, Manager, Setup, shared_profile};
+use lakekeep_tests::manager::{ALICE, BOB, CAROL, Manager, Setup, create, shared_profile};
+use lakekeep_tests::{eventually, lakekeep};
 use serde_json::Value;
 
 /// What a command said and how it ended.
@@ -242,5 +243,159 @@ fn a_new_policy_is_held_against_what_was_let_out() {
     let wrong = replay(r#""allow everything""#, &[]);
     assert_eq!(wrong.code, Some(125));
     assert!(wrong.stderr.contains("policy:2: rules[0]"), "{wrong:?}");
+    manager.end();
+}
+
+/// What Alice's profile lets out, within the administrator's rules.
+const LETS_OUT: &str =
+    "[egress]\nrules = [\"allow tls *.example:443\", \"allow tcp db.example:5432\"]\n";
+
+/// A manager whose administrator allows less than the profile.
+fn with_rules(test: &str) -> Option<Manager> {
+    let bound = "[egress]\nrules = [\"allow tcp *.example\", \"deny tcp bad.example\"]\n";
+    Setup::new()
+        .profile("apollo", &shared_profile("apollo", LETS_OUT))
+        .tables(bound)
+        .start(test)
+}
+
+/// What each level says, and the exit code.
+#[track_caller]
+fn levels(said: &Said) -> (Option<i32>, Vec<String>) {
+    let lines = said.stdout.lines().map(str::to_owned).collect();
+    assert!(said.stderr.is_empty(), "{said:?}");
+    (said.code, lines)
+}
+
+#[test]
+fn a_decision_is_explained_over_the_levels_that_would_hold() {
+    let Some(manager) = with_rules("explain") else {
+        return;
+    };
+    let test = |user: &str, words: &[&str]| egress(&manager, user, &[&["test"], words].concat());
+    let (code, lines) = levels(&test(ALICE, &["--profile", "apollo", "a.example:443"]));
+    assert_eq!(code, Some(0), "{lines:?}");
+    assert!(lines[0].starts_with("the administrator: allowed: allow tcp *.example"));
+    assert!(lines[1].starts_with("the owner: allowed: allow tls *.example:443"));
+    assert_eq!(lines[3], "may pass: TLS for the name");
+
+    let denied = test(ALICE, &["--profile", "apollo", "--json", "bad.example:443"]);
+    assert_eq!(denied.code, Some(1), "{denied:?}");
+    let object = &denied.objects()[0];
+    assert_eq!(
+        (&object["passes"], &object["rule"]),
+        (&Value::Bool(false), &"deny tcp bad.example".into())
+    );
+    let not_the_owners = test(ALICE, &["--profile", "apollo", "a.example:80"]);
+    let (code, lines) = levels(&not_the_owners);
+    assert_eq!(code, Some(1));
+    assert!(
+        lines[1].contains("no rule of the owner allows it"),
+        "{lines:?}"
+    );
+
+    // One's own rules narrow, and are told in their place.
+    let own = ["--profile", "apollo", "--egress", "allow tls b.example:443"];
+    let (code, lines) = levels(&test(BOB, &[&own[..], &["a.example:443"]].concat()));
+    assert_eq!(code, Some(1));
+    assert!(
+        lines[2].starts_with("the user: no rule of the user allows it"),
+        "{lines:?}"
+    );
+    let wrong = [
+        "--profile",
+        "apollo",
+        "--egress",
+        "allow everything",
+        "a.example:443",
+    ];
+    let wrong = test(BOB, &wrong);
+    assert_eq!(wrong.code, Some(125), "{wrong:?}");
+
+    // A profile without rules lets nothing out; without a name it is one's own.
+    let (code, lines) = levels(&test(BOB, &["a.example:443"]));
+    assert_eq!((code, lines.len()), (Some(1), 2), "{lines:?}");
+    manager.end();
+}
+
+#[test]
+fn another_s_decision_is_explained_to_whoever_sees_their_flows() {
+    let Some(manager) = with_rules("explain_other") else {
+        return;
+    };
+    let test = |user: &str, words: &[&str]| egress(&manager, user, &[&["test"], words].concat());
+    let of_bob = ["--user", BOB, "--profile", "apollo", "a.example:443"];
+    for who in [ALICE, "root"] {
+        let said = test(who, &of_bob);
+        assert_eq!(said.code, Some(0), "{said:?}");
+    }
+    let of_alice = ["--user", ALICE, "--profile", "apollo", "a.example:443"];
+    let refused = test(BOB, &of_alice);
+    assert_eq!(refused.code, Some(125), "{refused:?}");
+    assert!(refused.stderr.contains("may not read_audit"), "{refused:?}");
+    let hidden = test(CAROL, &["--profile", "apollo", "a.example:443"]);
+    assert!(hidden.stderr.contains("of yours"), "{hidden:?}");
+    // Who may make no sandbox in a profile has no rules there.
+    let none = ["--user", CAROL, "--profile", "apollo", "a.example:443"];
+    let none = test("root", &none);
+    assert!(none.stderr.contains("may make no sandbox"), "{none:?}");
+    // Asking about somebody makes no profile for them; their own first request does.
+    let unknown = test("root", &["--user", CAROL, "a.example:443"]);
+    assert!(unknown.stderr.contains("has no profile yet"), "{unknown:?}");
+    assert_eq!(test(CAROL, &["a.example:443"]).code, Some(1));
+    assert_eq!(
+        test("root", &["--user", CAROL, "a.example:443"]).code,
+        Some(1)
+    );
+
+    let events = manager.root().audit(v1::QueryAuditRequest {
+        action: "explain_egress".to_owned(),
+        outcome: "allowed".to_owned(),
+        ..v1::QueryAuditRequest::default()
+    });
+    let events = events.unwrap();
+    assert_eq!(events.len(), 4, "{events:?}");
+    let noted = |event: &Value| {
+        let of = |field: &Value| field.as_str().unwrap().to_owned();
+        (
+            of(&event["who"]),
+            of(&event["extra"]["of"]),
+            of(&event["profile"]),
+        )
+    };
+    let first = (ALICE.to_owned(), BOB.to_owned(), "apollo".to_owned());
+    assert_eq!(noted(&events[0]), first);
+    assert_eq!(events[0]["extra"]["destination"], "a.example:443");
+    manager.end();
+}
+
+#[test]
+fn the_rules_of_a_live_sandbox_are_those_that_hold_now() {
+    let Some(manager) = with_rules("explain_live") else {
+        return;
+    };
+    let alice = manager.alice();
+    let sandbox = alice.sandbox(v1::CreateRequest {
+        profile: "apollo".to_owned(),
+        policy: "version = 1\n[egress]\nrules = [\"allow tls a.example:443\"]\n".to_owned(),
+        ..create()
+    });
+    let test = |user: &str, words: &[&str]| egress(&manager, user, &[&["test"], words].concat());
+    let live = |destination: &str| test(ALICE, &["--sandbox", &sandbox.id, destination]).code;
+    assert_eq!(live("a.example:443"), Some(0));
+    assert_eq!(live("b.example:443"), Some(1));
+    let of_another = test(BOB, &["--sandbox", &sandbox.id, "a.example:443"]);
+    assert!(of_another.stderr.contains("no sandbox"), "{of_another:?}");
+    let path = manager.profiles().join("apollo.toml");
+    let nothing = shared_profile("apollo", "[egress]\nrules = []\n");
+    fs::write(path, nothing).unwrap();
+    eventually("the profile's new rules", || {
+        (live("a.example:443") == Some(1)).then_some(())
+    });
+    let both = test(
+        ALICE,
+        &["--sandbox", &sandbox.id, "--user", BOB, "a.example:443"],
+    );
+    assert_eq!(both.code, Some(125), "{both:?}");
     manager.end();
 }

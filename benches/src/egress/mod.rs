@@ -3,6 +3,7 @@
 //! Both ways lead from a network namespace of their own through one host to one server, the last
 //! hop included, so the figures differ by the way alone.
 
+mod claim;
 mod crowd;
 mod relay;
 mod server;
@@ -64,6 +65,9 @@ pub fn run(arguments: &EgressArgs) -> Result<ExitCode, BenchError> {
     };
     if arguments.wants("start") {
         try_out("start", start::measure(arguments));
+    }
+    if arguments.wants("claim") {
+        try_out("claim", claim::measure(arguments));
     }
     if arguments.wants("traffic") {
         let found = World::make().and_then(|world| Traffic::new(&world)?.measure(arguments));

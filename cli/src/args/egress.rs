@@ -12,7 +12,8 @@ pub enum Verb {
     /// Tell whether something may leave, by which rule of which level, and connect to nothing.
     ///
     /// Exits with 0 if it may, and with 1 if it may not. A name is not resolved: the addresses
-    /// that it turns out to have are held against the rules once more when it is used.
+    /// that it turns out to have are held against the rules once more when it is used. Where a
+    /// manager is named, it is asked, and its administrator's and the profile's rules count.
     Test(TestArgs),
     /// Print what left sandboxes and what was refused, oldest first.
     ///
@@ -34,6 +35,9 @@ pub struct TestArgs {
     #[arg(value_name = "NAME:PORT")]
     pub destination: String,
 
+    #[command(flatten)]
+    pub via: Via,
+
     /// The policy document with the rules.
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
@@ -42,17 +46,47 @@ pub struct TestArgs {
     #[arg(long = "egress", value_name = "RULE")]
     pub egress: Vec<String>,
 
-    /// The owner's document of egress, which narrows the policy.
-    #[arg(long, value_name = "FILE")]
+    #[command(flatten)]
+    pub at: TestAt,
+
+    /// The owner's document of egress, which narrows the policy; no manager is asked.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "profile", "sandbox"])]
     pub owner: Option<PathBuf>,
 
-    /// The administrator's document of egress, the upper bound.
-    #[arg(long, value_name = "FILE")]
+    /// The administrator's document of egress, the upper bound; no manager is asked.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "profile", "sandbox"])]
     pub administrator: Option<PathBuf>,
+}
 
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
+/// Whose rules a manager is asked about.
+#[derive(Debug, Default, Args)]
+pub struct TestAt {
+    /// As a sandbox of this user's; yours if left out. Of others: who may see their flows.
+    #[arg(
+        long,
+        value_name = "USER",
+        default_value = "",
+        conflicts_with = "sandbox"
+    )]
+    pub user: String,
+
+    /// In this profile; in the one where the user's would be made if left out.
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "",
+        conflicts_with = "sandbox"
+    )]
+    pub profile: String,
+
+    /// The rules that hold now in this sandbox.
+    #[arg(
+        long,
+        value_name = "SANDBOX",
+        default_value = "",
+        conflicts_with_all = ["policy", "egress"]
+    )]
+    pub sandbox: String,
 }
 
 /// Which flows.

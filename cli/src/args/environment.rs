@@ -163,6 +163,10 @@ pub struct BuildArgs {
     #[arg(long, value_name = "BYTES")]
     pub memory: Option<Bytes>,
 
+    /// What a step must leave free on the disk: one that leaves less is ended, and nothing is stored.
+    #[arg(long, value_name = "BYTES", default_value = "1GiB")]
+    pub keep_free: Bytes,
+
     /// Longest time of a step.
     #[arg(long, value_name = "TIME", default_value = "30m", value_parser = super::time)]
     pub timeout: Duration,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use lakekeep_client::{Client, Pack, Push, Pushing, v1};
+use lakekeep_client::{Client, Pack, Push, Pushed, Pushing, v1};
 use lakekeep_environment::FileNode;
 use lakekeep_tree::TreeError;
 use serde_json::json;
@@ -79,12 +79,13 @@ async fn send(client: Client, sending: Sending<'_>) -> Answer {
         manifest: manifest.to_text(),
         profile: sending.share.cloned(),
     };
-    let stored = match client.push(&push).await? {
-        Pushing::Stored(stored) => stored,
+    let pushed = match client.push(&push).await? {
+        Pushing::Stored(pushed) => pushed,
         Pushing::Wanted(wanted, pack) => packed(&kept, &wanted, *pack).await?,
     };
+    let (files, bytes) = show::amount(manifest);
+    let stored = &pushed.stored;
     if sending.json {
-        let (files, bytes) = show::amount(manifest);
         print(&format!(
             "{}\n",
             json!({
@@ -93,17 +94,32 @@ async fn send(client: Client, sending: Sending<'_>) -> Answer {
                 "bytes": bytes,
                 "sent_files": stored.contents,
                 "sent_bytes": stored.bytes,
+                "wire_bytes": pushed.sent,
                 "known": stored.known,
                 "notes": kept.notes(),
             })
         ))?;
         return Ok(ExitCode::SUCCESS);
     }
+    let messages = Messages { json: false };
     for note in kept.notes() {
-        Messages { json: false }.say("note", note);
+        messages.say("note", note);
     }
+    messages.say("info", &summary(&pushed, files, bytes));
     print(&format!("{}\n", push.digest))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What was sent of how much.
+fn summary(pushed: &Pushed, files: usize, bytes: u64) -> String {
+    let stored = &pushed.stored;
+    if stored.known {
+        return format!("the manager has it already: 0 of {files} files sent, 0 of {bytes} bytes");
+    }
+    format!(
+        "{} of {files} files sent, {} of {bytes} bytes ({} on the way, with the manifest)",
+        stored.contents, stored.bytes, pushed.sent
+    )
 }
 
 /// Sends what is wanted, from a thread of its own: reading and compressing block.
@@ -111,7 +127,7 @@ async fn packed(
     kept: &Arc<Kept>,
     wanted: &[Vec<u8>],
     mut pack: Pack,
-) -> Result<v1::Stored, RemoteError> {
+) -> Result<Pushed, RemoteError> {
     let wanted = nodes(kept, wanted)?;
     let kept = Arc::clone(kept);
     let written = tokio::task::spawn_blocking(move || {

@@ -26,7 +26,7 @@ use lakekeep_client::{Client, SOCKET_VARIABLE, Target};
 use lakekeep_sandbox::chain;
 
 use crate::args::InspectArgs;
-use crate::args::egress::{LogArgs, ReplayArgs};
+use crate::args::egress::{LogArgs, ReplayArgs, TestArgs};
 use crate::args::remote::{
     AuditVerb, IdentityVerb, ProfileVerb, SecretVerb, VariableVerb, Verb, Via, VolumeVerb,
 };
@@ -122,6 +122,13 @@ pub fn inspect(arguments: &InspectArgs) -> ExitCode {
         on_behalf_of: None,
     };
     ask(&via, |client| sandboxes::inspect(client, arguments))
+}
+
+/// `lakekeep egress test`, at a manager
+pub fn egress_test(arguments: TestArgs) -> ExitCode {
+    ask(&arguments.via.clone(), |client| {
+        flows::test(client, arguments)
+    })
 }
 
 /// `lakekeep egress log`

@@ -107,6 +107,12 @@ impl Zone {
         })
     }
 
+    /// Puts other limits in force. Names that have addresses keep them, above a lower limit too.
+    pub fn limit(&mut self, limits: &Limits) {
+        self.names.limit(limits.names);
+        self.fresh.limit(limits.new_names_per_minute);
+    }
+
     /// The names and their addresses.
     pub fn names(&self) -> &FakeNames {
         &self.names

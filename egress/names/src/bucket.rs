@@ -23,6 +23,11 @@ impl Bucket {
         }
     }
 
+    /// Another pace from here on. What a higher one adds comes with time.
+    pub(crate) fn limit(&mut self, per_minute: u32) {
+        self.per_minute = per_minute;
+    }
+
     /// Takes so many tokens, or none. A clock that goes back brings nothing.
     pub(crate) fn take(&mut self, tokens: u32, now: Duration) -> bool {
         let passed = now
@@ -59,5 +64,18 @@ mod tests {
         assert!(!bucket.take(3, at(9000)));
         assert!(bucket.take(2, at(9000)));
         assert!(!bucket.take(1, at(9000)));
+    }
+
+    #[test]
+    fn another_pace_holds_from_there_on() {
+        let mut bucket = Bucket::new(60);
+        let at = Duration::from_secs;
+        assert!(bucket.take(1, at(1000)));
+        bucket.limit(2);
+        assert!(!bucket.take(3, at(1001)), "no more than a minute's");
+        assert!(bucket.take(2, at(1001)));
+        bucket.limit(60);
+        assert!(!bucket.take(2, at(1002)));
+        assert!(bucket.take(2, at(1003)));
     }
 }

@@ -66,6 +66,11 @@ impl FakeNames {
         })
     }
 
+    /// At most so many from here on.
+    pub(crate) fn limit(&mut self, most: u32) {
+        self.most = most.min(MAX_NAMES);
+    }
+
     /// An IPv6 address that is no name's: for the sandbox's list of resolvers.
     pub fn resolver_v6(&self) -> Ipv6Addr {
         self.v6(1)

@@ -5,15 +5,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lakekeep_egress_rules::Limits;
 use lakekeep_protocol::relay::{FlowReceipt, FlowVerdict};
 use tokio::net::TcpListener;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::control::words;
 use crate::flow::reset;
 use crate::limits;
 use crate::pace::Pace;
+use crate::places::Place;
 use crate::sandbox::Sandbox;
 use crate::side::Side;
 
@@ -27,8 +29,8 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Who came in.
 #[derive(Debug)]
 pub enum Arrived {
-    /// A connection, where it wants to go, and its permit to live.
-    Flow(Side, SocketAddr, OwnedSemaphorePermit),
+    /// A connection, where it wants to go, and its place.
+    Flow(Side, SocketAddr, Place),
     /// One that was refused; told with those that were before it.
     Refused(Option<FlowReceipt>),
 }
@@ -38,6 +40,7 @@ pub enum Arrived {
 pub struct Door {
     listener: TcpListener,
     sandbox: Arc<Sandbox>,
+    limits: watch::Receiver<Limits>,
     /// Since when as many live as may.
     full: Option<Instant>,
     /// Refusals cost the relay something too: they come no faster than connections may.
@@ -56,7 +59,8 @@ impl Door {
         Self {
             listener,
             full: None,
-            refusals: Pace::new(sandbox.limits.new_per_second.into()),
+            refusals: Pace::new(Some(sandbox.limits().new_per_second.into())),
+            limits: sandbox.changing_limits(),
             due: Instant::now(),
             refused: 0,
             last: None,
@@ -72,21 +76,29 @@ impl Door {
     /// # Errors
     /// Of accept(2).
     pub async fn next(&mut self) -> io::Result<Arrived> {
-        let connections = Arc::clone(&self.sandbox.connections);
-        if connections.available_permits() == 0 {
-            let full = *self.full.get_or_insert_with(Instant::now);
+        let places = Arc::clone(&self.sandbox.places);
+        loop {
+            if places.is_full() {
+                let full = *self.full.get_or_insert_with(Instant::now);
+                tokio::select! {
+                    place = places.take() => drop(place),
+                    refused = self.refuse((full + GRACE).max(self.due)) => return refused,
+                }
+            }
+            self.full = None;
+            let place = places.take().await;
             tokio::select! {
-                permit = Arc::clone(&connections).acquire_owned() => drop(permit),
-                refused = self.refuse((full + GRACE).max(self.due)) => return refused,
+                arrived = accept(&self.listener) => {
+                    let (inside, asked) = arrived?;
+                    return Ok(Arrived::Flow(inside, asked, place));
+                }
+                // There may be fewer places now, and this one none of them.
+                Ok(()) = self.limits.changed() => {
+                    let arrivals = self.limits.borrow_and_update().new_per_second;
+                    self.refusals.limit(Some(arrivals.into()));
+                }
             }
         }
-        self.full = None;
-        let permit = connections
-            .acquire_owned()
-            .await
-            .map_err(io::Error::other)?;
-        let (inside, asked) = accept(&self.listener).await?;
-        Ok(Arrived::Flow(inside, asked, permit))
     }
 
     /// Refuses the next, but none before this moment.
@@ -114,7 +126,7 @@ impl Door {
         let to = self.sandbox.asked(asked);
         let mut receipt = self.sandbox.receipt(&to);
         receipt.verdict = FlowVerdict::Denied;
-        let said = limits::connections(&to.to_string(), &self.sandbox.limits, more);
+        let said = limits::connections(&to.to_string(), &self.sandbox.limits(), more);
         receipt.words = words(&said);
         Some(receipt)
     }

@@ -20,7 +20,7 @@ use crate::gate::{self, Gate, Opening, Passed};
 use crate::grant::Grant;
 use crate::limits;
 use crate::pace::TooLate;
-use crate::pump::{self, Bounds, Carried};
+use crate::pump::{self, Carried};
 use crate::sandbox::{Asked, Sandbox, verdict};
 use crate::side::Side;
 
@@ -85,9 +85,10 @@ async fn attempt(
     (asked, receipt): (&Asked, &mut FlowReceipt),
     carried: &Carried,
 ) -> String {
-    if let Err(TooLate) = sandbox.arrivals.take_within(sandbox.limits.connect).await {
+    let limits = sandbox.limits();
+    if let Err(TooLate) = sandbox.arrivals.take_within(limits.connect).await {
         receipt.verdict = FlowVerdict::Denied;
-        return limits::arrivals(&asked.to_string(), &sandbox.limits);
+        return limits::arrivals(&asked.to_string(), &limits);
     }
     let flow = Flow {
         sandbox,
@@ -138,7 +139,7 @@ impl Flow<'_> {
         };
         let mut opening = Opening::unheard();
         if let (Some(inspector), false) = (&mut inspector, streams.other) {
-            let patience = self.sandbox.limits.first_bytes;
+            let patience = self.sandbox.limits().first_bytes;
             match gate::hear(self.inside, inspector, patience).await {
                 Ok(heard) => opening = heard,
                 Err(passed) => return self.told(decision, passed),
@@ -173,10 +174,10 @@ impl Flow<'_> {
             );
             return Err(refused(FlowVerdict::Denied, told));
         }
-        let patience = self.sandbox.limits.connect;
+        let patience = self.sandbox.limits().connect;
         let made = match timeout(patience, grant.connect(self.sandbox)).await {
             Ok(made) => made.map_err(|error| error.to_string()),
-            Err(_) => Err(limits::connect(&self.sandbox.limits)),
+            Err(_) => Err(limits::connect(&self.sandbox.limits())),
         };
         let outside = match made {
             Ok(stream) => Side::Unix(stream),
@@ -192,7 +193,7 @@ impl Flow<'_> {
             passed => {
                 reset(self.inside);
                 Ok(match passed {
-                    Passed::Idle => limits::idle(&self.sandbox.limits),
+                    Passed::Idle => limits::idle(&self.sandbox.limits()),
                     _ => "reset".to_owned(),
                 })
             }
@@ -206,17 +207,13 @@ impl Flow<'_> {
         inspector: Option<Inspector>,
         opening: Opening,
     ) -> Passed {
-        let bounds = Bounds {
-            idle: self.sandbox.limits.idle,
-            out: self.sandbox.bytes.as_ref().map(|(out, _)| out),
-            back: self.sandbox.bytes.as_ref().map(|(_, back)| back),
-        };
+        let bounds = self.sandbox.bounds();
         if let Some(mut inspector) = inspector {
             let gate = Gate {
                 inside: self.inside,
                 outside,
                 carried: self.carried,
-                patience: self.sandbox.limits.first_bytes,
+                patience: self.sandbox.limits().first_bytes,
                 bounds,
             };
             match gate.pass(&mut inspector, opening).await {
@@ -229,7 +226,7 @@ impl Flow<'_> {
 
     /// How it came through, in words.
     fn told(&self, decision: Decision, passed: Passed) -> Result<String, Refusal> {
-        let limits = &self.sandbox.limits;
+        let limits = &self.sandbox.limits();
         let told = match passed {
             Passed::Refused(refusal) => {
                 return Err(refused(&decision, &refusal.to_string()));
@@ -273,7 +270,7 @@ impl Flow<'_> {
         decision: &Decision,
     ) -> Result<Vec<(IpAddr, Decision)>, Refusal> {
         let permit = self.sandbox.lookups.acquire().await;
-        let patience = self.sandbox.limits.connect;
+        let patience = self.sandbox.limits().connect;
         let found = resolve(name, self.asked.address.port(), patience).await;
         drop(permit);
         let found = found.map_err(|error| self.failed(decision, &error))?;
@@ -296,13 +293,13 @@ impl Flow<'_> {
         addresses: &[IpAddr],
     ) -> Result<(TcpStream, IpAddr), Refusal> {
         let port = self.asked.address.port();
-        let made = connect(addresses, port, self.sandbox.limits.connect).await;
+        let made = connect(addresses, port, self.sandbox.limits().connect).await;
         made.map_err(|error| self.failed(decision, &error))
     }
 
     fn failed(&self, decision: &Decision, error: &io::Error) -> Refusal {
         let why = match error.kind() {
-            io::ErrorKind::TimedOut => limits::connect(&self.sandbox.limits),
+            io::ErrorKind::TimedOut => limits::connect(&self.sandbox.limits()),
             _ => error.to_string(),
         };
         Refusal {

@@ -120,7 +120,7 @@ impl Gate<'_> {
             passed = self.carry(inspector, opening) => {
                 passed.unwrap_or_else(|error| Passed::Ended(Err(error)))
             }
-            () = self.carried.idle(self.bounds.idle) => Passed::Idle,
+            () = self.carried.idle(self.bounds.limits) => Passed::Idle,
         }
     }
 

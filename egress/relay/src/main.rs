@@ -21,6 +21,7 @@ mod guard;
 mod limits;
 mod pace;
 mod pipes;
+mod places;
 mod pump;
 mod sandbox;
 mod seal;

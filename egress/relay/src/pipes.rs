@@ -6,19 +6,32 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags};
 
-/// Most bytes of one step, and of a pipe: each place in it holds one page of a socket's
-/// (splice(2)), and the 64 KiB that a pipe has at first would be one segment of the loopback's.
-pub const STEP: usize = 256 << 10;
+/// Most bytes of one step, and of a large pipe: as much as an ordinary user's may have (pipe(7),
+/// `pipe-max-size`).
+pub const STEP: usize = 1 << 20;
+
+/// Bytes of the other pipes. The 64 KiB that a pipe has at first would be one small segment of the
+/// loopback's.
+const SMALL: usize = 256 << 10;
+
+/// Most large pipes: half of what the kernel lets a user's pipes have. Flows whose receivers read no
+/// further hold one each, and were all of them large, those of everybody else would have two pages.
+const MOST_LARGE: usize = 32;
 
 /// Most pipes that are kept while nobody uses them.
 const KEPT: usize = 64;
 
 /// Those that are kept, all of them empty.
 static IDLE: Mutex<Vec<Pipe>> = Mutex::new(Vec::new());
+
+/// How many large ones there are.
+static LARGE: AtomicUsize = AtomicUsize::new(0);
 
 /// A pipe.
 #[derive(Debug)]
@@ -27,23 +40,39 @@ pub struct Pipe {
     sink: OwnedFd,
     /// Bytes that are in it.
     full: usize,
+    /// Whether it is one of the [`MOST_LARGE`].
+    large: bool,
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        if self.large {
+            LARGE.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Pipe {
     /// An empty one; `None` where the process may have no more of them.
     pub fn lend() -> Option<Self> {
         let kept = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        kept.or_else(|| {
-            let made = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK);
-            let (source, sink) = made.ok()?;
-            if rustix::pipe::fcntl_setpipe_size(&sink, STEP).is_err() {
-                // The user has too many pages in pipes already: it stays smaller.
-            }
-            Some(Self {
-                source,
-                sink,
-                full: 0,
-            })
+        kept.or_else(|| Self::make().ok())
+    }
+
+    fn make() -> Result<Self, Errno> {
+        let (source, sink) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        let large = LARGE.load(Ordering::Relaxed) < MOST_LARGE
+            && rustix::pipe::fcntl_setpipe_size(&sink, STEP).is_ok();
+        if large {
+            LARGE.fetch_add(1, Ordering::Relaxed);
+        } else if rustix::pipe::fcntl_setpipe_size(&sink, SMALL).is_err() {
+            // The user has too many pages in pipes already: it stays smaller.
+        }
+        Ok(Self {
+            source,
+            sink,
+            full: 0,
+            large,
         })
     }
 
@@ -86,4 +115,22 @@ impl Pipe {
 fn splice(from: impl AsFd, to: impl AsFd, length: usize) -> io::Result<usize> {
     let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
     Ok(rustix::pipe::splice(from, None, to, None, length, flags)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The only test that makes as many: others' few pipes are small or large as it goes.
+    #[test]
+    fn a_crowd_of_pipes_leaves_room_for_others_and_large_ones_come_back() {
+        let size = |pipe: &Pipe| rustix::pipe::fcntl_getpipe_size(&pipe.sink).unwrap();
+        let crowd: Vec<Pipe> = (0..3 * MOST_LARGE).map(|_| Pipe::make().unwrap()).collect();
+        let large = crowd.iter().filter(|pipe| size(pipe) == STEP).count();
+        let small = crowd.iter().filter(|pipe| size(pipe) == SMALL).count();
+        assert!(0 < large && large <= MOST_LARGE, "{large}");
+        assert_eq!(large + small, crowd.len());
+        drop(crowd);
+        assert_eq!(size(&Pipe::make().unwrap()), STEP);
+    }
 }

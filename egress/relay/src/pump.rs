@@ -4,9 +4,11 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use lakekeep_egress_rules::Limits;
 use rustix::io::Errno;
 use rustix::net::Shutdown;
 use tokio::io::Interest;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::gate::Passed;
@@ -29,15 +31,15 @@ pub struct Carried {
     held_up: AtomicU64,
 }
 
-/// The limits under which a flow is carried.
+/// The limits under which a flow is carried; they can change meanwhile.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds<'a> {
-    /// It ends when nothing was said for so long.
-    pub idle: Duration,
+    /// Among them, how long nothing may be said.
+    pub limits: &'a watch::Sender<Limits>,
     /// Bytes a second that leave.
-    pub out: Option<&'a Pace>,
+    pub out: &'a Pace,
     /// Bytes a second that come.
-    pub back: Option<&'a Pace>,
+    pub back: &'a Pace,
 }
 
 impl Carried {
@@ -81,17 +83,21 @@ impl Carried {
     }
 
     /// Returns when so many bytes more may have been carried.
-    pub async fn pay(&self, pace: Option<&Pace>, bytes: usize) {
-        let Some(pace) = pace else { return };
+    pub async fn pay(&self, pace: &Pace, bytes: usize) {
+        if !pace.is_limited() {
+            return;
+        }
         self.held_up.fetch_add(1, Ordering::Relaxed);
         pace.take(bytes as u64).await;
         self.held_up.fetch_sub(1, Ordering::Relaxed);
         self.touch();
     }
 
-    /// Returns when nothing was said for `patience`.
-    pub async fn idle(&self, patience: Duration) {
+    /// Returns when nothing was said for as long as the limits let that be.
+    pub async fn idle(&self, limits: &watch::Sender<Limits>) {
+        let mut limits = limits.subscribe();
         loop {
+            let patience = limits.borrow_and_update().idle;
             if self.held_up.load(Ordering::Relaxed) > 0 {
                 self.touch();
             }
@@ -100,7 +106,11 @@ impl Carried {
             if over <= Instant::now() {
                 return;
             }
-            tokio::time::sleep_until(over).await;
+            tokio::select! {
+                () = tokio::time::sleep_until(over) => {}
+                // An error: nobody is there to change them.
+                Ok(()) = limits.changed() => {}
+            }
         }
     }
 }
@@ -116,20 +126,20 @@ pub async fn carry(inside: &Side, outside: &Side, carried: &Carried, bounds: Bou
             Ok(_) => Passed::Ended(Ok(())),
             Err(error) => Passed::Ended(Err(error)),
         },
-        () = carried.idle(bounds.idle) => Passed::Idle,
+        () = carried.idle(bounds.limits) => Passed::Idle,
     }
 }
 
 async fn way(
     (from, to): (&Side, &Side),
     (count, carried): (&AtomicU64, &Carried),
-    pace: Option<&Pace>,
+    pace: &Pace,
 ) -> io::Result<()> {
-    let most = pace.map_or(STEP, Pace::piece);
     loop {
         from.readable().await?;
         // What nobody takes stays where it is: its sender then waits, and not a pipe of ours.
         to.writable().await?;
+        let most = pace.piece().unwrap_or(STEP);
         let taken = match Pipe::lend() {
             Some(pipe) => spliced((from, to), pipe, most).await,
             None => copied((from, to), most).await,

@@ -28,6 +28,8 @@ use crate::error::ServeError;
 use crate::grant::Grant;
 use crate::guard::OwnAddresses;
 use crate::pace::Pace;
+use crate::places::Places;
+use crate::pump::Bounds;
 use crate::services::{self, Offers};
 use crate::sockets;
 
@@ -38,16 +40,16 @@ pub struct Sandbox {
     /// What holds now.
     force: watch::Sender<Arc<Force>>,
     own: OwnAddresses,
-    /// How much may leave.
-    pub limits: Limits,
+    /// How much may leave now.
+    limits: watch::Sender<Limits>,
     /// One for each connection that may live at a time.
-    pub connections: Arc<Semaphore>,
+    pub places: Arc<Places>,
     /// One for each name that may be resolved at a time.
     pub lookups: Semaphore,
     /// New connections a second.
     pub arrivals: Pace,
     /// Bytes a second that leave, and that come.
-    pub bytes: Option<(Pace, Pace)>,
+    bytes: (Pace, Pace),
     zone: Mutex<Zone>,
     began: Instant,
     /// Names whose denial was told, and when: a program asks for one many times.
@@ -102,18 +104,17 @@ impl Sandbox {
     ) -> Result<Self, ServeError> {
         let force = Force::read(&spec.rules, &offers)?;
         let limits = force.rules.limits();
-        let permits = usize::try_from(limits.connections).unwrap_or(usize::MAX);
-        let pace = |rate| (Pace::new(rate), Pace::new(rate));
+        let pace = || Pace::new(limits.bytes_per_second);
         Ok(Self {
             id: spec.sandbox.clone(),
             force: watch::Sender::new(Arc::new(force)),
             own: OwnAddresses::read().map_err(ServeError::OwnAddresses)?,
-            limits,
-            connections: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
+            places: Places::new(limits.connections),
             lookups: Semaphore::new(LOOKUPS_OF_ONE),
-            arrivals: Pace::new(limits.new_per_second.into()),
-            bytes: limits.bytes_per_second.map(pace),
+            arrivals: Pace::new(Some(limits.new_per_second.into())),
+            bytes: (pace(), pace()),
             zone: Mutex::new(Zone::new(prefix()?, &limits)?),
+            limits: watch::Sender::new(limits),
             began: Instant::now(),
             refused: Mutex::default(),
             offers,
@@ -130,11 +131,42 @@ impl Sandbox {
         self.force().rules.digest()
     }
 
-    /// Puts other rules in force. Its limits stay as they were.
+    /// Puts other rules and limits in force.
     pub fn update(&self, documents: &[RuleDocument]) -> Result<(), ServeError> {
         let force = Force::read(documents, &self.offers)?;
+        self.limit(force.rules.limits());
         self.force.send_replace(Arc::new(force));
         Ok(())
+    }
+
+    /// How much may leave now.
+    pub fn limits(&self) -> Limits {
+        *self.limits.borrow()
+    }
+
+    /// The same from here on.
+    pub fn changing_limits(&self) -> watch::Receiver<Limits> {
+        self.limits.subscribe()
+    }
+
+    /// What its flows are carried under.
+    pub fn bounds(&self) -> Bounds<'_> {
+        Bounds {
+            limits: &self.limits,
+            out: &self.bytes.0,
+            back: &self.bytes.1,
+        }
+    }
+
+    fn limit(&self, limits: Limits) {
+        self.places.bound(limits.connections);
+        self.arrivals.limit(Some(limits.new_per_second.into()));
+        self.bytes.0.limit(limits.bytes_per_second);
+        self.bytes.1.limit(limits.bytes_per_second);
+        let mut zone = self.zone.lock().unwrap_or_else(PoisonError::into_inner);
+        zone.limit(&limits);
+        drop(zone);
+        self.limits.send_replace(limits);
     }
 
     /// Returns when rules that changed since `changes` was taken do not allow the flow any

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lakekeep_egress_inspect::{Inspector, Refusal};
-use lakekeep_egress_rules::Streams;
+use lakekeep_egress_rules::{Limits, Streams};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::gate::{self, Gate, Opening, Passed};
 use crate::pace::Pace;
@@ -23,11 +24,36 @@ async fn pair() -> (TcpStream, Side) {
     (near.unwrap(), Side::Tcp(far.unwrap().0))
 }
 
-fn bounds(idle: Duration) -> Bounds<'static> {
-    Bounds {
+/// What a flow is carried under.
+#[derive(Debug)]
+struct Under {
+    limits: watch::Sender<Limits>,
+    out: Pace,
+    back: Pace,
+}
+
+impl Under {
+    fn new(idle: Duration, out: Option<u64>) -> Arc<Self> {
+        Arc::new(Self {
+            limits: watch::Sender::new(limits(idle)),
+            out: Pace::new(out),
+            back: Pace::new(None),
+        })
+    }
+
+    fn bounds(&self) -> Bounds<'_> {
+        Bounds {
+            limits: &self.limits,
+            out: &self.out,
+            back: &self.back,
+        }
+    }
+}
+
+fn limits(idle: Duration) -> Limits {
+    Limits {
         idle,
-        out: None,
-        back: None,
+        ..Limits::default()
     }
 }
 
@@ -36,8 +62,10 @@ async fn each_direction_ends_by_itself_and_all_bytes_are_counted() {
     let ((mut client, inside), (mut server, outside)) = (pair().await, pair().await);
     let carried = Arc::new(Carried::new());
     let counts = Arc::clone(&carried);
-    let pump =
-        tokio::spawn(async move { pump::carry(&inside, &outside, &counts, bounds(LONG)).await });
+    let pump = tokio::spawn(async move {
+        let under = Under::new(LONG, None);
+        pump::carry(&inside, &outside, &counts, under.bounds()).await
+    });
     let sent = vec![7; 1 << 20];
     let writer = async {
         client.write_all(&sent).await.unwrap();
@@ -67,7 +95,8 @@ async fn a_flow_that_says_nothing_ends() {
     let ((_client, inside), (_server, outside)) = (pair().await, pair().await);
     let idle = Duration::from_millis(50);
     let carried = Carried::new();
-    let ended = pump::carry(&inside, &outside, &carried, bounds(idle)).await;
+    let under = Under::new(idle, None);
+    let ended = pump::carry(&inside, &outside, &carried, under.bounds()).await;
     assert!(matches!(ended, Passed::Idle), "{ended:?}");
     assert!(carried.age() >= idle);
 }
@@ -77,12 +106,13 @@ async fn through_the_gate(said: &[u8], patience: Duration) -> (Vec<u8>, Passed) 
     let ((mut client, inside), (mut server, outside)) = (pair().await, pair().await);
     let carried = Carried::new();
     client.write_all(said).await.unwrap();
+    let under = Under::new(LONG, None);
     let gate = Gate {
         inside: &inside,
         outside: &outside,
         carried: &carried,
         patience,
-        bounds: bounds(LONG),
+        bounds: under.bounds(),
     };
     let mut inspector = Inspector::new("pypi.example".parse().unwrap(), Streams::HELD);
     let passed = gate.pass(&mut inspector, Opening::unheard()).await;
@@ -124,12 +154,13 @@ async fn a_byte_now_and_then_earns_no_time() {
     let ((mut client, inside), (mut server, outside)) = (pair().await, pair().await);
     let carried = Carried::new();
     let patience = Duration::from_millis(200);
+    let under = Under::new(LONG, None);
     let gate = Gate {
         inside: &inside,
         outside: &outside,
         carried: &carried,
         patience,
-        bounds: bounds(LONG),
+        bounds: under.bounds(),
     };
     let mut inspector = Inspector::new("pypi.example".parse().unwrap(), Streams::HELD);
     // A client hello that is never whole, each byte well within the patience.
@@ -160,8 +191,10 @@ async fn a_server_that_takes_nothing_holds_a_flow_no_longer_than_a_silent_one() 
     let carried = Arc::new(Carried::new());
     let counts = Arc::clone(&carried);
     let idle = Duration::from_millis(300);
-    let pump =
-        tokio::spawn(async move { pump::carry(&inside, &outside, &counts, bounds(idle)).await });
+    let pump = tokio::spawn(async move {
+        let under = Under::new(idle, None);
+        pump::carry(&inside, &outside, &counts, under.bounds()).await
+    });
     let sent = vec![7; 1 << 20];
     // It is never read: sooner or later nothing more is taken of the client.
     while client.write_all(&sent).await.is_ok() {}
@@ -176,12 +209,8 @@ async fn what_waits_for_its_turn_is_not_idle() {
     let carried = Carried::new();
     // A quarter of the burst at once, and then 64 KiB a second: some pauses are longer than the
     // patience.
-    let pace = Pace::new(64 << 10);
-    let slow = Bounds {
-        idle: Duration::from_millis(20),
-        out: Some(&pace),
-        back: None,
-    };
+    let under = Under::new(Duration::from_millis(20), Some(64 << 10));
+    let slow = under.bounds();
     client.write_all(&[7; 48 << 10]).await.unwrap();
     client.shutdown().await.unwrap();
     let mut got = Vec::new();
@@ -197,6 +226,51 @@ async fn what_waits_for_its_turn_is_not_idle() {
         "{:?}",
         carried.age()
     );
+}
+
+#[tokio::test]
+async fn a_flow_that_says_nothing_ends_when_that_is_allowed_no_longer() {
+    let ((_client, inside), (_server, outside)) = (pair().await, pair().await);
+    let (under, carried) = (Under::new(LONG, None), Carried::new());
+    let idle = Duration::from_millis(50);
+    let shorter = async {
+        tokio::task::yield_now().await;
+        under.limits.send_replace(limits(idle));
+    };
+    let (ended, ()) = tokio::join!(
+        pump::carry(&inside, &outside, &carried, under.bounds()),
+        shorter
+    );
+    assert!(matches!(ended, Passed::Idle), "{ended:?}");
+    assert!(carried.age() >= idle && carried.age() < LONG);
+}
+
+#[tokio::test]
+async fn a_live_flow_follows_the_rate() {
+    let ((mut client, inside), (mut server, outside)) = (pair().await, pair().await);
+    let carried = Carried::new();
+    let under = Under::new(LONG, Some(1024));
+    let sent = vec![7; 1 << 20];
+    let writer = async {
+        client.write_all(&sent).await.unwrap();
+        client.shutdown().await.unwrap();
+    };
+    let reader = async {
+        let mut got = vec![0; 256];
+        server.read_exact(&mut got).await.unwrap();
+        // At the old rate the rest would come in a quarter of an hour.
+        under.out.limit(None);
+        server.read_to_end(&mut got).await.unwrap();
+        server.shutdown().await.unwrap();
+        got
+    };
+    let (ended, (), got) = tokio::join!(
+        pump::carry(&inside, &outside, &carried, under.bounds()),
+        writer,
+        reader
+    );
+    assert!(matches!(ended, Passed::Ended(Ok(()))), "{ended:?}");
+    assert_eq!(got.len(), 1 << 20);
 }
 
 #[tokio::test]
@@ -243,12 +317,13 @@ async fn what_was_heard_before_leaves_first() {
     client.write_all(second).await.unwrap();
     client.shutdown().await.unwrap();
     let carried = Carried::new();
+    let under = Under::new(LONG, None);
     let gate = Gate {
         inside: &inside,
         outside: &outside,
         carried: &carried,
         patience: LONG,
-        bounds: bounds(LONG),
+        bounds: under.bounds(),
     };
     let (passed, got) = tokio::join!(gate.pass(&mut inspector, opening), async {
         let mut got = Vec::new();

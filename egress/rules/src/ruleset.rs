@@ -3,6 +3,7 @@
 mod check;
 mod contradictions;
 mod digest;
+mod unheld;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -214,12 +215,16 @@ impl Layer {
             .rules
             .iter()
             .filter_map(|rule| weak(&rule.rule).map(|message| (rule.place.clone(), message)));
+        let unheld = self.unheld().into_iter();
+        let unheld = unheld.map(|(wide, held)| (wide.place.clone(), unheld::words(held)));
         mode.into_iter()
             .chain(rules)
+            .map(|(place, message)| (place, message.to_owned()))
+            .chain(unheld)
             .map(|(place, message)| Warning {
                 level: self.level,
                 place,
-                message: message.to_owned(),
+                message,
             })
             .collect()
     }

@@ -308,6 +308,68 @@ fn a_level_that_enforces_is_not_switched_off_by_another() {
     }
 }
 
+/// What is told of the rules of a document on addresses.
+fn weakened(rules: &[&str]) -> Vec<String> {
+    let told = level(Level::Owner, rules).warnings();
+    let told = told
+        .into_iter()
+        .filter(|told| told.message.contains("by address"));
+    told.map(|told| format!("{}: {}", told.place, told.message))
+        .collect()
+}
+
+#[test]
+fn a_rule_on_an_address_takes_away_what_a_name_is_held_to_and_that_is_told() {
+    let told = weakened(&[
+        "allow tls *.files.example:443",
+        "allow http mirror.example:80",
+        "allow tcp 192.0.2.0/24:400-500",
+        "allow tcp [2001:db8::1]",
+        "allow tcp 192.0.2.1:22",
+    ]);
+    assert_eq!(
+        told,
+        [
+            "--egress[2]: any stream passes there by address and port alone: also one that \
+             \"allow tls *.files.example:443\" would hold to its name, if that name resolves \
+             there; name the host instead, or other ports",
+            "--egress[3]: any stream passes there by address and port alone: also one that \
+             \"allow http mirror.example:80\" would hold to its name, if that name resolves \
+             there; name the host instead, or other ports",
+        ]
+    );
+    // It is so: of the name at that address more passes than TLS.
+    let rules = level(
+        Level::Owner,
+        &["allow tls a.example:443", "allow tcp 93.184.216.34:443"],
+    );
+    let mut destination = Destination {
+        name: Some("a.example".parse().unwrap()),
+        address: Some("93.184.216.34".parse().unwrap()),
+        port: Some(443),
+        transport: Transport::Tcp,
+    };
+    assert!(rules.decide(&destination, &Guard::default()).streams.other);
+    destination.address = Some("93.184.216.35".parse().unwrap());
+    assert!(!rules.decide(&destination, &Guard::default()).streams.other);
+}
+
+#[test]
+fn where_no_port_is_both_s_or_nothing_is_held_nothing_is_told() {
+    for rules in [
+        &["allow tls a.example:443", "allow tcp 192.0.2.1:5432"][..],
+        &["allow tcp a.example", "allow tcp 192.0.2.1"],
+        &["allow tls a.example:443", "deny tcp 192.0.2.1:443"],
+        &["allow tcp 192.0.2.1:443"],
+    ] {
+        assert!(weakened(rules).is_empty(), "{rules:?}");
+    }
+    // Of two documents one narrows the other: what a name is held to stays.
+    let owner = level(Level::Owner, &["allow tls a.example:443"]);
+    let user = level(Level::User, &["allow tcp 192.0.2.1:443"]);
+    assert!(user.bounded_by(&owner).warnings().is_empty());
+}
+
 #[test]
 fn only_tcp_leaves() {
     let all = level(Level::User, &["allow opaque *", "allow tcp 0.0.0.0/0"]);

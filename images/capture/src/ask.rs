@@ -26,12 +26,19 @@ const QUESTION: &str = r#"
 import sys
 sys.path[:] = [entry for entry in sys.path if entry]
 import json, os
-from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.machinery import EXTENSION_SUFFIXES, all_suffixes
+finders = [module for name, module in list(sys.modules.items()) if name.startswith("__editable__")]
+mapped = [str(place) for finder in finders for place in getattr(finder, "MAPPING", {}).values()]
+# A module, and not a package, is named without its suffix.
 mapped = [
-    str(place)
-    for name, module in list(sys.modules.items()) if name.startswith("__editable__")
-    for place in getattr(module, "MAPPING", {}).values()
+    place if os.path.exists(place) else place + suffix
+    for place in mapped for suffix in all_suffixes()
 ]
+mapped += [
+    str(place)
+    for finder in finders for some in getattr(finder, "NAMESPACES", {}).values() for place in some
+]
+mapped = sorted(set(mapped))
 try:
     libc = os.confstr("CS_GNU_LIBC_VERSION") or "unknown"
 except (ValueError, OSError):
@@ -69,7 +76,7 @@ pub struct Answer {
     pub stdlib: PathBuf,
     /// `sys.path`, without the working directory.
     pub path: Vec<PathBuf>,
-    /// Places that finders of editable installations lead to (PEP 660).
+    /// Places that finders of editable installations lead to (PEP 660), and some that are not there.
     pub mapped: Vec<PathBuf>,
     /// What `path` is without the caller's variables and home folder.
     #[serde(skip)]

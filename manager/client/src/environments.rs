@@ -32,11 +32,20 @@ pub struct Push {
     pub profile: Option<String>,
 }
 
+/// An environment that is there, and what that took.
+#[derive(Debug, Clone)]
+pub struct Pushed {
+    /// The manager's answer.
+    pub stored: Stored,
+    /// Bytes that were sent: the manifest's text, if it was asked for, and the pack, compressed.
+    pub sent: u64,
+}
+
 /// What became of it.
 #[derive(Debug)]
 pub enum Pushing {
     /// It is there.
-    Stored(Stored),
+    Stored(Pushed),
     /// The manager wants contents, in this order, as one pack.
     Wanted(Vec<Vec<u8>>, Box<Pack>),
 }
@@ -48,6 +57,8 @@ pub struct Pack {
     to: mpsc::Sender<PushRequest>,
     events: Streaming<PushEvent>,
     piece: Vec<u8>,
+    /// Bytes that were sent, with the manifest's.
+    sent: u64,
 }
 
 impl Client {
@@ -74,10 +85,12 @@ impl Client {
         let asked = self.request(ReceiverStream::new(requests))?;
         let mut events = answered(self.environments().push_environment(asked).await)?;
         let mut wanted = Vec::new();
+        let mut sent = 0;
         loop {
             match next(&mut events).await? {
-                In::Stored(stored) => return Ok(Pushing::Stored(stored)),
+                In::Stored(stored) => return Ok(Pushing::Stored(Pushed { stored, sent })),
                 In::SendManifest(_) => {
+                    sent += push.manifest.len() as u64;
                     for piece in push.manifest.as_bytes().chunks(CHUNK) {
                         if to
                             .send(request(Out::Manifest(piece.to_vec())))
@@ -95,6 +108,7 @@ impl Client {
                         to,
                         events,
                         piece: Vec::with_capacity(CHUNK),
+                        sent,
                     };
                     return Ok(Pushing::Wanted(wanted, Box::new(pack)));
                 }
@@ -146,15 +160,19 @@ impl Pack {
     ///
     /// # Errors
     /// As the manager says.
-    pub async fn finish(mut self) -> Result<Stored, ClientError> {
+    pub async fn finish(mut self) -> Result<Pushed, ClientError> {
         if !self.piece.is_empty() {
             let rest = std::mem::take(&mut self.piece);
+            self.sent += rest.len() as u64;
             // Where it is taken no more, the answer says why.
             drop(self.to.send(request(Out::Pack(rest))).await);
         }
         drop(self.to);
         match next(&mut self.events).await? {
-            In::Stored(stored) => Ok(stored),
+            In::Stored(stored) => Ok(Pushed {
+                stored,
+                sent: self.sent,
+            }),
             _ => Err(out_of_turn()),
         }
     }
@@ -176,6 +194,7 @@ impl Write for Pack {
             return Ok(());
         }
         let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(CHUNK));
+        self.sent += piece.len() as u64;
         let sent = self.to.blocking_send(request(Out::Pack(piece)));
         sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
     }

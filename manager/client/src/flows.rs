@@ -2,7 +2,10 @@
 
 use lakekeep_api::MAX_MESSAGE;
 use lakekeep_api::v1::egress_client::EgressClient;
-use lakekeep_api::v1::{FlowsChunk, ReadFlowsRequest, ReplayFlowsRequest, ReplayFlowsResponse};
+use lakekeep_api::v1::{
+    ExplainEgressRequest, ExplainEgressResponse, FlowsChunk, ReadFlowsRequest, ReplayFlowsRequest,
+    ReplayFlowsResponse,
+};
 use tonic::Streaming;
 use tonic::transport::Channel;
 
@@ -52,5 +55,17 @@ impl Client {
     ) -> Result<ReplayFlowsResponse, ClientError> {
         let request = self.request(query)?;
         answered(self.egress().replay_flows(request).await)
+    }
+
+    /// What the rules say of a destination, level by level; nothing is connected to.
+    ///
+    /// # Errors
+    /// As the manager says: `Denied` for another user whose flows the caller may not see.
+    pub async fn explain_egress(
+        &self,
+        query: ExplainEgressRequest,
+    ) -> Result<ExplainEgressResponse, ClientError> {
+        let request = self.request(query)?;
+        answered(self.egress().explain_egress(request).await)
     }
 }

@@ -49,7 +49,7 @@ mod target;
 
 pub use build::{Attach, Command, Create};
 pub use client::Client;
-pub use environments::{Pack, Push, Pushing};
+pub use environments::{Pack, Push, Pushed, Pushing};
 pub use error::{Cause, ClientError};
 pub use files::{FileReader, FileWriter, WriteFile};
 pub use flows::Flows;

@@ -155,3 +155,24 @@ pub fn image(policy: &Policy) -> String {
         lakekeep_policy::ImageRef::Folder(folder) => folder.display().to_string(),
     }
 }
+
+/// Where volumes may be attached later: places are made for them.
+pub fn later(profile: &Profile, attached: &[String]) -> Vec<String> {
+    let rest = profile.volumes().iter();
+    let rest = rest.filter(|volume| !attached.iter().any(|name| name == volume.name()));
+    rest.map(|volume| volume.target().as_str().to_owned())
+        .collect()
+}
+
+/// The refusal of a volume that a profile does not have.
+pub fn no_volume(profile: &Profile, name: &str) -> Fault {
+    let shown: String = name.chars().take(64).collect();
+    Fault::new(
+        Reason::NotFound,
+        format!(
+            "profile {} has no volume {shown:?}; `lakekeep profile show {}` lists them",
+            profile.name(),
+            profile.name()
+        ),
+    )
+}

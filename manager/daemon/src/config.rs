@@ -1,8 +1,10 @@
 //! The manager's configuration.
 
+mod administrator;
+
 use std::path::{Path, PathBuf};
 
-use lakekeep_egress_rules::{EgressDoc, Level, Ruleset};
+use lakekeep_egress_rules::EgressDoc;
 use lakekeep_identity::{AuthConfig, AuthDoc, IdentityDoc, IdentityMap, read_toml};
 use lakekeep_profiles::{Ceilings, CeilingsDoc, PersonalProfile};
 use lakekeep_sandbox::chain;
@@ -14,6 +16,8 @@ use crate::history::HistoryDoc;
 use crate::metrics::MetricsDoc;
 use crate::parked::{ParkedDoc, ZygoteDoc};
 use crate::trace::TelemetryDoc;
+
+pub use administrator::Administrator;
 
 /// What a configuration file holds.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -99,7 +103,7 @@ pub struct Config {
     /// The template of personal profiles.
     pub personal: Option<PersonalProfile>,
     /// The administrator's rules of egress.
-    pub egress: Option<Ruleset>,
+    pub administrator: Administrator,
 }
 
 /// Why a configuration is refused.
@@ -190,7 +194,7 @@ impl Config {
             let checked = zygote.preload().check();
             checked.map_err(|error| refused(format!("{name}: zygotes[{index}]: {error}")))?;
         }
-        let (bound, egress) = egress(&name, &doc)?.unzip();
+        let administrator = Administrator::of(&document, path)?;
         let ceilings = match &doc.profiles.ceilings {
             Some(path) => {
                 let doc = CeilingsDoc::from_toml(&path.display().to_string(), &read(path)?);
@@ -198,7 +202,7 @@ impl Config {
             }
             None => Ceilings::default(),
         }
-        .with_egress(bound);
+        .with_egress(administrator.doc.clone());
         let personal = match &doc.profiles.personal {
             Some(path) => {
                 let name = path.display().to_string();
@@ -213,7 +217,7 @@ impl Config {
             identity,
             ceilings,
             personal,
-            egress,
+            administrator,
         })
     }
 
@@ -239,50 +243,10 @@ impl Config {
     pub fn warnings(&self) -> Vec<String> {
         let auth = self.auth.warnings().iter();
         let all = auth.chain(self.identity.warnings());
-        let egress = self.egress.as_ref().map(|rules| rules.warnings());
-        let egress = egress.into_iter().flatten().map(|warning| {
-            let (place, message) = (&warning.place, &warning.message);
-            format!("the administrator's rules of egress: {place}: {message}")
-        });
-        all.map(ToString::to_string).chain(egress).collect()
+        all.map(ToString::to_string)
+            .chain(self.administrator.warnings())
+            .collect()
     }
-}
-
-/// The administrator's rules, in the configuration or in a file of their own.
-fn egress(name: &str, doc: &ConfigDoc) -> Result<Option<(EgressDoc, Ruleset)>, ConfigError> {
-    let found = match (&doc.egress, &doc.profiles.egress) {
-        (None, None) => return Ok(None),
-        (Some(_), Some(_)) => {
-            return Err(refused(format!(
-                "{name}: egress: [egress] is here and profiles.egress names a file; keep one of the two"
-            )));
-        }
-        (Some(inline), None) => inline.clone(),
-        (None, Some(path)) => {
-            EgressDoc::from_toml(&path.display().to_string(), &read(path)?).map_err(refused)?
-        }
-    };
-    let place = match &doc.profiles.egress {
-        Some(_) => String::new(),
-        None => format!("{name}: egress: "),
-    };
-    let rules = Ruleset::check(Level::Administrator, &found);
-    let rules = rules.map_err(|errors| refused(lines(&place, errors.errors())))?;
-    if let Some((_, allowed, denied)) = rules.contradictions().first() {
-        return Err(refused(format!(
-            "{place}{}: {}: it allows nothing, because of {}; leave one of the two out, or narrow the denial",
-            allowed.place, allowed.rule, denied.rule
-        )));
-    }
-    Ok(Some((found, rules)))
-}
-
-fn lines(place: &str, errors: &[impl std::fmt::Display]) -> String {
-    let lines: Vec<String> = errors
-        .iter()
-        .map(|error| format!("{place}{error}"))
-        .collect();
-    lines.join("\n")
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {

@@ -20,6 +20,7 @@ use lakekeep_store::state::Store;
 use tokio::sync::oneshot;
 
 use crate::admission::{Admissions, Permits};
+use crate::egress::Bound;
 use crate::fault::Fault;
 use crate::meta::Meta;
 use crate::metrics::Metrics;
@@ -38,6 +39,8 @@ pub struct Gate {
     pub vault: Vault,
     /// Tenants.
     pub profiles: Arc<Profiles>,
+    /// The administrator's rules of egress, which bound them.
+    pub bound: Bound,
     /// The template of personal ones.
     pub personal: Option<PersonalProfile>,
     /// What may be done.
@@ -156,18 +159,7 @@ impl Gate {
                 .map(|name| name.to_string())
                 .map_err(|error| Fault::new(Reason::BadRequest, chain(&error)));
         }
-        let set = self.profiles.current();
-        let mine = set.iter().filter(|stored| {
-            let resource = Resource::Profile(stored.profile());
-            let decision = self
-                .authorizer
-                .decide(&caller.subject, Action::CreateSandbox, resource);
-            decision.allowed
-        });
-        let names: Vec<String> = mine
-            .map(|stored| stored.profile().name().to_string())
-            .collect();
-        match names.as_slice() {
+        match self.usable(caller).as_slice() {
             [one] => Ok(one.clone()),
             [] => Err(Fault::new(
                 Reason::NotFound,
@@ -178,6 +170,18 @@ impl Gate {
                 format!("name a profile: {} are yours", many.join(", ")),
             )),
         }
+    }
+
+    /// The profiles in which somebody may make sandboxes.
+    pub fn usable(&self, caller: &Caller) -> Vec<String> {
+        let set = self.profiles.current();
+        let usable = set.iter().filter(|stored| {
+            let resource = Resource::Profile(stored.profile());
+            self.permits(caller, Action::CreateSandbox, resource)
+        });
+        usable
+            .map(|stored| stored.profile().name().to_string())
+            .collect()
     }
 
     /// A profile of a set, for a caller who may at least see it.

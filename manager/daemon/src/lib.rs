@@ -20,7 +20,7 @@
 //! | `local` | services that are answered here, for sandboxes that are granted them |
 //! | `evidence` | the audit log, verified without a manager |
 //! | `history`, `past` | what became of sandboxes, written down and found again |
-//! | `flows` | what left sandboxes and what was refused, read and held against other rules |
+//! | `flows` | what left sandboxes and what was refused, read and held against other rules; what those that hold say |
 //! | `metrics`, `calls`, `trace` | numbers, logs and spans for whoever runs it |
 //! | `environments` | what users have sent of theirs, and who may run with it |
 //! | `functions` | sessions of user functions, over a socket of their own |

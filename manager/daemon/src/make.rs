@@ -8,13 +8,17 @@ use lakekeep_api::Reason;
 use lakekeep_api::v1::CreateRequest;
 use lakekeep_identity::Identity as Mapped;
 use lakekeep_policy::{MountMode, MountRule, Policy, PolicyDoc, Preset, TrustKey, TrustKeyParts};
-use lakekeep_profiles::{Action, Counters, Profile, Resource, VolumeGrant, VolumeOwner};
+use lakekeep_profiles::{
+    Action, Counters, Profile, ProfileSet, Resource, VolumeGrant, VolumeOwner,
+};
 use lakekeep_sandbox::{Kind as VerdictKind, Verdict, chain};
 use lakekeep_store::audit::Event;
 use lakekeep_store::state::Levels;
 
 use crate::admission::{self, Ask, Permit};
-use crate::asked::{check_words, identity, image, kind, lifetimes, project, resolved};
+use crate::asked::{
+    check_words, identity, image, kind, later, lifetimes, no_volume, project, resolved,
+};
 use crate::egress;
 use crate::fault::Fault;
 use crate::gate::{Gate, now};
@@ -54,6 +58,8 @@ pub enum Use {
 /// A request, resolved: nothing has been made.
 struct Prepared {
     wanted: Wanted,
+    /// The profiles that were in force.
+    set: Arc<ProfileSet>,
     /// Its volumes, for their quotas.
     volumes: Vec<VolumeGrant>,
     ask: Ask,
@@ -116,6 +122,7 @@ impl Making {
         let bounded = quotas::bound(self.registry.launchers(), &prepared.volumes);
         prepared.wanted.meta.quotas = bounded.await;
         let sandbox = self.registry.create(prepared.wanted).await?;
+        egress::catch_up(&self.gate, &sandbox, &prepared.set);
         self.gate.permits.hold(sandbox.id(), permit);
         self.attend_end(&sandbox);
         self.count(&sandbox.meta, reuse);
@@ -366,6 +373,7 @@ impl Making {
                 egress,
                 image: image_pin,
             },
+            set,
             volumes: resolved.volumes,
             ask,
             deadline: wire::duration(request.deadline.as_ref()),
@@ -546,26 +554,6 @@ fn libraries(environment: Option<&Found>, image: Option<&StoredImage>) -> String
         (None, Some(image)) => format!("image:{}", image.digest),
         (None, None) => "none".to_owned(),
     }
-}
-
-fn no_volume(profile: &Profile, name: &str) -> Fault {
-    let shown: String = name.chars().take(64).collect();
-    Fault::new(
-        Reason::NotFound,
-        format!(
-            "profile {} has no volume {shown:?}; `lakekeep profile show {}` lists them",
-            profile.name(),
-            profile.name()
-        ),
-    )
-}
-
-/// Where volumes may be attached later: places are made for them.
-fn later(profile: &Profile, attached: &[String]) -> Vec<String> {
-    let rest = profile.volumes().iter();
-    let rest = rest.filter(|volume| !attached.iter().any(|name| name == volume.name()));
-    rest.map(|volume| volume.target().as_str().to_owned())
-        .collect()
 }
 
 /// A request's identifier, held.

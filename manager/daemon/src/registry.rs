@@ -176,11 +176,7 @@ impl Registry {
         let made_of = (wanted.policy, kept.clone(), wanted.egress);
         let planned = async {
             let (maker, plan) = self.plan(&meta, made_of, &later)?;
-            // What is made ahead has no way out.
-            let divided = match &plan.egress {
-                None => self.divide(&meta, (&maker, &plan), (&kept, &later)),
-                Some(_) => None,
-            };
+            let divided = self.divide(&meta, (&maker, &plan), (&kept, &later));
             Ok::<_, Fault>((maker, plan, divided))
         };
         let (maker, plan, divided) = self.metrics.stage(Stage::Plan, planned).await?;
@@ -287,7 +283,7 @@ impl Registry {
     async fn admit(&self, mut parts: Parts, late: Late) -> Result<Arc<Sandbox>, Fault> {
         let sockets = parts.held.egress.take();
         let sandbox = Sandbox::start(parts)?;
-        let ready = async {
+        let shown = async {
             if let Some(extension) = late.environment {
                 sandbox.extend(extension).await?;
             }
@@ -295,13 +291,17 @@ impl Registry {
                 sandbox.show(step).await?;
             }
             let kept = sandbox.keep_init();
-            self.metrics.stage(Stage::KeepInit, kept).await?;
+            self.metrics.stage(Stage::KeepInit, kept).await
+        };
+        // Meanwhile: the relay waits for none of it, and no task starts before both are done.
+        let opened = async {
             match sockets {
                 Some(sockets) => sandbox.let_out(sockets).await,
                 None => Ok(()),
             }
         };
-        match ready.await {
+        let (shown, opened) = tokio::join!(shown, opened);
+        match shown.and(opened) {
             Ok(()) => {
                 lock(&self.sandboxes).insert(sandbox.id().to_owned(), Arc::clone(&sandbox));
                 Ok(sandbox)

@@ -106,7 +106,7 @@ pub fn run(path: &Path, inherited: Inherited) -> Result<(), ManagerError> {
         .enable_all()
         .build()
         .map_err(|error| ManagerError::start("start threads")(&error))?;
-    runtime.block_on(serve(config, inherited))
+    runtime.block_on(serve(config, path, inherited))
 }
 
 /// Every task has several descriptors.
@@ -118,16 +118,16 @@ fn raise_open_files() {
     }
 }
 
-async fn serve(config: Config, inherited: Inherited) -> Result<(), ManagerError> {
+async fn serve(config: Config, path: &Path, inherited: Inherited) -> Result<(), ManagerError> {
     let name = config.doc.name.clone().unwrap_or_else(host_name);
     let telemetry = Telemetry::start(&config.doc.telemetry, &name)
         .map_err(|error| ManagerError::start("start logs and traces")(error.as_ref()))?;
-    let served = serve_told(config, inherited).await;
+    let served = serve_told(config, path, inherited).await;
     telemetry.end().await;
     served
 }
 
-async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerError> {
+async fn serve_told(config: Config, path: &Path, inherited: Inherited) -> Result<(), ManagerError> {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
@@ -159,7 +159,7 @@ async fn serve_told(config: Config, inherited: Inherited) -> Result<(), ManagerE
     let mtls = config.auth.mtls().map(|mtls| mtls.ca_file().to_path_buf());
     let numbers = config.doc.metrics.clone();
     let (changed, changes) = watch::channel(());
-    let (gate, _watcher) = gate(config, &state, (store, metrics), changed)?;
+    let (gate, _watchers) = gate(config, (path, &state), (store, metrics), changed)?;
     let making = Making::new(Arc::clone(&gate), Arc::clone(&registry));
     adopt(&gate, &registry, &making).await?;
     egress::refresh(&gate, &registry);
@@ -218,8 +218,10 @@ fn relay(runtime: &Path, flows: &Arc<FlowLog>) -> Result<(Relay, Idle, Local), M
     Ok((relay, idle, local))
 }
 
-/// Reads profiles and policies again: all of them, or the old ones stay.
+/// Reads profiles, the administrator's rules of egress and policies again: of each all, or the
+/// old ones stay.
 fn reload(gate: &Gate) {
+    gate.bound.reload(&gate.profiles);
     report(gate.profiles.reload());
     if let Some(folder) = &gate.policies
         && let Err(errors) = gate.authorizer.reload(folder)

@@ -56,6 +56,7 @@ impl Services {
             flows: flows::Service {
                 gate: Arc::clone(gate),
                 log: Arc::clone(log),
+                registry: Arc::clone(registry),
             },
             refusals: Refusals::new(Arc::clone(gate)),
         }

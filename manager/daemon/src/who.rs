@@ -135,16 +135,31 @@ impl Authentication {
     ) -> Result<Caller, Fault> {
         let (principal, bound_to) = self.delegated(claims, presenter)?;
         seen.is(&principal);
+        Ok(self.known(principal, bound_to))
+    }
+
+    fn known(&self, principal: Principal, bound_to: Option<String>) -> Caller {
         let subject = Subject {
             user: principal.user().to_string(),
             groups: principal.groups().iter().map(ToString::to_string).collect(),
             administrator: self.config.is_administrator(&principal),
         };
-        Ok(Caller {
+        Caller {
             principal,
             subject,
             bound_to,
-        })
+        }
+    }
+
+    /// A user that somebody asks about, with the groups that the host knows. May ask the host's
+    /// name service: it blocks.
+    ///
+    /// # Errors
+    /// `Internal` when the account cannot be looked up.
+    pub fn stranger(&self, user: &UserName) -> Result<Caller, Fault> {
+        let target = self.config.delegation_target(user, &SystemAccounts);
+        let target = target.map_err(|error| Fault::internal("look up the account", &error))?;
+        Ok(self.known(target.assumed(), None))
     }
 
     /// Who has the other end of the connection. A token counts before a certificate,

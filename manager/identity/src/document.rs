@@ -114,6 +114,12 @@ impl<T> Document<T> {
         DocumentError { lines }
     }
 
+    /// The line of a field, counted from one, or else of the table that would hold it.
+    pub fn line_of(&self, field: &str) -> usize {
+        let before = self.text.get(..self.offset(field)).unwrap_or_default();
+        before.matches('\n').count() + 1
+    }
+
     fn error(&self, offset: usize, field: &str, cause: &str, remedy: &str) -> DocumentError {
         DocumentError {
             lines: vec![self.line(offset, field, cause, remedy)],

@@ -12,7 +12,7 @@
 //!   with time as an input.
 //! - [`PersonalProfile`] makes a profile for a user who has none.
 //!
-//! Everything but [`ProfileSet::load`], [`Profiles`], [`ProfileWatcher`] and
+//! Everything but [`ProfileSet::load`], [`Profiles`], [`ProfileWatcher`], [`FolderWatcher`] and
 //! [`Authorizer::load`] is pure.
 
 mod amount;
@@ -66,7 +66,7 @@ pub use resolve::{
     Asker, Refusal, Resolved, VOLUME_SCHEME, VolumeGrant, resolve, resolve_lifetimes,
 };
 pub use set::{Diff, LoadError, ProfileSet, Stored};
-pub use watch::{ProfileWatcher, WatchError};
+pub use watch::{FolderWatcher, ProfileWatcher, WatchError};
 
 /// The document version that this crate reads and writes.
 pub const DOCUMENT_VERSION: u32 = 1;

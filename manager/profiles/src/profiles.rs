@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use lakekeep_egress_rules::EgressDoc;
+
 use crate::ceilings::Ceilings;
 use crate::document::ProfileDoc;
 use crate::fault::ProfileErrors;
@@ -108,9 +110,10 @@ pub enum ProfileWriteError {
 pub struct Profiles {
     declared: PathBuf,
     owned: Option<PathBuf>,
-    ceilings: Arc<Ceilings>,
+    /// With the administrator's rules of egress, which change while they are in force.
+    ceilings: RwLock<Arc<Ceilings>>,
     set: RwLock<Arc<ProfileSet>>,
-    /// Held while the set is replaced, so that of two changes none is lost.
+    /// Held while one of the two is replaced, so that of two changes none is lost.
     changing: Mutex<()>,
 }
 
@@ -130,7 +133,7 @@ impl Profiles {
         Ok(Profiles {
             declared: declared.to_owned(),
             owned: owned.map(Path::to_owned),
-            ceilings: Arc::new(ceilings),
+            ceilings: RwLock::new(Arc::new(ceilings)),
             set: RwLock::new(Arc::new(set)),
             changing: Mutex::new(()),
         })
@@ -145,8 +148,11 @@ impl Profiles {
     }
 
     /// The administrator's bounds.
-    pub fn ceilings(&self) -> &Ceilings {
-        &self.ceilings
+    pub fn ceilings(&self) -> Arc<Ceilings> {
+        self.ceilings
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The folders that the set is read from.
@@ -162,8 +168,35 @@ impl Profiles {
     /// Every [`LoadError`].
     pub fn reload(&self) -> Result<Diff, Vec<LoadError>> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = ProfileSet::load(&self.declared, self.owned.as_deref(), &self.ceilings)?;
+        let fresh = ProfileSet::load(&self.declared, self.owned.as_deref(), &self.ceilings())?;
         let diff = self.current().diff(&fresh);
+        self.replace(fresh);
+        Ok(diff)
+    }
+
+    /// Puts other rules of egress in force as the bound of every profile, as
+    /// [`Ceilings::with_egress`] takes them. The profiles are those that are in force, and not
+    /// read again: a file that is wrong in the folder is no reason to keep an old bound.
+    ///
+    /// # Errors
+    ///
+    /// What a profile says that the new bound does not let it say; the old one stays then.
+    pub fn bound_egress(&self, egress: Option<EgressDoc>) -> Result<Diff, Vec<LoadError>> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let ceilings = Ceilings::clone(&self.ceilings()).with_egress(egress);
+        let current = self.current();
+        let mut fresh = ProfileSet::default();
+        for old in current.iter() {
+            let (path, text) = (old.path.clone(), old.text.clone());
+            let read = Stored::read(path, text, old.declared, &ceilings)
+                .map_err(|faults| faults.into_iter().map(LoadError::Field).collect::<Vec<_>>())?;
+            fresh.profiles.insert(read.profile.name().clone(), read);
+        }
+        let diff = current.diff(&fresh);
+        *self
+            .ceilings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(ceilings);
         self.replace(fresh);
         Ok(diff)
     }
@@ -188,9 +221,9 @@ impl Profiles {
     ) -> Result<(ProfileName, Etag), ProfileWriteError> {
         let folder = self.owned.as_deref().ok_or(ProfileWriteError::NoFolder)?;
         let doc = ProfileDoc::from_toml(FROM_CLIENT, text).map_err(ProfileWriteError::Refused)?;
-        let new = Profile::check(&doc, &self.ceilings).map_err(ProfileWriteError::Refused)?;
-        let name = new.name().clone();
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = Profile::check(&doc, &self.ceilings()).map_err(ProfileWriteError::Refused)?;
+        let name = new.name().clone();
         let current = self.current();
         let old = current.get(name.as_str());
         match (old, expected) {
@@ -233,9 +266,10 @@ impl Profiles {
         (doc, new, old): (&ProfileDoc, &Profile, Option<&Profile>),
     ) -> Result<(), ProfileWriteError> {
         let user = writer.user.clone();
+        let ceilings = self.ceilings();
         match old {
             Some(old) => owns(writer, old)?,
-            None if !self.ceilings.users_may_create => {
+            None if !ceilings.users_may_create => {
                 return Err(ProfileWriteError::MayNotCreate { user });
             }
             None => {
@@ -243,19 +277,18 @@ impl Profiles {
                 let own = current
                     .iter()
                     .filter(|stored| stored.profile().owner() == user);
-                if let Some(limit) = self.ceilings.profiles_per_user
+                if let Some(limit) = ceilings.profiles_per_user
                     && own.count() >= limit as usize
                 {
                     return Err(ProfileWriteError::TooMany { user, limit });
                 }
             }
         }
-        let ceilings = &self.ceilings;
         let change = owner_rules::Change {
             doc,
             new,
             old,
-            ceilings,
+            ceilings: &ceilings,
         };
         owner_rules::check(&change).map_err(ProfileWriteError::Refused)
     }
@@ -308,7 +341,7 @@ impl Profiles {
         template: &PersonalProfile,
         user: &str,
     ) -> Result<ProfileName, PersonalError> {
-        let instance = template.instance(user, &self.current(), &self.ceilings)?;
+        let instance = template.instance(user, &self.current(), &self.ceilings())?;
         let Some(text) = instance.text else {
             return Ok(instance.name);
         };
@@ -332,6 +365,20 @@ impl Profiles {
                 source: Box::new(source),
             }),
         }
+    }
+
+    /// The user's personal profile, if it has been made; it is not made now.
+    ///
+    /// # Errors
+    ///
+    /// [`PersonalError`].
+    pub fn personal_made(
+        &self,
+        template: &PersonalProfile,
+        user: &str,
+    ) -> Result<Option<ProfileName>, PersonalError> {
+        let instance = template.instance(user, &self.current(), &self.ceilings())?;
+        Ok(instance.text.is_none().then_some(instance.name))
     }
 }
 

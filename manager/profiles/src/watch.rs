@@ -1,6 +1,6 @@
 //! Reloading when a file changes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -28,7 +28,7 @@ pub enum WatchError {
         source: notify::Error,
     },
     /// No thread could be started.
-    #[error("starting the thread that reloads profiles: {0}; raise the limit of processes")]
+    #[error("starting the thread that reloads what changed: {0}; raise the limit of processes")]
     Thread(std::io::Error),
 }
 
@@ -37,13 +37,20 @@ enum Signal {
     Stop,
 }
 
-/// Reloads profiles when their folders change; ends when it is dropped.
+/// Does something when what is in folders changes; ends when it is dropped.
 #[derive(Debug)]
-pub struct ProfileWatcher {
+pub struct FolderWatcher {
     /// `None` once dropped: with it the kernel's watch ends.
     watcher: Option<RecommendedWatcher>,
     stop: Sender<Signal>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Reloads profiles when their folders change; ends when it is dropped.
+#[derive(Debug)]
+pub struct ProfileWatcher {
+    /// It watches while it is there.
+    _folders: FolderWatcher,
 }
 
 impl ProfileWatcher {
@@ -61,29 +68,52 @@ impl ProfileWatcher {
     pub fn start(
         profiles: Arc<Profiles>,
         quiet: Duration,
-        report: impl FnMut(Result<Diff, Vec<LoadError>>) + Send + 'static,
+        mut report: impl FnMut(Result<Diff, Vec<LoadError>>) + Send + 'static,
     ) -> Result<ProfileWatcher, WatchError> {
+        let folders: Vec<PathBuf> = profiles.folders().map(Path::to_owned).collect();
+        let reload = move || match profiles.reload() {
+            Ok(diff) if diff.is_empty() => {}
+            result => report(result),
+        };
+        let folders = FolderWatcher::start(&folders, ("profiles", quiet), reload)?;
+        Ok(ProfileWatcher { _folders: folders })
+    }
+}
+
+impl FolderWatcher {
+    /// Watches what is directly in these folders, on a thread of this name. When they have been
+    /// quiet for that long after a change, `changed` is called: once for many of them, and also
+    /// for those that are of no interest.
+    ///
+    /// # Errors
+    ///
+    /// [`WatchError`].
+    pub fn start(
+        folders: &[PathBuf],
+        (name, quiet): (&str, Duration),
+        changed: impl FnMut() + Send + 'static,
+    ) -> Result<FolderWatcher, WatchError> {
         let (stop, signals) = channel();
-        let changed = stop.clone();
+        let tell = stop.clone();
         let refused = |folder: PathBuf| move |source| WatchError::Watch { folder, source };
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             // An error (such as an overflow) may hide a change.
             if event.is_err() || event.is_ok_and(|event| is_change(&event)) {
                 // The receiver is gone only when the watcher is being dropped.
-                changed.send(Signal::Changed).unwrap_or_default();
+                tell.send(Signal::Changed).unwrap_or_default();
             }
         })
         .map_err(refused(PathBuf::new()))?;
-        for folder in profiles.folders() {
+        for folder in folders {
             watcher
                 .watch(folder, RecursiveMode::NonRecursive)
-                .map_err(refused(folder.to_owned()))?;
+                .map_err(refused(folder.clone()))?;
         }
         let thread = std::thread::Builder::new()
-            .name("profiles".to_owned())
-            .spawn(move || run(&profiles, &signals, quiet, report))
+            .name(name.to_owned())
+            .spawn(move || run(&signals, quiet, changed))
             .map_err(WatchError::Thread)?;
-        Ok(ProfileWatcher {
+        Ok(FolderWatcher {
             watcher: Some(watcher),
             stop,
             thread: Some(thread),
@@ -91,7 +121,7 @@ impl ProfileWatcher {
     }
 }
 
-impl Drop for ProfileWatcher {
+impl Drop for FolderWatcher {
     fn drop(&mut self) {
         self.watcher = None;
         // The thread is gone already if its report panicked.
@@ -112,20 +142,12 @@ fn is_change(event: &Event) -> bool {
     }
 }
 
-fn run(
-    profiles: &Profiles,
-    signals: &Receiver<Signal>,
-    quiet: Duration,
-    mut report: impl FnMut(Result<Diff, Vec<LoadError>>),
-) {
+fn run(signals: &Receiver<Signal>, quiet: Duration, mut changed: impl FnMut()) {
     while let Ok(Signal::Changed) = signals.recv() {
         if settle(signals, quiet).is_none() {
             return;
         }
-        match profiles.reload() {
-            Ok(diff) if diff.is_empty() => {}
-            result => report(result),
-        }
+        changed();
     }
 }
 

@@ -10,6 +10,7 @@ mod tests {
     use std::sync::mpsc::channel;
     use std::time::Duration;
 
+    use lakekeep_egress_rules::EgressDoc;
     use lakekeep_profiles::{
         Ceilings, CeilingsDoc, Etag, LoadError, PersonalError, PersonalProfile, ProfileWatcher,
         ProfileWriteError, Profiles, Writer,
@@ -164,6 +165,32 @@ memory = "4GiB"
             profiles.current().get("ant").unwrap().profile().owner(),
             "bob"
         );
+    }
+
+    #[test]
+    fn another_bound_of_egress_holds_at_once_whatever_is_in_the_folder() {
+        let host = Host::new();
+        let egress = "[egress]\nrules = [\"allow tcp *.example\"]\n";
+        host.declare("a.toml", &text("ant", "ann", egress));
+        let profiles = host.open().unwrap();
+        let levels = || {
+            let set = profiles.current();
+            let bounds = set.get("ant").unwrap().profile().egress().unwrap();
+            bounds.levels(None).documents().count()
+        };
+        assert_eq!(levels(), 1);
+        host.declare("b.toml", "nonsense");
+        let bound = EgressDoc::from_lines("", vec!["allow tcp a.example".to_owned()]);
+        let diff = profiles.bound_egress(Some(bound.clone())).unwrap();
+        assert_eq!(diff.to_string(), "added: none; changed: ant; removed: none");
+        assert_eq!(levels(), 2);
+        assert!(profiles.bound_egress(Some(bound)).unwrap().is_empty());
+        // What is read from now on is bounded too.
+        fs::remove_file(host.declared.join("b.toml")).unwrap();
+        assert!(profiles.reload().unwrap().is_empty());
+        assert_eq!(levels(), 2);
+        profiles.bound_egress(None).unwrap();
+        assert_eq!(levels(), 1);
     }
 
     #[test]

@@ -66,13 +66,29 @@ def test_who_does_not_look_waits(ends: tuple[Counted, socket.socket]) -> None:
     assert ours.taken() == [True]
 
 
-def test_nobody_looks_after_a_large_frame(ends: tuple[Counted, socket.socket]) -> None:
+def parts(theirs: socket.socket) -> None:
+    """Sends a large frame."""
+    theirs.send(_wire.HEADER.pack(_wire.RESULT, _wire.PARTS, 0, 1, 2 * _wire.PART_LIMIT, 1))
+    for _ in range(2):
+        head = _wire.HEADER.pack(_wire.PART, _wire.INLINE, 0, 1, _wire.PART_LIMIT, 0)
+        theirs.sendmsg([head, bytes(_wire.PART_LIMIT)])
+
+
+def test_parts_are_looked_for_and_tell_nothing_of_the_next_answer(
+    ends: tuple[Counted, socket.socket],
+) -> None:
     ours, theirs = ends
-    channel = _wire.Channel(ours, 1 << 20, 4, look=0.001)
-    theirs.send(DONE)
-    channel.send(_wire.CALL, 1, 1, [bytes(_wire.PIECE + 1)])
+    channel = _wire.Channel(ours, 1 << 20, 4, look=1.0)
+    channel._price = 8
+    parts(theirs)
+    assert channel.receive()[3].size == 2 * _wire.PART_LIMIT
+    assert ours.taken() == [False] * 3
+    assert channel._price == 4
+    channel._rest = 3
+    parts(theirs)
     channel.receive()
-    assert ours.taken() == [True]
+    assert ours.taken() == [True] * 3
+    assert channel._rest == 2
 
 
 def test_each_look_in_vain_makes_the_next_dearer(ends: tuple[Counted, socket.socket]) -> None:

@@ -150,7 +150,9 @@ impl Sandbox {
             Some(nest) => (
                 Some((nest.lease, nest.nested.user)),
                 // Its owner is the sandbox's user namespace, as that of what is forked
-                // outside and enters it: nobody in the sandbox has a capability there.
+                // outside and enters it: nobody in the sandbox has a capability there. What it
+                // sends is caught there as in any other; that nothing leaves by another way does
+                // not depend on routes or rules, for there is none.
                 Some(nest.nested.network),
                 Some(nest.connection),
             ),

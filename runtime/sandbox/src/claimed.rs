@@ -11,6 +11,7 @@ use lakekeep_protocol::launch::{MAX_TREES, RootfsStep};
 use lakekeep_protocol::task::{Exited, TaskFailure};
 use lakekeep_protocol::{InitReply, InitRequest};
 
+use crate::egress::{Carriers, Outlet, Traffic};
 use crate::error::SandboxError;
 use crate::image;
 use crate::launcher::readable;
@@ -45,6 +46,8 @@ pub struct Claimed {
     ended: VecDeque<Exited>,
     /// What of its groups' counts was told with an earlier task.
     judged: GroupUsageFacts,
+    /// Its way out, if rules let anything leave it.
+    outlet: Option<Outlet>,
     gone: bool,
 }
 
@@ -85,12 +88,16 @@ impl Job {
 impl Claimed {
     /// One whose init has not been heard of yet.
     pub(crate) fn new(
-        keeper: Arc<Keeper>,
-        zygote: Option<Arc<Zygote>>,
+        (keeper, zygote): (Arc<Keeper>, Option<Arc<Zygote>>),
         plan: Plan,
-        held: Held,
+        mut held: Held,
+        carriers: &Arc<Carriers>,
     ) -> Self {
+        let sockets = plan.egress.as_ref().zip(held.egress.take());
+        let outlet = sockets
+            .map(|(egress, sockets)| Outlet::new(&plan.sandbox.id, egress, sockets, carriers));
         Self {
+            outlet,
             keeper,
             zygote,
             started: false,
@@ -112,6 +119,11 @@ impl Claimed {
             _ => return Err(SandboxError::OutOfTurn { peer: "init" }),
         }
         Ok(self)
+    }
+
+    /// Has what may leave it carried, if that is not so: nothing leaves before.
+    pub(crate) fn open(&mut self) -> Result<(), SandboxError> {
+        self.outlet.as_mut().map_or(Ok(()), Outlet::open)
     }
 
     /// Its zygote, if it has one that forked no task of it.
@@ -200,9 +212,10 @@ impl Claimed {
     /// begun to run.
     ///
     /// # Errors
-    /// Of the sandbox. A command that cannot be executed is no error here: it is told by
-    /// the outcome of the task.
+    /// Of the sandbox; `Relay` where something may leave and nobody carries it. A command that
+    /// cannot be executed is no error here: it is told by the outcome of the task.
     pub fn spawn(&mut self, job: &Job, stdio: Stdio) -> Result<u32, SandboxError> {
+        self.open()?;
         let mut plan = self.plan.clone();
         plan.task.arguments.clone_from(&job.arguments);
         plan.task.environment.extend_from_slice(&job.environment);
@@ -212,6 +225,9 @@ impl Claimed {
         let number = self.next;
         self.next += 1;
         let since = Instant::now();
+        if let Some(outlet) = &self.outlet {
+            outlet.enter(number);
+        }
         let request = InitRequest::Spawn {
             task: number,
             again: !job.last,
@@ -322,6 +338,9 @@ impl Claimed {
         running: &Running,
         exited: Option<Exited>,
     ) -> Result<Outcome, SandboxError> {
+        let wall = running.since.elapsed();
+        let outlet = self.outlet.as_ref();
+        let traffic = outlet.map(|outlet| outlet.leave(running.number));
         let (facts, exited) = match (&running.started, exited) {
             (Ok(facts), Some(exited)) => (facts, exited),
             (Ok(_), None) => return Err(SandboxError::SandboxEnded),
@@ -329,13 +348,12 @@ impl Claimed {
                 return service::failed_outcome(&running.plan, &self.held.created, failure);
             }
         };
-        let wall = running.since.elapsed();
         let acknowledge = InitRequest::Acknowledge {
             task: running.number,
         };
         self.held.init.send(&acknowledge, &[])?;
         let group = self.counted(&exited)?;
-        service::outcome(&End {
+        let mut outcome = service::outcome(&End {
             plan: &running.plan,
             created: &self.held.created,
             facts,
@@ -343,7 +361,11 @@ impl Claimed {
             group: &group,
             interference: running.interference,
             wall,
-        })
+        })?;
+        if let Some(traffic) = traffic {
+            service::with_traffic(&mut outcome, traffic);
+        }
+        Ok(outcome)
     }
 
     /// What the groups counted since the last task that was judged, where it matters.
@@ -403,6 +425,17 @@ impl Claimed {
         self.gone = true;
         let id = &self.plan.sandbox.id;
         self.keeper.ask(|service| service.destroy(id))
+    }
+
+    /// The same, and all that left it, without receipts: also flows that ended after their
+    /// tasks. `None` where nothing may leave.
+    ///
+    /// # Errors
+    /// As [`Claimed::end`].
+    pub fn end_with_traffic(mut self) -> Result<(GroupUsageFacts, Option<Traffic>), SandboxError> {
+        let outlet = self.outlet.take();
+        let usage = self.end()?;
+        Ok((usage, outlet.map(|outlet| outlet.close())))
     }
 
     /// Keeps what is said before it is asked for.

@@ -3,6 +3,9 @@
 //! Without a relay nothing leaves: its sockets are the only place at which what the sandbox
 //! sends arrives.
 
+mod carrier;
+mod outlet;
+
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
@@ -20,6 +23,9 @@ use serde::Serialize;
 
 use crate::error::SandboxError;
 use crate::launcher::{beside, own_group, readable};
+
+pub(crate) use carrier::Carriers;
+pub(crate) use outlet::Outlet;
 
 /// How long a relay may take to serve, and to end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -74,6 +80,40 @@ impl Traffic {
 
 type Link = Channel<RelayRequest, RelayReply>;
 
+/// Starts a relay, which serves nobody yet and ends with our end of its socket.
+///
+/// # Errors
+/// `NoProgram` when it is not installed beside this one.
+fn start() -> Result<(Link, Child), SandboxError> {
+    let program = beside("lakekeep-relay")?;
+    let (ours, theirs) = socket::pair().map_err(SandboxError::kernel("socketpair"))?;
+    let mut command = Command::new(&program);
+    command
+        // Nothing of the caller's environment decides how names are resolved.
+        .env_clear()
+        .stdin(Stdio::from(theirs))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let child = own_group(&mut command)
+        .spawn()
+        .map_err(|error| SandboxError::StartLauncher {
+            program: program.display().to_string(),
+            error,
+        })?;
+    Ok((Channel::new(ours).of_answers(), child))
+}
+
+/// What a relay wrote that has ended, as the end of a sentence.
+fn words(child: &mut Child) -> String {
+    let mut words = Vec::new();
+    let stderr = child.stderr.take();
+    let read = stderr.map(|stderr| stderr.take(WORDS).read_to_end(&mut words));
+    match (read, String::from_utf8_lossy(&words).trim()) {
+        (Some(Ok(_)), text) if !text.is_empty() => format!(": {text}"),
+        _ => " without a word".to_owned(),
+    }
+}
+
 /// A relay that was started. Dropped, it ends, and nothing leaves any more.
 #[derive(Debug)]
 pub(crate) struct Relay {
@@ -89,24 +129,9 @@ impl Relay {
     /// # Errors
     /// `NoProgram` when it is not installed beside this one.
     pub(crate) fn start() -> Result<Self, SandboxError> {
-        let program = beside("lakekeep-relay")?;
-        let (ours, theirs) = socket::pair().map_err(SandboxError::kernel("socketpair"))?;
-        let mut command = Command::new(&program);
-        command
-            // Nothing of the caller's environment decides how names are resolved.
-            .env_clear()
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        let child =
-            own_group(&mut command)
-                .spawn()
-                .map_err(|error| SandboxError::StartLauncher {
-                    program: program.display().to_string(),
-                    error,
-                })?;
+        let (channel, child) = start()?;
         Ok(Self {
-            channel: Arc::new(Channel::new(ours).of_answers()),
+            channel: Arc::new(channel),
             child,
             listener: None,
         })
@@ -157,7 +182,7 @@ impl Relay {
         };
         match self.child.wait() {
             Ok(status) if status.success() => {}
-            Ok(status) => traffic.lost = Some(format!("{status}{}", self.words())),
+            Ok(status) => traffic.lost = Some(format!("{status}{}", words(&mut self.child))),
             Err(error) => traffic.lost = Some(error.to_string()),
         }
         Ok(traffic)
@@ -177,20 +202,9 @@ impl Relay {
         }
         SandboxError::Relay {
             reason: match reason {
-                "" => self.words(),
+                "" => words(&mut self.child),
                 reason => format!(": {reason}"),
             },
-        }
-    }
-
-    /// What it wrote, as the end of a sentence.
-    fn words(&mut self) -> String {
-        let mut words = Vec::new();
-        let stderr = self.child.stderr.take();
-        let read = stderr.map(|stderr| stderr.take(WORDS).read_to_end(&mut words));
-        match (read, String::from_utf8_lossy(&words).trim()) {
-            (Some(Ok(_)), text) if !text.is_empty() => format!(": {text}"),
-            _ => " without a word".to_owned(),
         }
     }
 }

@@ -82,11 +82,6 @@ pub enum SandboxError {
         /// What it said, as the end of the sentence.
         reason: String,
     },
-    /// A sandbox of a pool's with rules of egress: nobody would carry what it sends.
-    #[error(
-        "nobody carries what the sandboxes of a pool send; leave [egress] out, or ask a manager for the sandbox"
-    )]
-    NoEgress,
     /// A zygote does not serve.
     #[error("the zygote ended or forks nothing that can be believed{}; does its interpreter import what it shall, outside of a sandbox?", said(.words))]
     Zygote {

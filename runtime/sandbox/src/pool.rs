@@ -1,5 +1,8 @@
 //! Sandboxes made ahead, in the caller's own process: what an engine needs that has its
-//! users' identities and keeps no manager. Blocking, and without a thread of its own.
+//! users' identities and keeps no manager. Blocking, and without a thread of its own; but
+//! where something may leave, one that hears the relay which carries it. One relay serves all
+//! sandboxes of a pool, each by itself, and ends with the pool; when it dies nothing leaves
+//! until the next claim or task, which starts another.
 //!
 //! ```no_run
 //! use lakekeep_sandbox::{Job, Pool, Stdio};
@@ -25,6 +28,7 @@ use std::time::{Duration, Instant};
 use lakekeep_plan::{HostFacts, Plan, ZygotePlan};
 
 use crate::claimed::Claimed;
+use crate::egress::Carriers;
 use crate::error::SandboxError;
 use crate::launcher::{Launcher, PATIENCE, readable};
 use crate::planning::identifier;
@@ -45,6 +49,8 @@ pub struct Pool {
     /// How long a sandbox may take to get ready: where it needs a new zygote, for its imports.
     patience: Duration,
     zygotes: Option<Zygotes>,
+    /// Carry what may leave.
+    carriers: Arc<Carriers>,
 }
 
 /// A sandbox that is not ready yet.
@@ -139,6 +145,7 @@ impl Pool {
             making: None,
             patience: PATIENCE,
             zygotes: None,
+            carriers: Arc::default(),
         })
     }
 
@@ -286,7 +293,8 @@ impl Pool {
     /// One that is ready; `None` when none is.
     ///
     /// # Errors
-    /// `LauncherEnded`: those that are ready end with it, or have.
+    /// `LauncherEnded`: those that are ready end with it, or have. `Relay`: nobody carries what
+    /// may leave it.
     pub fn claim_ready(&mut self) -> Result<Option<Claimed>, SandboxError> {
         // The kernel closes its socket before it kills what is below it, which may seem to live
         // for a moment longer.
@@ -294,8 +302,9 @@ impl Pool {
             self.ready.clear();
             return Err(error);
         }
-        while let Some(found) = self.ready.pop_front() {
+        while let Some(mut found) = self.ready.pop_front() {
             if found.lives()? {
+                found.open()?;
                 return Ok(Some(found));
             }
         }
@@ -304,9 +313,6 @@ impl Pool {
 
     fn make(&mut self) -> Result<Claimed, SandboxError> {
         let mut plan = self.plan.clone();
-        if plan.egress.is_some() {
-            return Err(SandboxError::NoEgress);
-        }
         plan.rename(&identifier().map_err(SandboxError::kernel("getrandom"))?);
         let keeper = &self.keeper;
         let zygote = self.zygotes.as_mut();
@@ -329,6 +335,9 @@ impl Pool {
                 });
             }
         };
-        Ok(Claimed::new(Arc::clone(keeper), zygote, plan, held))
+        let mut sandbox = Claimed::new((Arc::clone(keeper), zygote), plan, held, &self.carriers);
+        // Before anybody's code runs in it, and while nobody waits for it.
+        sandbox.open()?;
+        Ok(sandbox)
     }
 }

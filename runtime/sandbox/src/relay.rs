@@ -35,6 +35,8 @@ pub struct Console {
     /// The caller's terminal, whose size the task's follows.
     window: Option<OwnedFd>,
     signals: Option<Signals>,
+    /// The task is ended when it becomes readable.
+    end: Option<OwnedFd>,
 }
 
 /// What bounds a task from outside.
@@ -59,6 +61,7 @@ impl Console {
             outputs: Vec::new(),
             window: None,
             signals: None,
+            end: None,
         })
     }
 
@@ -77,6 +80,7 @@ impl Console {
             outputs,
             window: None,
             signals: Some(signals),
+            end: None,
         })
     }
 
@@ -102,6 +106,14 @@ impl Console {
         Ok(console)
     }
 
+    /// The same, where the whole task is ended (SIGKILL) when `end` becomes readable or its other
+    /// side is closed.
+    #[must_use]
+    pub fn ended_by(mut self, end: OwnedFd) -> Self {
+        self.end = Some(end);
+        self
+    }
+
     /// Puts the task's terminal where only the task knew it.
     fn connect(&mut self, controller: &OwnedFd) -> Result<(), Errno> {
         let copy = || rustix::io::fcntl_dupfd_cloexec(controller, 0);
@@ -123,6 +135,7 @@ struct Relay<'a> {
     window: Option<(OwnedFd, OwnedFd)>,
     signals: Option<Signals>,
     timer: Option<OwnedFd>,
+    end: Option<OwnedFd>,
     left: u64,
     exited: Option<Exited>,
     interference: Interference,
@@ -151,6 +164,7 @@ pub(crate) fn attend(
         window: console.window.zip(interaction.controller),
         signals: console.signals,
         timer: timer.map_err(SandboxError::kernel("timerfd"))?,
+        end: console.end,
         left: interaction.output,
         exited: None,
         interference: Interference::default(),
@@ -171,6 +185,7 @@ enum Source {
     Launcher,
     Signals,
     Timer,
+    End,
     Input,
     Output(usize),
 }
@@ -195,6 +210,10 @@ impl Relay<'_> {
                     self.interference.timed_out = true;
                     self.kill()?;
                 }
+                Source::End => {
+                    self.end = None;
+                    self.kill()?;
+                }
                 Source::Input => self.feed(),
                 Source::Output(index) => self.print(index)?,
             }
@@ -212,11 +231,11 @@ impl Relay<'_> {
                 self.sandbox.launcher.as_fd(),
                 PollFlags::IN,
             ));
-            sources.extend(
-                self.timer
-                    .iter()
-                    .map(|fd| (Source::Timer, fd.as_fd(), PollFlags::IN)),
-            );
+            let ends = [(Source::Timer, &self.timer), (Source::End, &self.end)];
+            let ends = ends
+                .into_iter()
+                .filter_map(|(source, fd)| Some((source, fd.as_ref()?)));
+            sources.extend(ends.map(|(source, fd)| (source, fd.as_fd(), PollFlags::IN)));
             let input = self.input.as_ref().and_then(Pump::waits_for);
             sources.extend(input.map(|(fd, flags)| (Source::Input, fd, flags)));
         }

@@ -10,6 +10,11 @@
 //! `show:SOURCE:TARGET,...` after that, or first, shows parts of an environment in each sandbox
 //! once it is claimed.
 //!
+//! `egress:RULE;RULE...` after these, or first, lets so much leave each sandbox; what left it all
+//! together is told on a line at its end, where only one was claimed.
+//!
+//! The script `pause` is none: the program says `paused`, and goes on when it is given a line.
+//!
 //! Beside the launcher, where an embedder's program is.
 
 use std::fs::File;
@@ -40,6 +45,7 @@ fn run() -> Result<()> {
     let zygote = zygote.as_deref().map(Zygote::parse).transpose()?;
     let shown = arguments.next_if(|next| next.starts_with("show:"));
     let view = shown.as_deref().map(view).transpose()?;
+    let egress = arguments.next_if(|next| next.starts_with("egress:"));
     let first = arguments.next().ok_or("how many sandboxes?")?;
     let (wait, count) = match first.strip_prefix("wait:") {
         Some(count) => (true, count.parse()?),
@@ -48,10 +54,7 @@ fn run() -> Result<()> {
     let scripts: Vec<String> = arguments.collect();
     let facts = host::probe()?;
     let preset = zygote.as_ref().map_or("general", |zygote| &zygote.preset);
-    let text = format!(
-        "version = 1\npreset = \"{preset}\"\n[limits]\nwall_time = \"2s\"\nmemory = \"64MiB\"\nscratch_size = \"16MiB\"\n"
-    );
-    let policy = Policy::check(PolicyDoc::from_toml("pool", &text)?)?;
+    let policy = policy(preset, egress.as_deref())?;
     let command = Command {
         arguments: vec![b"true".to_vec()],
         path: "/usr/bin:/bin".to_owned(),
@@ -82,7 +85,10 @@ fn run() -> Result<()> {
     }
     for sandbox in &mut claimed {
         for script in &scripts {
-            task(sandbox, zygote.as_ref(), script)?;
+            match script.as_str() {
+                "pause" => pause()?,
+                script => task(sandbox, zygote.as_ref(), script)?,
+            }
         }
     }
     if wait {
@@ -91,8 +97,29 @@ fn run() -> Result<()> {
     }
     // One is ended by itself, the others with the program.
     if let Some(last) = claimed.pop() {
-        last.end()?;
+        let (_, traffic) = last.end_with_traffic()?;
+        if let Some(traffic) = traffic.filter(|_| claimed.is_empty()) {
+            println!("{}", serde_json::to_string(&traffic)?);
+        }
     }
+    Ok(())
+}
+
+fn policy(preset: &str, egress: Option<&str>) -> Result<Policy> {
+    let rules: Vec<&str> = egress.map_or_else(Vec::new, |egress| {
+        egress.trim_start_matches("egress:").split(';').collect()
+    });
+    let egress = egress.map_or_else(String::new, |_| format!("[egress]\nrules = {rules:?}\n"));
+    let text = format!(
+        "version = 1\npreset = \"{preset}\"\n[limits]\nwall_time = \"2s\"\nmemory = \"64MiB\"\nscratch_size = \"16MiB\"\n{egress}"
+    );
+    Ok(Policy::check(PolicyDoc::from_toml("pool", &text)?)?)
+}
+
+/// Somebody looks.
+fn pause() -> Result<()> {
+    println!("paused");
+    std::io::stdin().read_line(&mut String::new())?;
     Ok(())
 }
 

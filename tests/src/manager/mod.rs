@@ -135,6 +135,18 @@ impl Manager {
         self.folder.join("profiles")
     }
 
+    /// The administrator's rules of egress, where they have a file ([`Setup::egress`]).
+    #[must_use]
+    pub fn egress(&self) -> PathBuf {
+        self.folder.join("egress.toml")
+    }
+
+    /// Its configuration.
+    #[must_use]
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
     /// All that manager, supervisor and launchers have said.
     #[must_use]
     pub fn log(&self) -> String {

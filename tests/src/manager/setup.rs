@@ -42,6 +42,7 @@ pub struct Setup {
     tables: String,
     launchers: usize,
     ceilings: Option<PathBuf>,
+    egress: Option<String>,
     activated: bool,
 }
 
@@ -63,6 +64,7 @@ impl Setup {
             tables: String::new(),
             launchers: 1,
             ceilings: None,
+            egress: None,
             activated: false,
         }
     }
@@ -98,6 +100,13 @@ impl Setup {
     #[must_use]
     pub fn ceilings(mut self, path: &Path) -> Self {
         self.ceilings = Some(path.to_owned());
+        self
+    }
+
+    /// The administrator's rules of egress, in a file of their own: [`Manager::egress`].
+    #[must_use]
+    pub fn egress(mut self, document: &str) -> Self {
+        self.egress = Some(document.to_owned());
         self
     }
 
@@ -169,6 +178,11 @@ impl Setup {
         }
         if let Some(path) = &self.ceilings {
             text.push_str(&format!("ceilings = {path:?}\n"));
+        }
+        if let Some(document) = &self.egress {
+            let path = folder.join("egress.toml");
+            write(&path, document);
+            text.push_str(&format!("egress = {path:?}\n"));
         }
         if !self.tables.contains("[parked]") {
             // What is made ahead would be counted as left behind.

@@ -2,6 +2,7 @@
 //! rules do.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
+use std::os::unix::net::UnixListener;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lakekeep_tests::internet::{
@@ -123,6 +124,9 @@ pub struct Ground {
     internet: Internet,
     resolver: Resolver,
     place: Place,
+    /// A server of the host's that has a path, and is waited for by nobody: who may connect to it
+    /// is connected at once.
+    file: UnixListener,
     /// To a server of the Internet, and every process that is started here inherits them: so that
     /// a sandbox has something to lose.
     _left_open: [TcpStream; 2],
@@ -162,10 +166,13 @@ impl Ground {
             rustix::io::fcntl_setfd(&stream, FdFlags::empty()).unwrap();
             stream
         });
+        let place = Place::new();
+        let file = UnixListener::bind(place.path().join("host.sock")).unwrap();
         Some(Self {
             internet,
             resolver,
-            place: Place::new(),
+            place,
+            file,
             _left_open: left_open,
         })
     }
@@ -174,7 +181,7 @@ impl Ground {
     /// in a network of its own.
     pub fn outside(&self, leak: Leak, words: &str) -> Outcome {
         let attempt = || {
-            let done = try_out(&script(words));
+            let done = try_out(&self.script(words));
             let said = [done.stdout, done.stderr].concat();
             String::from_utf8_lossy(&said).into_owned()
         };
@@ -186,7 +193,7 @@ impl Ground {
 
     /// Makes it in a sandbox, and then the permitted connection.
     pub fn inside(&self, privilege: Privilege, words: &str) -> Outcome {
-        let script = format!("{WORDS}\n{}\npermitted()\n", script(words));
+        let script = format!("{WORDS}\n{}\npermitted()\n", self.script(words));
         let run = Run::new(&self.place, privilege)
             .flags(RULES.iter().flat_map(|rule| ["--egress", rule]))
             .command(python(&script));
@@ -201,6 +208,14 @@ impl Ground {
         Resolver::on_host(&self.internet, self.place.path(), body)
     }
 
+    fn script(&self, words: &str) -> String {
+        let address = self.file.local_addr().unwrap();
+        // A text of JSON is one of Python.
+        let file = serde_json::to_string(address.as_pathname().unwrap()).unwrap();
+        let words = serde_json::to_string(words).unwrap();
+        format!("{MORE_WORDS}\nHOST_FILE = {file}\nmake({words})\n")
+    }
+
     fn observe(&self, body: impl FnOnce() -> String + Send) -> Outcome {
         self.resolver.forget();
         let at_host = self.internet.arrived_at_host();
@@ -213,12 +228,6 @@ impl Ground {
             said,
         }
     }
-}
-
-fn script(words: &str) -> String {
-    // A text of JSON is one of Python.
-    let words = serde_json::to_string(words).unwrap();
-    format!("{MORE_WORDS}\nmake({words})\n")
 }
 
 impl Outcome {

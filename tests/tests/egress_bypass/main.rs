@@ -14,6 +14,7 @@
 
 mod addresses;
 mod datagrams;
+mod forced;
 mod ground;
 mod http;
 mod names;
@@ -21,6 +22,7 @@ mod neighbours;
 mod packets;
 mod places;
 mod rates;
+mod remains;
 mod tampering;
 mod tls;
 
@@ -52,6 +54,7 @@ fn groups() -> impl Iterator<Item = &'static Group> {
         names::GROUPS,
         tampering::GROUPS,
         places::GROUPS,
+        forced::GROUPS,
     ]
     .into_iter()
     .flatten()
@@ -74,6 +77,10 @@ fn main() {
         trials.push(trial(format!("bypass::rates::{name}"), check));
     }
     eprintln!("{} attempts to get past the firewall", trials.len());
+    for (attempt, words) in remains::ATTEMPTS {
+        let name = format!("remains::{attempt}");
+        trials.push(trial(name, |name| remains::attempt(name, words)));
+    }
     trials.push(trial("table".to_owned(), |_| every_name_is_one_attempt()));
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -293,6 +293,52 @@ def frame_obsolete(words):
             raise OSError("sendto")
 
 
+# Ways that the program chooses.
+
+
+def bound(level, option, source, address, kind=socket.SOCK_STREAM):
+    """From an address that may be nobody's here (ip(7), IP_FREEBIND and IP_TRANSPARENT)."""
+    with socket.socket(V6 if ":" in source else V4, kind) as s:
+        s.settimeout(1)
+        s.setsockopt(level, option, 1)
+        s.bind((source, 0))
+        if kind == socket.SOCK_DGRAM:
+            s.sendto(b"secret", (address, 443))
+        else:
+            s.connect((address, 443))
+
+
+def turned(kind, first):
+    """A socket of IPv6 that was connected and became one of IPv4 (ipv6(7), IPV6_ADDRFORM)."""
+    s = socket.socket(V6, kind)
+    s.settimeout(5)
+    s.connect(("::ffff:" + first[0], first[1]))
+    s.setsockopt(socket.IPPROTO_IPV6, 1, int(V4))
+    return socket.socket(fileno=s.detach())
+
+
+def other_family(first, second):
+    """First to where it may go, and then elsewhere (connect(2), AF_UNSPEC)."""
+    with turned(socket.SOCK_STREAM, first) as s:
+        libc().connect(s.fileno(), bytes(16), 16)
+        s.settimeout(1)
+        s.connect(second)
+
+
+def other_family_datagram(address, port):
+    with turned(socket.SOCK_DGRAM, (address, port)) as s:
+        s.send(b"secret")
+
+
+def curl(*words):
+    run_program("curl", "--insecure", "--silent", "--show-error", "--max-time", "5", *words)
+
+
+def reach_path(path):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(path)
+
+
 def run_program(*words):
     import shutil
     import subprocess

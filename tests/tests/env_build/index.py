@@ -41,7 +41,8 @@ def wheel(name, version, files, requires=()):
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for path, content in entries.items():
-            archive.writestr(zipfile.ZipInfo(path), content)
+            large = zipfile.ZIP_DEFLATED if len(content) > 1 << 20 else zipfile.ZIP_STORED
+            archive.writestr(zipfile.ZipInfo(path), content, large)
     return f"{module}-{version}-py3-none-any.whl", out.getvalue()
 
 
@@ -119,6 +120,9 @@ def make(folder, secret):
     # An entry that climbs out of the folder that it is unpacked into.
     climb = {"../" * 12 + folder.lstrip("/") + "/climbed": "climbed\n"}
     put(folder, "main", "lk-climb", wheel("lk-climb", "1.0", climb | module("lk-climb", "")))
+    # Little to send, much to unpack.
+    bomb = {"lk_bomb.bin": "\0" * (64 << 20)}
+    put(folder, "main", "lk-bomb", wheel("lk-bomb", "1.0", bomb | module("lk-bomb", "")))
     # What an interpreter runs when it starts.
     start = f"import os; os.path.isdir({folder!r}) and open({folder + '/started'!r}, 'a').close()\n"
     put(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use lakekeep_tests::internet::Internet;
-use lakekeep_tests::{Place, Privilege, Run, Tracked, for_each_privilege, lakekeep, skip};
+use lakekeep_tests::{Place, Privilege, Run, Tracked, for_each_privilege, lakekeep, uv};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 pub const PYTHON: &str = "/usr/bin/python3";
@@ -34,21 +34,9 @@ pub struct Shop {
     _server: Tracked,
 }
 
-/// uv's program: of LAKEKEEP_TESTS_UV, or on PATH.
-fn uv() -> Option<PathBuf> {
-    if let Some(named) = std::env::var_os("LAKEKEEP_TESTS_UV") {
-        return Some(PathBuf::from(named));
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut programs = std::env::split_paths(&path).map(|folder| folder.join("uv"));
-    programs.find(|program| program.is_file())
-}
-
 /// Runs `body` as each user, with indexes of their own.
 pub fn each(test: &str, body: impl Fn(&Shop)) {
-    let Some(uv) = uv() else {
-        return skip(test, "uv", "there is no uv; test.sh installs it");
-    };
+    let Some(uv) = uv(test) else { return };
     for_each_privilege(test, |privilege| {
         if let Some(internet) = Internet::make(test) {
             body(&Shop::open(internet, privilege, &uv));
@@ -58,9 +46,7 @@ pub fn each(test: &str, body: impl Fn(&Shop)) {
 
 /// The same as one user, for what takes long and does not depend on who it is.
 pub fn once(test: &str, body: impl Fn(&Shop)) {
-    let Some(uv) = uv() else {
-        return skip(test, "uv", "there is no uv; test.sh installs it");
-    };
+    let Some(uv) = uv(test) else { return };
     if let Some(internet) = Internet::make(test) {
         body(&Shop::open(internet, Privilege::User, &uv));
     }

@@ -122,6 +122,26 @@ impl Relay {
         }
     }
 
+    /// Puts other rules in force for a sandbox, and returns when they are.
+    #[track_caller]
+    pub fn update(&self, sandbox: &str, rules: &serde_json::Value) {
+        let request = RelayRequest::Update {
+            sandbox: sandbox.to_owned(),
+            rules: vec![RuleDocument {
+                level: RuleLevel::User,
+                json: rules.to_string(),
+            }],
+        };
+        self.link.send(&request, &[]).unwrap();
+        loop {
+            match self.said.recv_timeout(patience()).unwrap() {
+                RelayReply::Flow(_) => {}
+                RelayReply::Serving { .. } => return,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
     /// The next receipt in whose words this stands; fails the test when none comes.
     #[track_caller]
     pub fn told(&self, words: &str) -> FlowReceipt {

@@ -113,13 +113,10 @@ impl Incoming {
 
     /// Looks for a packet, if that is worth it; whether one came soon enough.
     fn found(&mut self) -> Result<bool, Broken> {
-        if self.partial.is_some() {
-            // The next part may be here already. It follows as fast as it is copied: whoever
-            // looked for longer would only be in the way.
-            return self.read();
-        }
+        // The next part follows as fast as it is copied, and may be here already.
+        let part = self.partial.is_some();
         let Some(most) = self.look.now() else {
-            return Ok(false);
+            return Ok(part && self.read()?);
         };
         self.aside.step();
         let until = Instant::now() + most;
@@ -132,7 +129,10 @@ impl Incoming {
                 return Ok(found);
             }
             if found {
-                self.look.paid();
+                // Parts tell nothing of how soon an answer comes.
+                if !part {
+                    self.look.paid();
+                }
                 return Ok(true);
             }
             std::hint::spin_loop();
@@ -140,10 +140,12 @@ impl Incoming {
     }
 
     fn sleep(&mut self) -> Result<(), Broken> {
-        let since = Instant::now();
+        let (since, part) = (Instant::now(), self.partial.is_some());
         if self.wait(PollFlags::IN)?.contains(PollFlags::IN) {
             self.read()?;
-            self.look.slept(since.elapsed());
+            if !part {
+                self.look.slept(since.elapsed());
+            }
         }
         Ok(())
     }
@@ -357,5 +359,68 @@ pub(crate) fn timespec(of: std::time::Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(of.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(of.subsec_nanos()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
+
+    use super::*;
+
+    /// Sends a large frame of three parts.
+    fn in_parts(socket: &OwnedFd) {
+        let header = |kind, place, length: usize| Header {
+            kind,
+            place,
+            reserved: 0,
+            call: 1,
+            length: length as u64,
+            rows: 0,
+        };
+        let whole = header(kind::RESULT, place::PARTS, 3 * PART_LEAST).to_bytes();
+        send(socket, &whole, SendFlags::empty()).unwrap();
+        let mut part = header(kind::PART, place::INLINE, PART_LEAST)
+            .to_bytes()
+            .to_vec();
+        part.resize(HEADER + PART_LEAST, 7);
+        for _ in 0..3 {
+            send(socket, &part, SendFlags::empty()).unwrap();
+        }
+    }
+
+    /// Packets that must come soon before it is looked again; they come.
+    fn left(look: &mut Look) -> u32 {
+        let mut came = 0;
+        while look.now().is_none() {
+            look.slept(Duration::ZERO);
+            came += 1;
+        }
+        came
+    }
+
+    #[test]
+    fn parts_are_looked_for_and_tell_nothing_of_the_next_answer() {
+        let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+        let (ours, theirs) = socketpair(family, kind, SocketFlags::CLOEXEC, None).unwrap();
+        let look = Look::of(Duration::from_secs(5));
+        let mut incoming = Incoming::new((ours.into(), Output::default()), (1 << 20, 1), look);
+        for price in [1, 3] {
+            incoming.look.in_vain();
+            assert_eq!(left(&mut incoming.look), price);
+        }
+        in_parts(&theirs);
+        let frame = incoming.receive().unwrap();
+        assert_eq!(frame.content.as_slice(), [7; 3 * PART_LEAST]);
+        // The frame's own packet has paid, by half of three. Had its parts, this were one.
+        incoming.look.in_vain();
+        assert_eq!(left(&mut incoming.look), 3);
+        // To a sleeper the same: the frame came soon, its parts do not count.
+        incoming.look.in_vain();
+        in_parts(&theirs);
+        incoming.receive().unwrap();
+        assert_eq!(left(&mut incoming.look), 6);
     }
 }

@@ -20,8 +20,6 @@ pub(crate) struct Look {
     /// Packets that must come soon before the next look.
     rest: u32,
     price: u32,
-    /// Whether what was sent last takes its reader longer than one looks.
-    large: bool,
 }
 
 impl Look {
@@ -31,18 +29,12 @@ impl Look {
             most: Some(most).filter(|it| !it.is_zero()),
             rest: 0,
             price: 0,
-            large: false,
         }
     }
 
     /// How long to look now; none: sleep at once.
     pub(crate) fn now(&self) -> Option<Duration> {
-        self.most.filter(|_| self.rest == 0 && !self.large)
-    }
-
-    /// What was sent last, and is waited for.
-    pub(crate) fn sent(&mut self, large: bool) {
-        self.large = large;
+        self.most.filter(|_| self.rest == 0)
     }
 
     pub(crate) fn paid(&mut self) {
@@ -99,12 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_looks_after_a_large_frame_or_where_nobody_may() {
-        let mut look = Look::of(MOST);
-        look.sent(true);
-        assert_eq!(look.now(), None);
-        look.sent(false);
-        assert_eq!(look.now(), Some(MOST));
+    fn nobody_looks_where_nobody_may() {
         let mut none = Look::of(Duration::ZERO);
         none.slept(Duration::ZERO);
         assert_eq!(none.now(), None);

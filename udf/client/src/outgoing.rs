@@ -36,8 +36,6 @@ struct Sending {
 pub(crate) struct Outgoing {
     socket: Arc<OwnedFd>,
     queue: VecDeque<Sending>,
-    /// Whether the last frame has parts.
-    large: bool,
 }
 
 impl Outgoing {
@@ -45,17 +43,15 @@ impl Outgoing {
         Self {
             socket,
             queue: VecDeque::new(),
-            large: false,
         }
     }
 
     /// Has a frame sent when there is room.
     pub(crate) fn queue(&mut self, kind: u8, call: u32, rows: u64, pieces: Vec<Buffer>) {
         let length: usize = pieces.iter().map(Buffer::len).sum();
-        self.large = length > PIECE;
         let header = Header {
             kind,
-            place: match self.large {
+            place: match length > PIECE {
                 true => place::PARTS,
                 false => place::INLINE,
             },
@@ -71,11 +67,6 @@ impl Outgoing {
             sent: 0,
             part: PART_LIMIT,
         });
-    }
-
-    /// Whether the last frame takes its reader longer than one looks for an answer.
-    pub(crate) fn large(&self) -> bool {
-        self.large
     }
 
     /// Sends what there is room for, without waiting; whether that was all.
@@ -204,7 +195,6 @@ mod tests {
             .collect();
         outgoing.queue(kind::CALL, 7, 1, pieces);
         assert!(outgoing.flush().unwrap());
-        assert!(!outgoing.large());
         let (header, content) = heard(&theirs);
         assert_eq!((header.kind, header.length), (kind::CALL, 8000));
         let numbers = content

@@ -259,15 +259,8 @@ impl Session {
         let rows = self.feeder.give(call, batch)?;
         self.core.rows = rows;
         self.core.set_deadline();
-        self.look_after_sending();
         self.flush().map_err(|broken| self.core.failed(broken))?;
         Ok(Sent { call, rows })
-    }
-
-    /// Nobody looks for what takes its maker longer.
-    pub(crate) fn look_after_sending(&mut self) {
-        let large = self.feeder.outgoing.large();
-        self.core.incoming.look.sent(large);
     }
 
     /// Waits until all is sent; what comes back meanwhile is taken in.

@@ -124,7 +124,6 @@ where
             if !self.session.feeder.outgoing.flush()? {
                 self.session.core.incoming.wait_for_room()?;
             } else if self.batches.is_none() {
-                self.session.look_after_sending();
                 return self.session.core.incoming.receive();
             } else {
                 self.feed()?;

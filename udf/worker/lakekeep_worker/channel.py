@@ -58,17 +58,16 @@ class Channel:
         # Of the last packet, where it may have any.
         self.rights: list[tuple[int, int, bytes]] = []
         self.look, self.rest, self.price = 0.0, -1, 0
-        # Whether the last frame that was sent takes its reader longer than one looks.
-        self.large = False
         self.packet = bytearray(HEADER.size + PIECE)
         self.view = memoryview(self.packet)
         self.head = self.view[:HEAD]
 
     def receive(self) -> Frame:
         """The next frame."""
-        if self.rest or self.large or not self._comes_soon():
+        if self.rest or not self._comes_soon():
             size = self._slept()
         else:
+            self.price >>= 1
             size = self.take(self.packet)
         if size < HEAD:
             raise EngineGone
@@ -100,7 +99,6 @@ class Channel:
             if now() > until:
                 self.rest = self.price = min(2 * self.price + 1, DEAREST)
                 return False
-        self.price >>= 1
         return True
 
     def _slept(self) -> int:
@@ -115,6 +113,9 @@ class Channel:
         content = pa.allocate_buffer(length)
         view, at = memoryview(content).cast("B"), 0
         while at < length:
+            if not self.rest:
+                # However soon it comes, that tells nothing of how soon a call does.
+                self._comes_soon()
             size = self.sock.recvmsg_into([self.head, view[at : at + PART_LIMIT]])[0]
             if size <= HEAD:
                 raise EngineGone
@@ -124,8 +125,7 @@ class Channel:
     def send(self, kind: int, call: int = 0, rows: int = 0, pieces: Sequence[Any] = ()) -> None:
         """Sends a frame whose content is the pieces, one after the other."""
         length = sum(map(len, pieces))
-        self.large = length > PIECE
-        if not self.large:
+        if length <= PIECE:
             self.sock.sendmsg([pack(kind, INLINE, 0, call, length, rows), *pieces])
         elif not (0 < self.memfd_from <= length and self._memfd(kind, call, rows, pieces)):
             self.sock.send(pack(kind, PARTS, 0, call, length, rows))

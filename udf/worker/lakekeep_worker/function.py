@@ -60,14 +60,11 @@ class Function:
         self.row: int | None = None
 
     def answer(self, batch: Any) -> Any:
-        """The one batch that answers a batch."""
+        """What answers a batch: one batch, or the array that is its only column."""
         self.row = None
         if self.run is None:
             raise Refused(f"a function of kind {self.kind!r} is not called with one batch")
-        value = self.run(batch)
-        if isinstance(value, pa.RecordBatch):
-            return value
-        return pa.RecordBatch.from_arrays([value], schema=self.answered)
+        return self.run(batch)
 
     def _scalar(self, batch: Any) -> Any:
         value = self.function(*batch.columns)

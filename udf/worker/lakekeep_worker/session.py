@@ -41,11 +41,14 @@ class Session:
     def _call(self, call: int, content: Any) -> None:
         try:
             answer = self.function.answer(self.batch(content))
-            pieces = self.encoder.pieces(answer)
+            if isinstance(answer, pa.RecordBatch):
+                pieces = self.encoder.pieces(answer)
+            else:
+                pieces = self.encoder.column(answer)
         except BaseException as error:
             self.channel.send_json(ERROR, call, explained(error, self.function.row))
             return
-        self.channel.send(RESULT, call, answer.num_rows, pieces)
+        self.channel.send(RESULT, call, len(answer), pieces)
 
     def _stream(self, call: int, kind: int, content: Any) -> None:
         inputs = Inputs(self, kind, content)

@@ -3,7 +3,7 @@
 
 use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use lakekeep_build::{Asker, CERTIFICATES, Choice, Failure, MAX_LOCK_BYTES, Step, UV, explain};
@@ -14,6 +14,7 @@ use lakekeep_sandbox::{Additions, Console, Kind, Launcher, Outcome, Stdio, plan_
 use rustix::pipe::PipeFlags;
 
 use super::super::EnvironmentError;
+use super::disk::Watch;
 use super::log::{self, Tail};
 use crate::args::environment::{BuildArgs, Progress};
 use crate::report::Messages;
@@ -82,10 +83,27 @@ impl Room<'_> {
         let task = sandbox.spawn(Stdio::Given([null.into(), says, complains]))?;
         let answer = std::thread::spawn(move || whole(output));
         let words = self.listen(errors);
-        let outcome = task.attend(console);
+        let (watch, full) = self.watch()?;
+        let outcome = task.attend(console.ended_by(full));
+        let full = watch.end().map_err(EnvironmentError::Uv)?;
         let (answer, tail) = (joined(answer)?, joined(words)?);
-        self.judged(step, &outcome?, &tail)?;
+        let outcome = outcome?;
+        if let Some(full) = full {
+            return Err(EnvironmentError::Unbuilt {
+                step: step.name,
+                why: full.explain(),
+                code: FAILED,
+            });
+        }
+        self.judged(step, &outcome, &tail)?;
         Ok(answer)
+    }
+
+    /// Looks at the disks that the step writes to.
+    fn watch(&self) -> Result<(Watch, OwnedFd), EnvironmentError> {
+        let folders = [&self.places.cache, &self.places.environment];
+        let folders = folders.into_iter().map(PathBuf::from).collect();
+        Watch::begin(folders, self.arguments.keep_free).map_err(EnvironmentError::Pipe)
     }
 
     fn policy(&self, step: &Step) -> PolicyDoc {

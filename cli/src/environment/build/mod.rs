@@ -12,6 +12,7 @@
 //!    in it is asked. The store has it whole or not at all;
 //! 6. the lock, last: it is written for environments that exist.
 
+mod disk;
 mod inside;
 mod lock;
 mod log;

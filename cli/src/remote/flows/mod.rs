@@ -10,11 +10,39 @@ use serde_json::{Value, json};
 
 use super::audit::moment;
 use super::error::RemoteError;
-use super::show::{clean, size};
+use super::show::{clean, clean_lines, size};
 use super::tell::stamp;
 use super::{Answer, print};
-use crate::args::egress::{FlowArgs, LogArgs, ReplayArgs};
+use crate::args::egress::{FlowArgs, LogArgs, ReplayArgs, TestArgs};
+use crate::egress;
 use crate::report::Messages;
+use crate::request;
+
+/// `lakekeep egress test`; exits with 1 where nothing may leave.
+pub async fn test(client: Client, arguments: TestArgs) -> Answer {
+    let policy = request::write(egress::policy(&arguments)?)?;
+    let at = arguments.at;
+    let answer = client
+        .explain_egress(v1::ExplainEgressRequest {
+            destination: arguments.destination,
+            sandbox: at.sandbox,
+            user: at.user,
+            profile: at.profile,
+            policy,
+        })
+        .await?;
+    let answer = egress::Answer {
+        passes: answer.passes,
+        destination: answer.destination,
+        rule: answer.rule,
+        words: answer.words,
+        remedy: answer.remedy,
+        explained: answer.explained,
+    };
+    let told = answer.told(arguments.via.json);
+    print(&format!("{}\n", clean_lines(&told)))?;
+    Ok(answer.code())
+}
 
 /// `lakekeep egress log`
 pub async fn log(client: Client, arguments: LogArgs) -> Answer {

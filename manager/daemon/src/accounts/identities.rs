@@ -3,7 +3,7 @@
 use lakekeep_api::Reason;
 use lakekeep_api::v1;
 use lakekeep_identity::{Authenticator, Grant, Now, Principal, TokenId};
-use lakekeep_profiles::{Action, Resource, Subject};
+use lakekeep_profiles::{Action, Resource};
 use lakekeep_store::audit::Event;
 use tonic::Request;
 
@@ -11,7 +11,7 @@ use super::user_name;
 use crate::fault::Fault;
 use crate::gate::now;
 use crate::make::story;
-use crate::who::Revoked;
+use crate::who::{Caller, Revoked};
 use crate::wire;
 
 use super::Service;
@@ -59,7 +59,7 @@ impl Service {
         }
         let principal = match own {
             true => caller.principal.clone(),
-            false => self.stranger(&asked.user).await?,
+            false => self.stranger(&asked.user).await?.principal,
         };
         let explained = self
             .blocking(move |gate| gate.explain(&principal, &asked.project))
@@ -72,18 +72,11 @@ impl Service {
         Ok(v1::TestIdentityResponse { identity, tried })
     }
 
-    /// A user that somebody asks about, with the groups that the host knows.
-    pub(super) async fn stranger(&self, user: &str) -> Result<Principal, Fault> {
+    /// A user that somebody asks about.
+    async fn stranger(&self, user: &str) -> Result<Caller, Fault> {
         let user = user_name(user)?;
-        self.blocking(move |gate| {
-            let target = gate
-                .authentication
-                .config
-                .delegation_target(&user, &lakekeep_identity::SystemAccounts);
-            let target = target.map_err(|error| Fault::internal("look up the account", &error))?;
-            Ok(target.assumed())
-        })
-        .await
+        self.blocking(move |gate| gate.authentication.stranger(&user))
+            .await
     }
 
     pub(super) async fn delegated(
@@ -189,12 +182,7 @@ impl Service {
                         .gate
                         .check(&caller, Action::Administer, Resource::Manager)?,
                 }
-                let stranger = self.stranger(user).await?;
-                Subject {
-                    user: user.to_owned(),
-                    groups: stranger.groups().iter().map(ToString::to_string).collect(),
-                    administrator: self.gate.authentication.config.is_administrator(&stranger),
-                }
+                self.stranger(user).await?.subject
             }
         };
         let resource = match (action.acts_on(), profile) {

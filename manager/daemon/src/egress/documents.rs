@@ -1,7 +1,7 @@
 //! The documents of a sandbox, as its relay is told of them.
 
 use lakekeep_api::Reason;
-use lakekeep_egress_rules::{EgressDoc, Level};
+use lakekeep_egress_rules::{EgressDoc, Level, Ruleset};
 use lakekeep_plan::EgressPlan;
 use lakekeep_profiles::{EgressBounds, EgressLevels};
 use lakekeep_protocol::relay::{RuleDocument, RuleLevel};
@@ -50,6 +50,32 @@ pub fn again(before: &EgressPlan, bounds: Option<&EgressBounds>) -> Result<Egres
     plan(&bounds.unwrap_or(&nothing).levels(user.as_ref()))
 }
 
+/// The rules that a sandbox was told, in force.
+///
+/// # Errors
+/// For a document that is none any more.
+pub fn ruleset(plan: &EgressPlan) -> Result<Ruleset, Fault> {
+    let failed = |error: &(dyn std::error::Error + 'static)| {
+        Fault::internal("read a sandbox's rules of egress", error)
+    };
+    let nothing = Ruleset::check(Level::Owner, &EgressDoc::default());
+    let mut all: Option<Ruleset> = None;
+    for document in plan.documents() {
+        let level = match document.level {
+            RuleLevel::Administrator => Level::Administrator,
+            RuleLevel::Owner => Level::Owner,
+            RuleLevel::User => Level::User,
+        };
+        let doc = EgressDoc::from_json("egress", &document.json).map_err(|e| failed(&e))?;
+        let one = Ruleset::check(level, &doc).map_err(|e| failed(&e))?;
+        all = Some(match all {
+            None => one,
+            Some(others) => one.bounded_by(&others),
+        });
+    }
+    all.map_or_else(|| nothing.map_err(|error| failed(&error)), Ok)
+}
+
 fn document(level: Level, doc: &EgressDoc) -> Result<RuleDocument, Fault> {
     let whole = EgressDoc {
         version: Some(VERSION),
@@ -94,6 +120,7 @@ mod tests {
         let all = [RuleLevel::Administrator, RuleLevel::Owner, RuleLevel::User];
         assert_eq!(levels, all);
         assert_eq!(before.rules, user().rules);
+        assert_eq!(ruleset(&before).unwrap().digest(), before.digest);
         let after = again(&before, Some(&bounds("\"allow tls b.example\""))).unwrap();
         assert_ne!(after.digest, before.digest);
         assert_eq!(after.levels.last(), before.levels.last());

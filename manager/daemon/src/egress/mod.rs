@@ -5,6 +5,7 @@
 //! on when a manager dies. What it serves is written down with the sandboxes, so the next
 //! manager finds both again and brings them together.
 
+mod bound;
 mod documents;
 mod flows;
 mod relay;
@@ -25,10 +26,11 @@ use crate::launchers::Launcher;
 use crate::meta::Meta;
 use crate::sandbox::lock;
 
-pub use documents::plan;
+pub use bound::Bound;
+pub use documents::{plan, ruleset};
 pub use flows::{FlowSink, Flows};
 pub use relay::{Idle, Relay, Sockets};
-pub use reload::refresh;
+pub use reload::{catch_up, refresh};
 use tally::Tally;
 
 /// The two sockets at which everything arrives that a sandbox of an earlier manager sends.

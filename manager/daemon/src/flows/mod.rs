@@ -1,5 +1,7 @@
-//! The service `lakekeep.v1.Egress`: the log of flows, and what other rules would change.
+//! The service `lakekeep.v1.Egress`: the log of flows, what other rules would change, and what
+//! those that hold say.
 
+mod explain;
 mod replay;
 mod scope;
 
@@ -22,6 +24,7 @@ use tonic::{Request, Response, Status};
 
 use crate::fault::Fault;
 use crate::gate::{Gate, now};
+use crate::registry::Registry;
 use crate::server::ManagerError;
 use crate::who::Caller;
 
@@ -93,6 +96,8 @@ pub struct Service {
     pub gate: Arc<Gate>,
     /// What there was.
     pub log: Arc<FlowLog>,
+    /// The live sandboxes.
+    pub registry: Arc<Registry>,
 }
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -292,5 +297,12 @@ impl Egress for Service {
         request: Request<v1::ReplayFlowsRequest>,
     ) -> Result<Response<v1::ReplayFlowsResponse>, Status> {
         answer(self.replayed(request).await)
+    }
+
+    async fn explain_egress(
+        &self,
+        request: Request<v1::ExplainEgressRequest>,
+    ) -> Result<Response<v1::ExplainEgressResponse>, Status> {
+        answer(self.explained(request).await)
     }
 }

@@ -87,10 +87,14 @@ fn overlap(one: &Path, other: &Path) -> bool {
 /// has fewer, or cannot be written down.
 ///
 /// Places to mount on are of the shape, and so is every generated file: they say what
-/// the limits are.
+/// the limits are. So is whether anything may leave, for which routes and sockets are made
+/// ahead; what, and who may, is not.
 pub fn divide(plan: &Plan, late: usize) -> Option<Divided> {
     // Nor with anybody's variables.
     let mut blank = without_environment(plan);
+    // Nor with anybody's rules, of which warnings tell too.
+    blank.egress = None;
+    blank.warnings.clear();
     let steps = &mut blank.sandbox.rootfs;
     let volumes = steps.split_off(steps.len().checked_sub(late)?);
     if !volumes.iter().all(|step| target(step).is_some()) {
@@ -182,6 +186,21 @@ pub mod tests {
         let plain = of("", 0);
         assert_ne!(plain, of("[limits]\nmemory = \"64MiB\"\n", 0));
         assert_ne!(plain, of(&MOUNT.replace("SOURCE", "a"), 1));
+    }
+
+    #[test]
+    fn that_something_may_leave_is_of_the_shape_and_what_is_not() {
+        let of = |rules: &str| {
+            let more = format!("[seccomp]\nprofile = \"general\"\n{rules}");
+            divide(&plan("1", &more), 0).unwrap()
+        };
+        let rules = |rule: &str| format!("[egress]\nrules = [\"{rule}\"]\n");
+        let (none, one) = (of(""), of(&rules("allow opaque alice.example")));
+        assert_eq!(one.shape, of(&rules("allow tls bob.example")).shape);
+        assert_ne!(one.shape, none.shape);
+        assert!(one.blank.sandbox.egress && !none.blank.sandbox.egress);
+        let text = format!("{:?}", one.blank);
+        assert!(!text.contains("alice"), "{text}");
     }
 
     fn view(target: &str) -> View {

@@ -27,7 +27,7 @@ impl Registry {
         let Some((known, _)) = &kept.environment else {
             return Some(divide(plan, late)?.on_image(kept.image.clone()));
         };
-        // What is made ahead has none.
+        // What is made ahead has none. Of its rules only that there are some.
         let (_, blank) = self
             .plan(meta, (maker.policy().clone(), Kept::default(), None), later)
             .ok()?;
@@ -63,7 +63,7 @@ impl Registry {
         (mut meta, mut maker, mut plan): (Meta, Maker, Plan),
         (kept, later): (Kept, &[String]),
     ) -> Result<Arc<Sandbox>, Fault> {
-        let policy = maker.policy().clone();
+        let made_of = (maker.policy().clone(), kept, plan.egress.clone());
         let (again, id) = (meta.clone(), meta.id.clone());
         meta.id.clone_from(&parked.id);
         maker.rename(&parked.id);
@@ -104,7 +104,7 @@ impl Registry {
             self.stock.spoiled(shape).await;
         }
         let meta = Meta { id, ..again };
-        let (maker, plan) = self.plan(&meta, (policy, kept, None), later)?;
+        let (maker, plan) = self.plan(&meta, made_of, later)?;
         self.make(meta, maker, plan).await
     }
 }

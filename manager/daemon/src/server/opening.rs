@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use lakekeep_identity::{DelegationKey, JwtAuthenticators, RecentAccounts};
 use lakekeep_plan::HostFacts;
-use lakekeep_profiles::{Authorizer, Diff, LoadError, ProfileWatcher, Profiles, QueueBounds};
+use lakekeep_profiles::{
+    Authorizer, Diff, FolderWatcher, LoadError, ProfileWatcher, Profiles, QueueBounds, WatchError,
+};
 use lakekeep_sandbox::chain;
 use lakekeep_store::audit::{AuditLog, Options};
 use lakekeep_store::secrets::Vault;
@@ -16,7 +18,7 @@ use tokio::sync::watch;
 use super::{Inherited, ManagerError, host_name};
 use crate::admission::{Admissions, Permits};
 use crate::config::Config;
-use crate::egress;
+use crate::egress::{self, Bound};
 use crate::gate::{Gate, now};
 use crate::metrics::Metrics;
 use crate::registry::Registry;
@@ -36,10 +38,10 @@ pub(super) fn facts(inherited: &Inherited) -> Result<HostFacts, ManagerError> {
 /// Opens what is remembered and what decides.
 pub(super) fn gate(
     config: Config,
-    state: &Path,
+    (path, state): (&Path, &Path),
     (store, metrics): (Arc<Store>, Arc<Metrics>),
     changed: watch::Sender<()>,
-) -> Result<(Arc<Gate>, ProfileWatcher), ManagerError> {
+) -> Result<(Arc<Gate>, Watchers), ManagerError> {
     let error = ManagerError::start;
     let vault = Vault::open(Arc::clone(&store), &state.join("secrets.key"));
     let options = Options {
@@ -79,6 +81,7 @@ pub(super) fn gate(
         store,
         vault: vault.map_err(|e| error("open the secrets")(&e))?,
         profiles,
+        bound: Bound::new(path, &config.administrator),
         personal: config.personal,
         authorizer,
         policies,
@@ -90,11 +93,36 @@ pub(super) fn gate(
     };
     let gate = Arc::new(gate);
     warn(&gate);
-    let watcher = ProfileWatcher::start(Arc::clone(&gate.profiles), QUIET, move |reloaded| {
-        report(reloaded);
-        changed.send_replace(());
-    });
-    Ok((gate, watcher.map_err(|e| error("watch the profiles")(&e))?))
+    let watchers = Watchers::start(&gate, changed);
+    let watchers = watchers.map_err(|e| error("watch profiles and rules of egress")(&e))?;
+    Ok((gate, watchers))
+}
+
+/// What reads again what changed, while they are there.
+#[derive(Debug)]
+pub(super) struct Watchers {
+    _profiles: ProfileWatcher,
+    _bound: FolderWatcher,
+}
+
+impl Watchers {
+    fn start(gate: &Arc<Gate>, changed: watch::Sender<()>) -> Result<Self, WatchError> {
+        let tell = changed.clone();
+        let profiles = ProfileWatcher::start(Arc::clone(&gate.profiles), QUIET, move |reloaded| {
+            report(reloaded);
+            tell.send_replace(());
+        })?;
+        let (folders, bounded) = (gate.bound.folders(), Arc::clone(gate));
+        let bound = FolderWatcher::start(&folders, ("bound", QUIET), move || {
+            if bounded.bound.reload(&bounded.profiles) {
+                changed.send_replace(());
+            }
+        })?;
+        Ok(Self {
+            _profiles: profiles,
+            _bound: bound,
+        })
+    }
 }
 
 /// Says what of the profiles is weak or without effect.

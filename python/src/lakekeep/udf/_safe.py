@@ -42,6 +42,7 @@ class Safe:
         if args is not None:
             types = [plain(data_type(one)) for one in args]
             self._given = pa.schema([pa.field(f"_{i}", one) for i, one in enumerate(types)])
+        self._arguments = _values.Arguments(self._given)
         functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *columns: Any) -> Any:
@@ -60,22 +61,15 @@ class Safe:
         """
         if self.function.kind == "table":
             return self._table(columns)
-        found, rows, answer = _values.arrays(columns)
-        given = self._given
-        if given is None:
-            batch = pa.RecordBatch.from_arrays(found, schema=_values.schema_of(found))
-        elif len(given) == len(found):
-            batch = _values.batch(found, given)
-        else:
-            raise BadFunction(f"{len(found)} columns for a function of {len(given)}")
+        batch, answer = self._arguments.batch(columns)
         if self.function.kind in ROWWISE:
-            return answer(self._rowwise(batch, rows))
+            return answer(self._rowwise(batch))
         if self.function.kind == "aggregate":
             return call(self._pool, batch).column(0)[0].as_py()
         return pa.Table.from_batches([call(self._pool, batch)])
 
-    def _rowwise(self, batch: Any, rows: int) -> Any:
-        size = self.settings.batch_rows
+    def _rowwise(self, batch: Any) -> Any:
+        size, rows = self.settings.batch_rows, batch.num_rows
         if size is None or rows <= size:
             return call(self._pool, batch).column(0)
         parts = [batch.slice(start, size) for start in range(0, rows, size)]

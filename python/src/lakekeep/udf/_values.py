@@ -32,6 +32,52 @@ def arrays(values: Sequence[Any]) -> tuple[list[Any], int, Answer]:
     return found, rows, _answer(columns[0])
 
 
+class Arguments:
+    """Makes record batches of arguments; for any thread.
+
+    Engines call with arrays of the same types again and again: what was found of the last
+    types holds for them.
+    """
+
+    def __init__(self, schema: Any) -> None:
+        """Takes what columns are cast to; None: they are sent as they come."""
+        self.schema = schema
+        # The schema and types of the last call that brought nothing but arrays, as they are sent.
+        self._last: tuple[Any, Sequence[Any]] = None, ()
+
+    def batch(self, values: Sequence[Any]) -> tuple[Any, Answer]:
+        """The arguments as a batch, and what makes an answer one of the caller's kind; see
+        `arrays`.
+        """
+        schema, types = self._last
+        if schema is not None and _are_arrays(values, types):
+            return pa.RecordBatch.from_arrays(list(values), schema=schema), _as_it_is
+        found, _, answer = arrays(values)
+        schema = self.schema
+        if schema is None:
+            schema = schema_of(found)
+        elif len(schema) != len(found):
+            raise BadFunction(f"{len(found)} columns for a function of {len(schema)}")
+        if _are_arrays(values, schema.types):
+            self._last = schema, schema.types
+        return batch(found, schema), answer
+
+
+def _are_arrays(values: Sequence[Any], types: Sequence[Any]) -> bool:
+    """Whether these are arrays of these types, all of the same length."""
+    if not values or len(values) != len(types) or not isinstance(values[0], pa.Array):
+        return False
+    rows = len(values[0])
+    for value, kind in zip(values, types):
+        if not isinstance(value, pa.Array) or value.type != kind or len(value) != rows:
+            return False
+    return True
+
+
+def _as_it_is(array: Any) -> Any:
+    return array
+
+
 def _library(value: Any) -> str:
     return type(value).__module__.partition(".")[0]
 
@@ -84,7 +130,7 @@ def _answer(like: Any) -> Answer:
         return lambda array: array.to_numpy(zero_copy_only=False)
     if isinstance(like, pa.ChunkedArray):
         return lambda array: pa.chunked_array([array])
-    return lambda array: array
+    return _as_it_is
 
 
 def _pandas(array: Any, like: Any) -> Any:
@@ -125,4 +171,4 @@ def _schema(types: tuple[Any, ...]) -> Any:
     return pa.schema([pa.field(f"_{i}", kind) for i, kind in enumerate(types)])
 
 
-__all__ = ["arrays", "batch", "decoded", "plain_batch", "plain_schema", "schema_of"]
+__all__ = ["Arguments", "arrays", "batch", "decoded", "plain_batch", "plain_schema", "schema_of"]

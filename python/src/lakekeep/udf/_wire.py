@@ -97,8 +97,6 @@ class Channel:
         # The worker's processors, on which nobody looks; and whether the thread may be on one.
         self.avoided: frozenset[int] = frozenset()
         self._astray = True
-        # Whether what was sent last takes its reader longer than one looks.
-        self._large = False
         # The kernel's own time-out of a blocking recvmsg, in seconds, as it was set last.
         self._patience = 0.0
         self._readable = select.poll()
@@ -148,8 +146,7 @@ class Channel:
     def _sent_whole(self, kind: int, call: int, rows: int, pieces: Buffers) -> bool:
         """Sends the frame that nearly all are; False where it is larger, or there is no room."""
         length = sum(map(len, pieces))
-        self._large = length > PIECE
-        if self._large:
+        if length > PIECE:
             return False
         packet = [HEADER.pack(kind, INLINE, 0, call, length, rows), *pieces]
         try:
@@ -166,7 +163,6 @@ class Channel:
     ) -> None:
         """Has a frame sent: in one packet, in parts, or in a sealed memfd from `memfd_from`."""
         length = sum(map(len, pieces))
-        self._large = length > PIECE
         self.sent += length
         queue = self._outgoing
         if length <= PIECE:
@@ -241,8 +237,7 @@ class Channel:
             ProtocolViolation: The worker breaks the protocol.
         """
         while not self._arrived:
-            # Parts follow as fast as they are copied: whoever looked would only be in the way.
-            if self._rest or self._large or self._partial or not self._found():
+            if self._rest or not self._found():
                 self._sleep()
         return self._arrived.popleft()
 
@@ -255,7 +250,7 @@ class Channel:
         if self._astray:
             self._astray = False
             step_aside(self.avoided)
-        now, coming = time.monotonic, self._readable.poll
+        now, coming, part = time.monotonic, self._readable.poll, self._partial is not None
         until = now() + self._look
         if self.deadline is not None:
             until = min(until, self.deadline)
@@ -269,15 +264,19 @@ class Channel:
                 self._astray = True
                 break
         else:
-            self._price >>= 1
+            # Parts tell nothing of how soon an answer comes.
+            if not part:
+                self._price >>= 1
         if found:
             self._read(socket.MSG_DONTWAIT)
         return found
 
     def _sleep(self) -> None:
-        since = time.monotonic()
+        since, part = time.monotonic(), self._partial is not None
         self._set_patience()
-        if self._read(0) and self._rest > 0 and time.monotonic() - since <= _SOON * self._look:
+        if not self._read(0) or self._rest <= 0 or part:
+            return
+        if time.monotonic() - since <= _SOON * self._look:
             self._rest -= 1
 
     def ready(self) -> bool:

@@ -134,3 +134,37 @@ class ReplayFinding(_message.Message):
     last: _timestamp_pb2.Timestamp
     words: str
     def __init__(self, change: _Optional[str] = ..., user: _Optional[str] = ..., profile: _Optional[str] = ..., destination: _Optional[str] = ..., queries: _Optional[_Iterable[str]] = ..., flows: _Optional[int] = ..., last: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., words: _Optional[str] = ...) -> None: ...
+
+class ExplainEgressRequest(_message.Message):
+    __slots__ = ("destination", "sandbox", "user", "profile", "policy")
+    DESTINATION_FIELD_NUMBER: _ClassVar[int]
+    SANDBOX_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    destination: str
+    sandbox: str
+    user: str
+    profile: str
+    policy: str
+    def __init__(self, destination: _Optional[str] = ..., sandbox: _Optional[str] = ..., user: _Optional[str] = ..., profile: _Optional[str] = ..., policy: _Optional[str] = ...) -> None: ...
+
+class ExplainEgressResponse(_message.Message):
+    __slots__ = ("passes", "destination", "rule", "words", "remedy", "explained", "user", "profile")
+    PASSES_FIELD_NUMBER: _ClassVar[int]
+    DESTINATION_FIELD_NUMBER: _ClassVar[int]
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    WORDS_FIELD_NUMBER: _ClassVar[int]
+    REMEDY_FIELD_NUMBER: _ClassVar[int]
+    EXPLAINED_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    passes: bool
+    destination: str
+    rule: str
+    words: str
+    remedy: str
+    explained: _containers.RepeatedScalarFieldContainer[str]
+    user: str
+    profile: str
+    def __init__(self, passes: bool = ..., destination: _Optional[str] = ..., rule: _Optional[str] = ..., words: _Optional[str] = ..., remedy: _Optional[str] = ..., explained: _Optional[_Iterable[str]] = ..., user: _Optional[str] = ..., profile: _Optional[str] = ...) -> None: ...

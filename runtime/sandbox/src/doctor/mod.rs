@@ -5,6 +5,7 @@
 //! function for each check; each remedy is a command that can be pasted.
 
 mod cgroups;
+mod egress;
 mod filesystems;
 mod hardening;
 mod kernel;
@@ -17,6 +18,7 @@ mod text;
 use lakekeep_plan::host::HostFacts;
 use serde::Serialize;
 
+pub use egress::Capture;
 pub use surroundings::Surroundings;
 
 /// Every check, in the order in which to read them.
@@ -77,6 +79,8 @@ pub fn check_with(facts: &HostFacts, around: &Surroundings) -> Report {
     checks.push(filesystems::overlay(facts));
     checks.push(filesystems::erofs(facts));
     checks.push(quotas::projects(facts, around));
+    checks.push(egress::network(facts, around));
+    checks.push(egress::relay(facts, around));
     checks.push(memory::swap(facts, around));
     checks.push(memory::same_page_merging(facts, around));
     checks.extend(hardening::switches(facts, around));

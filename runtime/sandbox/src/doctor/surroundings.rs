@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use lakekeep_plan::host::{CgroupVersion, HostFacts};
 use rustix::fs::{Access, access};
 
+use super::egress::Capture;
 use super::hardening::{PEERS, SWITCHES};
 use crate::host::{LINE, read};
+use crate::launcher::beside;
 
 const FIRST_SUBORDINATE: u32 = 100_000;
 const TABLE: usize = 16 << 20;
@@ -27,6 +29,10 @@ pub struct Surroundings {
     pub peers: BTreeMap<String, Option<PathBuf>>,
     /// Where file systems with project quotas are mounted; `None` if there is no telling.
     pub project_quotas: Option<Vec<String>>,
+    /// A network that catches every destination.
+    pub capture: Capture,
+    /// The program of the relay.
+    pub relay: Option<PathBuf>,
     /// This program, for a policy that has to name it.
     pub executable: Option<PathBuf>,
 }
@@ -47,6 +53,8 @@ impl Surroundings {
             project_quotas: std::fs::read_to_string("/proc/self/mountinfo")
                 .ok()
                 .map(|text| super::quotas::mounted(&text)),
+            capture: Capture::try_out(),
+            relay: beside("lakekeep-relay").ok(),
             executable: std::env::current_exe().ok(),
         }
     }

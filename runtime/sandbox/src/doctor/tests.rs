@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use lakekeep_plan::host::{CgroupMode, HostFacts};
+use rustix::io::Errno;
 
 use super::*;
 
@@ -19,6 +20,8 @@ fn hardened() -> Surroundings {
             ("runc".to_owned(), None),
         ]),
         project_quotas: Some(vec!["/data".to_owned()]),
+        capture: Capture::Made,
+        relay: Some(PathBuf::from("/usr/local/bin/lakekeep-relay")),
         executable: Some(PathBuf::from("/usr/local/bin/lakekeep")),
     }
 }
@@ -208,6 +211,57 @@ fn commands_with_redirections_run_as_root_as_a_whole() {
     assert_eq!(as_root(&root, "echo 2 > /b"), "echo 2 > /b");
 }
 
+fn refused(errno: Errno) -> Capture {
+    Capture::Refused {
+        words: format!("NFT_MSG_NEWRULE tproxy of all TCP: {errno}"),
+        errno: errno.raw_os_error(),
+    }
+}
+
+#[test]
+fn egress_needs_a_network_that_catches_everything_and_a_relay() {
+    let facts = HostFacts::example_rootless();
+    let around = |capture| Surroundings {
+        capture,
+        ..hardened()
+    };
+    let find = |capture| find_around(&facts, &around(capture), "egress_network");
+    assert_eq!(find(Capture::Made).status, Status::Ok);
+    let untried = find(Capture::Untried);
+    assert!(untried.status == Status::Ok && untried.found.contains("as root"));
+    let no_module = find(refused(Errno::NOENT));
+    assert_eq!(no_module.status, Status::Degraded);
+    let remedy = no_module.remedy.unwrap();
+    assert!(remedy.starts_with("sudo sh -c 'printf "), "{remedy}");
+    assert!(
+        remedy.ends_with("&& modprobe -a nf_tables nft_tproxy'"),
+        "{remedy}"
+    );
+    let full = find(refused(Errno::NOSPC)).remedy.unwrap();
+    assert!(full.contains("user.max_net_namespaces"), "{full}");
+    let denied = find(refused(Errno::ACCESS)).remedy.unwrap();
+    assert!(denied.contains("dmesg"), "{denied}");
+    let alone = Surroundings {
+        relay: None,
+        ..hardened()
+    };
+    let relay = find_around(&facts, &alone, "egress_relay").remedy.unwrap();
+    assert_eq!(relay, "sudo install -m 0755 lakekeep-relay /usr/local/bin/");
+}
+
+/// Where root runs the tests the network is made; elsewhere it is not tried.
+#[test]
+fn the_network_is_tried_without_a_trace_in_this_process() {
+    let own = || std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+    let before = own();
+    let tried = egress::Capture::try_out();
+    match rustix::process::geteuid().is_root() {
+        true => assert_eq!(tried, Capture::Made),
+        false => assert_eq!(tried, Capture::Untried),
+    }
+    assert_eq!(own(), before);
+}
+
 fn worst_around() -> Surroundings {
     Surroundings {
         sysctls: hardening::SWITCHES
@@ -219,6 +273,8 @@ fn worst_around() -> Surroundings {
         free_ids: 100_000,
         peers: BTreeMap::new(),
         project_quotas: None,
+        capture: refused(Errno::NOENT),
+        relay: None,
         executable: None,
     }
 }

@@ -4,6 +4,8 @@ use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
+use rustix::net::sockopt;
+
 use super::*;
 
 /// A captured network, the calling thread in it; `None` where the tests may make none.
@@ -50,6 +52,29 @@ fn every_destination_arrives_as_it_was_asked_for() {
             (asked.ip(), asked.port())
         );
         drop(client);
+    }
+}
+
+#[test]
+fn both_ends_of_a_connection_have_the_routes_congestion_control() {
+    let Some(captured) = captured() else { return };
+    let listener = TcpListener::from(captured.tcp);
+    listener.set_nonblocking(false).unwrap();
+    // What no route leads to has the namespace's own.
+    let other = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    let own = sockopt::tcp_congestion(&other).unwrap();
+    for asked in ["203.0.113.7:443", "198.18.0.77:443", "[2001:db8::7]:443"] {
+        let asked: SocketAddr = asked.parse().unwrap();
+        let client = TcpStream::connect_timeout(&asked, PATIENCE).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        for end in [&client, &accepted] {
+            let control = sockopt::tcp_congestion(end).unwrap();
+            assert_eq!(
+                control,
+                capture::CONGESTION_CONTROL,
+                "{asked}, beside {own}"
+            );
+        }
     }
 }
 
