@@ -16,6 +16,7 @@ use crate::Manager;
 use crate::error::{RelayError, ServeError};
 use crate::sandbox::Sandbox;
 use crate::serve;
+use crate::services::Offers;
 
 /// Words to the manager that wait; when so many do, flows wait to be told of.
 pub const WAITING: usize = 1024;
@@ -68,6 +69,8 @@ pub async fn serve(manager: Manager) -> Result<(), RelayError> {
 pub struct Book {
     served: BTreeMap<String, Served>,
     tell: mpsc::Sender<RelayReply>,
+    /// What the manager answers itself, for all sandboxes.
+    offers: Arc<Offers>,
 }
 
 impl Book {
@@ -76,6 +79,7 @@ impl Book {
         Self {
             served: BTreeMap::new(),
             tell,
+            offers: Arc::default(),
         }
     }
 
@@ -98,6 +102,13 @@ impl Book {
             }
             RelayRequest::List { after } => Some(RelayReply::Served(self.list(&after))),
             RelayRequest::Sync { nonce } => Some(RelayReply::Synced { nonce }),
+            RelayRequest::Services { services } => {
+                // Without a folder there is nobody to connect to: what was said before holds.
+                if let Some(folder) = descriptors.into_iter().next() {
+                    self.offers.put(folder, &services);
+                }
+                None
+            }
             // Whoever is told by one manager alone keeps nothing for another.
             RelayRequest::Noted { .. } => None,
         }
@@ -110,7 +121,11 @@ impl Book {
         let [tcp, udp]: [OwnedFd; 2] = descriptors
             .try_into()
             .map_err(|all: Vec<OwnedFd>| ServeError::Descriptors(all.len()))?;
-        let sandbox = Arc::new(Sandbox::new(spec, self.tell.clone())?);
+        let sandbox = Arc::new(Sandbox::new(
+            spec,
+            self.tell.clone(),
+            Arc::clone(&self.offers),
+        )?);
         let (over, seen) = watch::channel(false);
         let sockets = serve::Sockets::new(tcp, udp)?;
         let task = tokio::spawn(serve::serve(Arc::clone(&sandbox), sockets, seen));

@@ -1,5 +1,6 @@
 //! Why a relay cannot serve.
 
+use lakekeep_egress_rules::Service;
 use lakekeep_protocol::ProtocolError;
 use lakekeep_sys::Errno;
 
@@ -76,6 +77,14 @@ pub enum ServeError {
         #[source]
         errno: Errno,
     },
+    /// A service is granted, and whoever started the relay is no manager.
+    #[error(
+        "the service {0} is granted, and services need a manager, which answers them; run it through one (LAKEKEEP_SOCKET), or leave it out of services"
+    )]
+    NoManager(Service),
+    /// A service is granted that the manager does not answer.
+    #[error("the manager does not answer the service {0}; install lakekeep's binaries together")]
+    NotServed(Service),
     /// It is served already.
     #[error("a sandbox of this identifier is served")]
     Known,

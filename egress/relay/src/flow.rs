@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,12 +17,12 @@ use crate::connect::{connect, resolve};
 use crate::control::words;
 use crate::dns;
 use crate::gate::{self, Gate, Opening, Passed};
+use crate::grant::Grant;
 use crate::limits;
 use crate::pace::TooLate;
 use crate::pump::{self, Carried};
 use crate::sandbox::{Asked, Sandbox, verdict};
 use crate::side::Side;
-use crate::sockets;
 
 /// Why a flow ended before its time, most often before a byte of it left.
 #[derive(Debug)]
@@ -122,8 +121,8 @@ impl Flow<'_> {
     ///    the one that speaks first, and nobody would ever say anything;
     /// 4. a connection to an address that was decided of.
     async fn go(&self, receipt: &mut FlowReceipt) -> Result<String, Refusal> {
-        if let Some(path) = &self.asked.granted {
-            return self.granted(path, receipt).await;
+        if let Some(grant) = &self.asked.granted {
+            return self.granted(grant, receipt).await;
         }
         let (decision, addresses) = self.decided().await?;
         receipt.verdict = verdict(&decision);
@@ -160,36 +159,35 @@ impl Flow<'_> {
         told
     }
 
-    /// The way to a Unix socket that was granted: no rule is asked, for the grant is one, and
-    /// nothing is looked at.
-    async fn granted(&self, path: &Path, receipt: &mut FlowReceipt) -> Result<String, Refusal> {
+    /// The way to what was granted.
+    async fn granted(&self, grant: &Grant, receipt: &mut FlowReceipt) -> Result<String, Refusal> {
         let refused = |verdict, told| Refusal {
             verdict,
-            rule: Some(format!("[[sockets]] {}", path.display())),
+            rule: Some(grant.rule()),
             told,
         };
-        if self.asked.address.port() != sockets::PORT {
+        if self.asked.address.port() != grant.port() {
             let told = format!(
-                "denied egress to {}: a granted socket is at port {}",
+                "denied egress to {}: {grant} is at port {}",
                 self.asked,
-                sockets::PORT
+                grant.port()
             );
             return Err(refused(FlowVerdict::Denied, told));
         }
         let patience = self.sandbox.limits().connect;
-        let made = match timeout(patience, sockets::connect(path)).await {
+        let made = match timeout(patience, grant.connect(self.sandbox)).await {
             Ok(made) => made.map_err(|error| error.to_string()),
             Err(_) => Err(limits::connect(&self.sandbox.limits())),
         };
         let outside = match made {
             Ok(stream) => Side::Unix(stream),
             Err(why) => {
-                let told = format!("{} ({}) was not reached: {why}", self.asked, path.display());
+                let told = format!("{} ({grant}) was not reached: {why}", self.asked);
                 return Err(refused(FlowVerdict::Failed, told));
             }
         };
         receipt.verdict = FlowVerdict::Allowed;
-        receipt.rule = refused(FlowVerdict::Allowed, String::new()).rule;
+        receipt.rule = Some(grant.rule());
         match self.through(&outside, None, Opening::unheard()).await {
             Passed::Ended(Ok(())) => Ok("closed".to_owned()),
             passed => {

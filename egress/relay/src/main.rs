@@ -16,6 +16,7 @@ mod door;
 mod error;
 mod flow;
 mod gate;
+mod grant;
 mod guard;
 mod limits;
 mod pace;
@@ -26,6 +27,7 @@ mod sandbox;
 mod seal;
 mod serve;
 mod service;
+mod services;
 mod side;
 mod sockets;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use lakekeep_egress_names::{Allowed, Outcome, Via, Zone};
 use lakekeep_egress_rules::{
-    Decision, Destination, EgressDoc, HostName, Level, Limits, Mode, Ruleset, Transport, Verdict,
+    Decision, Destination, EgressDoc, HostName, Level, Limits, Mode, Ruleset, Service, Transport,
+    Verdict,
 };
 use lakekeep_protocol::RelayReply;
 use lakekeep_protocol::relay::{
@@ -17,16 +19,19 @@ use lakekeep_protocol::relay::{
 };
 use lakekeep_sys::Errno;
 use rustix::rand::GetRandomFlags;
+use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::connect::LOOKUPS_OF_ONE;
 use crate::control;
 use crate::error::ServeError;
+use crate::grant::Grant;
 use crate::guard::OwnAddresses;
 use crate::pace::Pace;
 use crate::places::Places;
 use crate::pump::Bounds;
-use crate::sockets::Granted;
+use crate::services::{self, Offers};
+use crate::sockets;
 
 /// A sandbox that is served.
 #[derive(Debug)]
@@ -49,6 +54,8 @@ pub struct Sandbox {
     began: Instant,
     /// Names whose denial was told, and when: a program asks for one many times.
     refused: Mutex<HashMap<HostName, Instant>>,
+    /// What the manager answers itself.
+    offers: Arc<Offers>,
     tell: mpsc::Sender<RelayReply>,
 }
 
@@ -63,8 +70,8 @@ const NEWS: Duration = Duration::from_secs(1);
 pub struct Asked {
     /// The name that it asked for, where the address is our answer to that.
     pub name: Option<HostName>,
-    /// The Unix socket that it was granted under that name.
-    pub granted: Option<PathBuf>,
+    /// What it was granted under that name, where it is no host.
+    pub granted: Option<Grant>,
     /// The address and port that it used.
     pub address: SocketAddr,
     /// The address that was connected to, once one was.
@@ -90,8 +97,12 @@ impl fmt::Display for Asked {
 
 impl Sandbox {
     /// Reads the rules.
-    pub fn new(spec: &ServeSpec, tell: mpsc::Sender<RelayReply>) -> Result<Self, ServeError> {
-        let force = Force::read(&spec.rules)?;
+    pub fn new(
+        spec: &ServeSpec,
+        tell: mpsc::Sender<RelayReply>,
+        offers: Arc<Offers>,
+    ) -> Result<Self, ServeError> {
+        let force = Force::read(&spec.rules, &offers)?;
         let limits = force.rules.limits();
         let pace = || Pace::new(limits.bytes_per_second);
         Ok(Self {
@@ -106,6 +117,7 @@ impl Sandbox {
             limits: watch::Sender::new(limits),
             began: Instant::now(),
             refused: Mutex::default(),
+            offers,
             tell,
         })
     }
@@ -121,7 +133,7 @@ impl Sandbox {
 
     /// Puts other rules and limits in force.
     pub fn update(&self, documents: &[RuleDocument]) -> Result<(), ServeError> {
-        let force = Force::read(documents)?;
+        let force = Force::read(documents, &self.offers)?;
         self.limit(force.rules.limits());
         self.force.send_replace(Arc::new(force));
         Ok(())
@@ -184,9 +196,9 @@ impl Sandbox {
 
     /// Why a flow would not be let out now, by its name and by the address that it reached.
     fn refusal(&self, asked: &Asked, reached: Option<IpAddr>) -> Option<String> {
-        if let (Some(name), Some(path)) = (&asked.name, &asked.granted) {
-            let still = self.force().granted.path(name) == Some(path.as_path());
-            return (!still).then(|| format!("{} is granted no more", path.display()));
+        if let (Some(name), Some(grant)) = (&asked.name, &asked.granted) {
+            let still = self.force().grant(name).as_ref() == Some(grant);
+            return (!still).then(|| format!("{grant} is granted no more"));
         }
         let first = asked.name.is_none().then(|| asked.address.ip());
         let both = [Some(first), reached.map(Some)];
@@ -198,20 +210,32 @@ impl Sandbox {
         both.into_iter().flatten().find_map(refused)
     }
 
-    /// Where a connection to this address wants to go: to the name whose address it is, if
-    /// it is one's.
+    /// Where a connection to this address wants to go: to the name whose address it is, or to
+    /// the granted service whose own address it is, if it is one's.
     pub fn asked(&self, address: SocketAddr) -> Asked {
         let zone = self.zone.lock().unwrap_or_else(PoisonError::into_inner);
         let name = zone.names().name(address.ip()).cloned();
         drop(zone);
         let force = self.force();
-        let granted = name.as_ref().and_then(|name| force.granted.path(name));
+        let name = name.or_else(|| {
+            let service = self.offers.last()?.at(address.ip())?;
+            force.services.name(service).cloned()
+        });
         Asked {
-            granted: granted.map(PathBuf::from),
+            granted: name.as_ref().and_then(|name| force.grant(name)),
             name,
             address,
             reached: watch::Sender::new(None),
         }
+    }
+
+    /// Connects to the manager, for a service that was granted.
+    ///
+    /// # Errors
+    /// When no manager listens.
+    pub async fn call(&self, service: Service) -> io::Result<UnixStream> {
+        let offer = self.offers.last().ok_or(io::ErrorKind::NotFound)?;
+        offer.connect(&self.id, service).await
     }
 
     /// Answers a question for a name, and tells of a name that was refused; no answer where
@@ -223,7 +247,7 @@ impl Sandbox {
         let answer = {
             let mut zone = self.zone.lock().unwrap_or_else(PoisonError::into_inner);
             zone.answer(packet, via, self.began.elapsed(), |name| {
-                if force.granted.path(name).is_some() {
+                if force.grant(name).is_some() {
                     return Allowed::Listed;
                 }
                 let decided = force.rules.decide_name(name, &guard);
@@ -237,14 +261,17 @@ impl Sandbox {
             })
         };
         let refused = match answer.outcome {
-            Outcome::Denied(name) => Some((name, None)),
+            Outcome::Denied(name) => {
+                let why = services::ungranted(&name);
+                Some((name, why))
+            }
             Outcome::Limited(name, limit) => Some((name, Some(limit.to_string()))),
             _ => None,
         };
-        if let (Some((name, limit)), Some(decision)) = (refused, decision)
+        if let (Some((name, why)), Some(decision)) = (refused, decision)
             && self.is_news(&name)
         {
-            self.tell(self.name_receipt(&name, &decision, limit)).await;
+            self.tell(self.name_receipt(&name, &decision, why)).await;
         }
         answer.packet
     }
@@ -267,10 +294,10 @@ impl Sandbox {
         &self,
         name: &HostName,
         decision: &Decision,
-        limit: Option<String>,
+        why: Option<String>,
     ) -> FlowReceipt {
-        let words = match limit {
-            Some(limit) => format!("denied the name {name}: {limit}"),
+        let words = match why {
+            Some(why) => format!("denied the name {name}: {why}"),
             None => decision.to_string(),
         };
         FlowReceipt {
@@ -337,14 +364,26 @@ pub struct Changes(watch::Receiver<Arc<Force>>);
 struct Force {
     rules: Ruleset,
     /// Unix sockets of the host's that it may reach.
-    granted: Granted,
+    sockets: sockets::Granted,
+    /// Services of the manager's that it may reach.
+    services: services::Granted,
 }
 
 impl Force {
-    fn read(documents: &[RuleDocument]) -> Result<Self, ServeError> {
+    fn read(documents: &[RuleDocument], offers: &Offers) -> Result<Self, ServeError> {
         let rules = within(documents)?;
-        let granted = Granted::check(&rules)?;
-        Ok(Self { rules, granted })
+        Ok(Self {
+            sockets: sockets::Granted::check(&rules)?,
+            services: services::Granted::check(&rules, offers)?,
+            rules,
+        })
+    }
+
+    /// What is granted under this name.
+    fn grant(&self, name: &HostName) -> Option<Grant> {
+        let socket = self.sockets.path(name).map(PathBuf::from);
+        let service = || self.services.by_name(name).map(Grant::Service);
+        socket.map(Grant::Socket).or_else(service)
     }
 }
 

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use lakekeep_egress_rules::{HostName, Ruleset};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
+use rustix::path::Arg;
 use tokio::net::UnixStream;
 
 use crate::error::ServeError;
@@ -18,6 +19,9 @@ const ZONE: &str = "sockets.lakekeep.internal";
 
 /// The port of each.
 pub const PORT: u16 = 1;
+
+/// Of what is opened and not connected to yet.
+const FLAGS: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// What a sandbox was granted: where each name leads.
 #[derive(Debug, Default)]
@@ -54,8 +58,14 @@ impl Granted {
 /// # Errors
 /// Of the path, which may have changed since it was granted, or of connect(2).
 pub async fn connect(path: &Path) -> io::Result<UnixStream> {
-    let socket = open(path)?;
-    // The very file that was looked at, whatever is at its path by now (proc_pid_fd(5)).
+    connect_to(open(path)?).await
+}
+
+/// Connects to the very file that was looked at, whatever is at its path by now (proc_pid_fd(5)).
+///
+/// # Errors
+/// Of connect(2).
+pub async fn connect_to(socket: OwnedFd) -> io::Result<UnixStream> {
     UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd())).await
 }
 
@@ -64,22 +74,24 @@ pub async fn connect(path: &Path) -> io::Result<UnixStream> {
 /// # Errors
 /// `ELOOP` for a link, on the way (there `ENOTDIR`) or at its end; `ENOTSOCK` for another file.
 fn open(path: &Path) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let folder = flags | OFlags::DIRECTORY;
+    let folder = FLAGS | OFlags::DIRECTORY;
     let mut at = openat(CWD, "/", folder, Mode::empty())?;
-    let names = path.components().filter_map(|part| match part {
-        Component::Normal(name) => Some(name),
-        _ => None,
-    });
-    let mut names = names.peekable();
-    while let Some(name) = names.next() {
-        let flags = if names.peek().is_some() {
-            folder
-        } else {
-            flags
-        };
-        at = openat(&at, name, flags, Mode::empty())?;
+    let last = path.file_name().ok_or(Errno::NOTSOCK)?;
+    let names = path.parent().into_iter().flat_map(Path::components);
+    for name in names {
+        if let Component::Normal(name) = name {
+            at = openat(&at, name, folder, Mode::empty())?;
+        }
     }
+    open_in(&at, last)
+}
+
+/// Opens a socket's file in this folder, without connecting.
+///
+/// # Errors
+/// `ELOOP` for a link; `ENOTSOCK` for another file.
+pub fn open_in(folder: impl AsFd, name: impl Arg) -> Result<OwnedFd, Errno> {
+    let at = openat(folder, name, FLAGS, Mode::empty())?;
     match FileType::from_raw_mode(fstat(&at)?.st_mode) {
         FileType::Socket => Ok(at),
         FileType::Symlink => Err(Errno::LOOP),

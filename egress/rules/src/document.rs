@@ -47,6 +47,9 @@ pub struct EgressDoc {
     /// Rules, such as `allow tls pypi.example:443`; their order means nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<String>,
+    /// Services of the manager's own that are made reachable, such as `identity`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<String>,
     /// How much may leave.
     pub limits: LimitsDoc,
     /// Unix sockets of the host that are made reachable.

@@ -5,7 +5,7 @@ mod contradictions;
 mod digest;
 mod unheld;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use crate::document::{DocumentErrors, EgressDoc, Mode, Place};
 use crate::index::Index;
 use crate::limits::Limits;
 use crate::rule::{Effect, Rule, Target};
+use crate::service::Service;
 use crate::streams::Protocol;
 
 /// Who wrote a document. Each may narrow what those before allow, and not widen it.
@@ -46,6 +47,7 @@ pub(crate) struct Layer {
     pub(crate) limits: Limits,
     /// Host paths under the names that they have inside.
     pub(crate) sockets: BTreeMap<String, PathBuf>,
+    pub(crate) services: BTreeSet<Service>,
 }
 
 /// The documents of all levels that are about one sandbox, checked.
@@ -136,6 +138,29 @@ impl Ruleset {
                     .all(|layer| layer.sockets.get(*name) == Some(*path))
             })
             .map(|(name, path)| (name.as_str(), path.as_path()))
+    }
+
+    /// The manager's services that every level grants.
+    pub fn services(&self) -> impl Iterator<Item = Service> {
+        let granted = |service: &Service| {
+            let mut layers = self.layers.iter();
+            layers.all(|layer| layer.services.contains(service))
+        };
+        Service::ALL.iter().copied().filter(granted)
+    }
+
+    /// Services that a level grants without effect, because a level above does not. For the one
+    /// who wrote them; none of them is an error.
+    pub fn idle_services(&self) -> Vec<(Level, Service)> {
+        let bounded = |level: Level, service: &Service| {
+            let mut layers = self.layers.iter();
+            layers.any(|layer| layer.level < level && !layer.services.contains(service))
+        };
+        self.layers
+            .iter()
+            .flat_map(|layer| layer.services.iter().map(|service| (layer.level, *service)))
+            .filter(|(level, service)| bounded(*level, service))
+            .collect()
     }
 
     /// BLAKE3 of everything that decides, in lower-case hexadecimal (64 characters): the

@@ -6,8 +6,8 @@
 )]
 
 use lakekeep_egress_rules::{
-    Decision, Destination, EgressDoc, Guard, Host, Level, Reason, Ruleset, Streams, Transport,
-    Verdict, parse_destination,
+    Decision, Destination, EgressDoc, Guard, Host, Level, Reason, Ruleset, Service, Streams,
+    Transport, Verdict, parse_destination,
 };
 
 fn level(level: Level, rules: &[&str]) -> Ruleset {
@@ -499,6 +499,25 @@ fn limits_and_sockets_narrow() {
     );
     let other = both.bounded_by(&document(Level::Administrator, &grant("/run/other.sock")));
     assert_eq!(other.sockets().count(), 0);
+}
+
+#[test]
+fn services_are_those_that_all_grant() {
+    let grant = |level| document(level, "version = 1\nservices = [\"identity\"]\n");
+    let none = |level| document(level, "version = 1\nmode = \"off\"\n");
+    let both = grant(Level::User).bounded_by(&grant(Level::Owner));
+    assert_eq!(both.services().collect::<Vec<_>>(), [Service::Identity]);
+    assert!(both.idle_services().is_empty());
+    let bounded = both.clone().bounded_by(&none(Level::Administrator));
+    assert_eq!(bounded.services().count(), 0);
+    let idle = bounded.idle_services();
+    let expected = [Level::Owner, Level::User].map(|level| (level, Service::Identity));
+    assert_eq!(idle, expected);
+    let narrowed = none(Level::User).bounded_by(&grant(Level::Owner));
+    assert_eq!(narrowed.services().count(), 0);
+    assert!(narrowed.idle_services().is_empty());
+    let other = none(Level::User).bounded_by(&none(Level::Owner));
+    assert_ne!(narrowed.digest(), other.digest());
 }
 
 /// The answer does not wait for all rules to be looked at.

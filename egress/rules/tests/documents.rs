@@ -108,6 +108,16 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "path",
     ),
     (
+        "version = 1\nservices = [\"identity\", \"Identity\"]\n",
+        "e.toml: services[1]: \"Identity\" is no service",
+        "write one of: identity",
+    ),
+    (
+        "version = 1\nservices = [\"identity\", \"identity\"]\n",
+        "e.toml: services[1]: \"identity\" is granted twice",
+        "once",
+    ),
+    (
         "{\"version\": 1,\n\"mod\": 1}",
         "e.json:2: mod: unknown field",
         "mode",

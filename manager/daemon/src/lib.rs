@@ -17,6 +17,7 @@
 //! | `parked` | sandboxes made ahead |
 //! | `launchers` | the connections to the launchers |
 //! | `egress` | what may leave, and the relay that carries it |
+//! | `local` | services that are answered here, for sandboxes that are granted them |
 //! | `evidence` | the audit log, verified without a manager |
 //! | `history`, `past` | what became of sandboxes, written down and found again |
 //! | `flows` | what left sandboxes and what was refused, read and held against other rules; what those that hold say |
@@ -50,6 +51,7 @@ mod given;
 mod history;
 mod images;
 mod launchers;
+mod local;
 mod make;
 mod maker;
 mod meta;

@@ -8,10 +8,12 @@ use crate::sandbox::lock;
 
 /// Places for connections.
 #[derive(Debug, Clone)]
-pub struct Places {
+pub struct Places<Peer: Ord = Source> {
     bounds: Bounds,
-    taken: Arc<Mutex<BTreeMap<Source, usize>>>,
+    taken: Taken<Peer>,
 }
+
+type Taken<Peer> = Arc<Mutex<BTreeMap<Peer, usize>>>;
 
 /// How many places there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,12 +37,12 @@ pub enum Full {
 
 /// A place. Dropped, it is given back.
 #[derive(Debug)]
-pub struct Place {
-    peer: Source,
-    taken: Arc<Mutex<BTreeMap<Source, usize>>>,
+pub struct Place<Peer: Ord + Clone = Source> {
+    peer: Peer,
+    taken: Taken<Peer>,
 }
 
-impl Places {
+impl<Peer: Ord + Clone> Places<Peer> {
     /// All are free.
     pub fn new(bounds: Bounds) -> Self {
         Self {
@@ -53,7 +55,7 @@ impl Places {
     ///
     /// # Errors
     /// [`Full`]: there is none.
-    pub fn take(&self, peer: Source) -> Result<Place, Full> {
+    pub fn take(&self, peer: Peer) -> Result<Place<Peer>, Full> {
         let mut taken = lock(&self.taken);
         let Bounds { all, one } = self.bounds;
         if taken.get(&peer).is_some_and(|count| *count >= one) {
@@ -71,7 +73,7 @@ impl Places {
     }
 }
 
-impl Drop for Place {
+impl<Peer: Ord + Clone> Drop for Place<Peer> {
     fn drop(&mut self) {
         let mut taken = lock(&self.taken);
         let left = taken.get(&self.peer).map_or(0, |count| count - 1);

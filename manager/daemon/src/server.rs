@@ -23,7 +23,7 @@ use tower_layer::{Identity as Unchanged, Stack};
 use crate::calls::Counting;
 use crate::config::{Config, ConfigError, TcpDoc};
 use crate::door::{self, OverTls};
-use crate::egress::{Flows, Relay};
+use crate::egress::{Flows, Idle, Relay};
 use crate::environments::Environments;
 use crate::events::Events;
 use crate::functions::Functions;
@@ -31,6 +31,7 @@ use crate::gate::{Gate, now};
 use crate::history::History;
 use crate::images::Images;
 use crate::launchers::Launchers;
+use crate::local::Local;
 use crate::make::Making;
 use crate::metrics::{Endpoint, Metrics, MetricsDoc};
 use crate::refusals::Refusals;
@@ -148,8 +149,7 @@ async fn serve_told(config: Config, path: &Path, inherited: Inherited) -> Result
     let (folder, zygotes) = (runtime.join("sandboxes"), config.doc.zygotes.clone());
     let parked = (config.doc.parked, zygotes);
     let environments = Environments::new(state.join("environments"), &config.doc.environments);
-    let sink = Box::new(Flows(Arc::clone(&flows)));
-    let (relay, idle) = Relay::new(runtime.join("relay").join("relay.sock"), sink);
+    let (relay, idle, local) = relay(&runtime, &flows)?;
     let images = Images::new(state.join("images"));
     let places = (folder, Arc::new(environments), Arc::new(images), relay);
     let registry = Registry::new(host, launchers, places, heard, parked)
@@ -177,6 +177,7 @@ async fn serve_told(config: Config, path: &Path, inherited: Inherited) -> Result
     if let Some(place) = numbers {
         servers.push(tell_numbers(&place, &gate, &registry, &flows).await?);
     }
+    servers.push(local.serve(&registry));
     if let Some(tcp) = tcp {
         let services = services.clone();
         servers.push(over_tcp(services, &tcp, mtls.as_deref(), stopping.clone()).await?);
@@ -205,6 +206,16 @@ async fn serve_told(config: Config, path: &Path, inherited: Inherited) -> Result
     refusals.tell_all().await.map_err(|error| failed(&error))?;
     let event = Event::allowed(now(), "lakekeep", "manager.stop");
     gate.write(event).await.map_err(|error| failed(&error))
+}
+
+/// The relay, to which nothing is said yet, and the socket of services that it will be told of.
+fn relay(runtime: &Path, flows: &Arc<FlowLog>) -> Result<(Relay, Idle, Local), ManagerError> {
+    let local = Local::open(&runtime.join("services"))
+        .map_err(|error| ManagerError::start("listen on the socket of services")(&error))?;
+    let sink = Box::new(Flows(Arc::clone(flows)));
+    let at = runtime.join("relay").join("relay.sock");
+    let (relay, idle) = Relay::new(at, sink, local.offer()?);
+    Ok((relay, idle, local))
 }
 
 /// Reads profiles, the administrator's rules of egress and policies again: of each all, or the

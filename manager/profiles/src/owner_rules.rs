@@ -194,6 +194,10 @@ fn egress(change: &Change<'_>, findings: &mut Findings<'_>) {
         let why = "the administrator's rules allow nothing of it";
         findings.add(&field, quoted(&idle.rule.to_string()), why, ASK);
     }
+    for (_, service) in rules.idle_services() {
+        let why = "the administrator's rules do not grant it";
+        findings.add("egress.services", quoted(service.as_str()), why, ASK);
+    }
 }
 
 fn no_wider(new: &Volume, old: &Volume) -> bool {

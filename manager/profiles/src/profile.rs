@@ -213,7 +213,12 @@ impl Profile {
                 "profile {name}: egress.{field}: {rule}: without effect, the administrator's rules allow nothing of it"
             )
         });
-        weak.chain(idle).collect()
+        let services = rules.idle_services().into_iter().map(|(_, service)| {
+            format!(
+                "profile {name}: egress.services: {service}: without effect, the administrator's rules do not grant it"
+            )
+        });
+        weak.chain(idle).chain(services).collect()
     }
 }
 

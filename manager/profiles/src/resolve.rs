@@ -444,6 +444,12 @@ fn egress(
             let asked = quoted(&idle.rule.to_string());
             refusals.add(field, asked, "nothing of it to leave", remedy);
         }
+        let idle = rules.idle_services().into_iter();
+        for (_, service) in idle.filter(|(level, _)| *level == Level::User) {
+            let remedy = format!("leave it out, or {}", ask_owner(profile, "grant it"));
+            let asked = quoted(service.as_str());
+            refusals.add("egress.services", asked, "none that is granted", remedy);
+        }
     }
     Some(levels)
 }

@@ -69,6 +69,45 @@ mod tests {
         assert!(refusals[0].to_string().contains("ann"), "{}", refusals[0]);
     }
 
+    const GRANT: &str = "[egress]\nservices = [\"identity\"]\n";
+
+    #[test]
+    fn a_service_is_granted_by_every_level_or_by_none() {
+        let bound = || {
+            let services = vec!["identity".to_owned()];
+            Some(EgressDoc {
+                services,
+                ..EgressDoc::default()
+            })
+        };
+        let granted = |resolved: &Resolved| {
+            let rules = resolved.egress.as_ref().unwrap().ruleset().unwrap();
+            rules.services().count()
+        };
+        let both = profile(GRANT, bound());
+        assert_eq!(granted(&ask(&both, "").unwrap()), 1);
+        assert_eq!(granted(&ask(&both, GRANT).unwrap()), 1);
+        assert_eq!(granted(&ask(&both, "[egress]\nrules = []").unwrap()), 0);
+        let owner = profile(GRANT, Some(admin("allow tcp *.example")));
+        assert_eq!(granted(&ask(&owner, "").unwrap()), 0);
+        let warnings = owner.warnings();
+        assert!(
+            warnings[0].contains("egress.services: identity: without effect"),
+            "{warnings:?}"
+        );
+        for profile in [owner, profile("[egress]\nrules = []\n", bound())] {
+            let refusals = ask(&profile, GRANT).unwrap_err();
+            assert_eq!(refusals.len(), 1);
+            assert_eq!(refusals[0].field, "egress.services");
+        }
+        let refused = put(Some(admin("allow tcp *.example")), GRANT).unwrap_err();
+        assert!(
+            refused.contains("egress.services: \"identity\""),
+            "{refused}"
+        );
+        put(bound(), GRANT).unwrap();
+    }
+
     #[test]
     fn a_profile_that_says_nothing_lets_nothing_out() {
         let profile = profile("", Some(admin("allow tcp *.example")));

@@ -91,6 +91,8 @@ impl Places {
         folder(&sockets, 0o700, settings.account)?;
         let relays = runtime.join("relay");
         folder(&relays, 0o700, settings.account)?;
+        // Whoever could connect to the manager's socket in it could speak for any sandbox.
+        folder(&runtime.join("services"), 0o700, settings.account)?;
         folder(&runtime.join("sandboxes"), 0o700, settings.account)?;
         // For the socket that monitoring asks, if there is one: the group may enter.
         folder(&runtime.join("metrics"), 0o750, settings.account)?;

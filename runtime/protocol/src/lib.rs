@@ -38,6 +38,8 @@
 //! | [`RelayRequest::Update`] | manager → relay | – | `Serving` or `Refused` | flows that are not allowed any more |
 //! | [`RelayRequest::List`] | manager → relay | – | `Served` | – |
 //! | [`RelayRequest::Sync`] | manager → relay | – | `Synced` | – |
+//! | [`RelayRequest::Services`] | manager → relay | the folder of the manager's socket for services | nothing | – |
+//! | [`Preamble`] | relay → manager, on that socket, before what a sandbox says | – | – | – |
 //! | [`RelayRequest::Noted`] | manager → relay | – | nothing | – |
 //! | [`RelayReply::Flow`] | relay → manager | – | `Noted`, if the relay listens | the flow |
 //! | [`RelayReply::Lost`] | relay → manager | – | `Noted` | – |
@@ -51,17 +53,19 @@
 pub mod channel;
 pub mod facts;
 pub mod launch;
+pub mod preamble;
 pub mod relay;
 pub mod task;
 pub mod zygote;
 
 pub use channel::{Channel, ProtocolError, take};
 pub use launch::{LauncherReply, LauncherRequest};
+pub use preamble::{Preamble, PreambleError};
 pub use relay::{RelayReply, RelayRequest};
 pub use task::{InitReply, InitRequest};
 
 /// The version of every frame; a peer of another version is refused.
-pub const VERSION: u8 = 5;
+pub const VERSION: u8 = 6;
 
 /// The descriptor number on which an init finds its socket. A launcher finds
 /// its own on standard input.

@@ -42,10 +42,33 @@ pub enum RelayRequest {
         /// How many.
         told: u64,
     },
+    /// The manager that asks this answers these services itself, at the socket
+    /// [`SERVICES_SOCKET`] in a folder. One descriptor: the folder. Each connection begins with
+    /// a [`crate::Preamble`]. What was said before of services holds no longer; until something is
+    /// said, documents that grant one are refused.
+    Services {
+        /// At most [`MAX_SERVICES`].
+        services: Vec<ServedService>,
+    },
 }
 
 /// Most sandboxes that one answer names.
 pub const MAX_SERVED: usize = 128;
+
+/// Most services of one manager.
+pub const MAX_SERVICES: usize = 64;
+
+/// What the manager's socket for services is called in its folder.
+pub const SERVICES_SOCKET: &str = "services.sock";
+
+/// A service that a manager answers itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServedService {
+    /// What documents call it.
+    pub name: String,
+    /// Addresses inside that are its own, besides its name.
+    pub addresses: Vec<IpAddr>,
+}
 
 /// What a relay is told of a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -71,6 +71,14 @@ pub fn connect(socket: &Path, account: &Account) -> UnixStream {
         .into()
 }
 
+/// The same, where it may be refused.
+///
+/// # Errors
+/// When it is.
+pub fn try_connect(socket: &Path, account: &Account) -> io::Result<UnixStream> {
+    connect_by_helper(socket, account, "stream").map(UnixStream::from)
+}
+
 /// A packet socket's connection that `account` made.
 ///
 /// # Errors

@@ -42,7 +42,7 @@ use crate::{HostSnapshot, Place, Tracked, descendants, eventually, fail};
 pub use accounts::{ALICE, Account, BOB, CAROL, ENGINE, POOL, SERVICE, account, available};
 pub use audit::Refusals;
 pub use collector::Collector;
-pub use connect::{channel, connect, connect_packets, try_channel, wait};
+pub use connect::{channel, connect, connect_packets, try_channel, try_connect, wait};
 pub use disk::with_volumes;
 pub use issuer::Issuer;
 pub use keeper::{Heard, Kept};

@@ -12,12 +12,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lakekeep_protocol::relay::{FlowReceipt, RuleDocument, RuleLevel, ServeSpec};
+use lakekeep_protocol::relay::{FlowReceipt, RuleDocument, RuleLevel, ServeSpec, ServedService};
 use lakekeep_protocol::{Channel, RelayReply, RelayRequest};
 use lakekeep_sys::net::{self, Captured};
 use lakekeep_sys::socket;
 use lakekeep_tests::internet::Internet;
 use lakekeep_tests::{lakekeep, slack};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 
 /// The server of the test's Internet that every rule here is about.
 pub const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(93, 184, 216, 34)), 80);
@@ -75,6 +76,18 @@ impl Relay {
             (RelayReply::Serving { .. }, inside) => inside,
             (other, _) => panic!("{other:?}"),
         }
+    }
+
+    /// Says that the test answers this service, at its socket in a folder.
+    pub fn offer(&self, folder: &Path, service: &str, addresses: &[IpAddr]) {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = openat(CWD, folder, flags, Mode::empty()).unwrap();
+        let services = vec![ServedService {
+            name: service.to_owned(),
+            addresses: addresses.to_vec(),
+        }];
+        let request = RelayRequest::Services { services };
+        self.link.send(&request, &[folder.as_fd()]).unwrap();
     }
 
     /// Why it does not serve a sandbox under these rules.

@@ -1,6 +1,6 @@
 //! From document to layer: one function for each thing that can be wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::{Layer, Level, PlacedRule};
@@ -9,6 +9,7 @@ use crate::document::{
 };
 use crate::index::Index;
 use crate::rule::Rule;
+use crate::service::Service;
 use crate::show::quoted;
 
 /// Longest name of a granted socket, in bytes: it is a label of a name (RFC 1035, 2.3.4).
@@ -21,6 +22,7 @@ pub(super) fn layer(level: Level, doc: &EgressDoc) -> Result<Layer, DocumentErro
     let rules = rules(doc, &mut found);
     limits(doc, &mut found);
     let sockets = sockets(doc, &mut found);
+    let services = services(doc, &mut found);
     if !found.is_empty() {
         return Err(DocumentErrors(found));
     }
@@ -31,6 +33,7 @@ pub(super) fn layer(level: Level, doc: &EgressDoc) -> Result<Layer, DocumentErro
         rules,
         limits: doc.limits.limits(),
         sockets,
+        services,
     })
 }
 
@@ -101,6 +104,27 @@ fn sockets(doc: &EgressDoc, found: &mut Vec<DocumentError>) -> BTreeMap<String, 
         }
     }
     sockets
+}
+
+fn services(doc: &EgressDoc, found: &mut Vec<DocumentError>) -> BTreeSet<Service> {
+    let mut services = BTreeSet::new();
+    for (number, name) in doc.services.iter().enumerate() {
+        let place = doc.origin.field(format!("services[{number}]"));
+        match name.parse::<Service>() {
+            Ok(service) if services.insert(service) => {}
+            Ok(_) => {
+                let cause = format!("{} is granted twice", quoted(name));
+                found.push(error(place, cause, "write each name once"));
+                return services;
+            }
+            Err(unknown) => {
+                let cause = format!("{} is no service of a manager's", quoted(name));
+                found.push(error(place, cause, &unknown.to_string()));
+                return services;
+            }
+        }
+    }
+    services
 }
 
 /// The field that is wrong, why, and what to do.

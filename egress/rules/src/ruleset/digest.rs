@@ -61,5 +61,9 @@ fn layer_digest(layer: &Layer) -> [u8; 32] {
         encoder.bytes(name.as_bytes());
         encoder.bytes(path.as_os_str().as_encoded_bytes());
     }
+    encoder.number(layer.services.len());
+    for service in &layer.services {
+        encoder.bytes(service.as_str().as_bytes());
+    }
     *encoder.0.finalize().as_bytes()
 }

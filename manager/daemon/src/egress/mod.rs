@@ -29,7 +29,7 @@ use crate::sandbox::lock;
 pub use bound::Bound;
 pub use documents::{plan, ruleset};
 pub use flows::{FlowSink, Flows};
-pub use relay::{Relay, Sockets};
+pub use relay::{Idle, Relay, Sockets};
 pub use reload::{catch_up, refresh};
 use tally::Tally;
 
@@ -74,6 +74,17 @@ pub struct Whose {
 }
 
 impl Whose {
+    /// Of a sandbox in which nothing runs yet.
+    pub fn of(sandbox: &str, owner: &str, identity: &str, profile: &str) -> Self {
+        Self {
+            sandbox: sandbox.to_owned(),
+            owner: owner.to_owned(),
+            identity: identity.to_owned(),
+            profile: profile.to_owned(),
+            tally: Tally::default(),
+        }
+    }
+
     /// Its only running task and the engine's name for that one's query; `None` when several
     /// run, or none: which of them sent something, nobody can tell.
     pub fn task(&self) -> Option<(u32, String)> {
@@ -85,16 +96,20 @@ impl Outlet {
     /// For a sandbox with these rules; nobody carries anything yet.
     pub fn new(relay: Relay, meta: &Meta, rules: EgressPlan) -> Arc<Self> {
         Arc::new(Self {
-            whose: Arc::new(Whose {
-                sandbox: meta.id.clone(),
-                owner: meta.owner.clone(),
-                identity: meta.identity.name.clone(),
-                profile: meta.profile.clone(),
-                tally: Tally::default(),
-            }),
+            whose: Arc::new(Whose::of(
+                &meta.id,
+                &meta.owner,
+                &meta.identity.name,
+                &meta.profile,
+            )),
             relay,
             rules: Mutex::new(rules),
         })
+    }
+
+    /// Of which sandbox it is.
+    pub fn whose(&self) -> &Arc<Whose> {
+        &self.whose
     }
 
     /// Digest of the rules that hold now.

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use super::{FlowSink, Whose};
 use crate::fault::Fault;
+use crate::local::Offer;
 use crate::sandbox::lock;
 
 /// How long a sandbox waits for a relay that serves it: another is started where one died.
@@ -41,6 +42,7 @@ struct Shared {
     syncs: Mutex<HashMap<u64, oneshot::Sender<()>>>,
     nonce: AtomicU64,
     sink: Box<dyn FlowSink>,
+    offer: Offer,
 }
 
 /// A sandbox that is to be served.
@@ -78,8 +80,9 @@ enum Job {
 pub struct Idle(Relay, mpsc::Receiver<Job>);
 
 impl Relay {
-    /// The relay that listens at `path`; nothing is said to it before [`Idle::begin`].
-    pub fn new(path: PathBuf, sink: Box<dyn FlowSink>) -> (Self, Idle) {
+    /// The relay that listens at `path`, to which `offer` is said first; nothing is said to it
+    /// before [`Idle::begin`].
+    pub fn new(path: PathBuf, sink: Box<dyn FlowSink>, offer: Offer) -> (Self, Idle) {
         let (jobs, queue) = mpsc::channel();
         let relay = Self(Arc::new(Shared {
             path,
@@ -88,6 +91,7 @@ impl Relay {
             syncs: Mutex::default(),
             nonce: AtomicU64::new(1),
             sink,
+            offer,
         }));
         (relay.clone(), Idle(relay, queue))
     }

@@ -108,6 +108,7 @@ const EGRESS: &[(&str, &str)] = &[
         "rules",
         "write a list of rules such as \"allow tls pypi.example:443\"",
     ),
+    ("services", "write a list of names such as \"identity\""),
     ("limits", TABLE),
     (
         "sockets",

@@ -55,6 +55,7 @@ fn no_sockets(seccomp: SeccompProfile, findings: &mut Findings<'_>) {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{accept, refuse};
+    use super::PolicyDoc;
 
     #[test]
     fn rules_are_part_of_the_policy_and_of_its_digest() {
@@ -81,6 +82,19 @@ mod tests {
     fn rules_for_a_sandbox_without_sockets_are_refused() {
         let found = refuse("preset = \"udf\"\n[egress]\nrules = []");
         assert_eq!(found, ["egress: this seccomp profile allows no sockets"]);
+    }
+
+    #[test]
+    fn a_grant_of_a_service_is_part_of_the_policy_and_once_where_two_documents_write_it() {
+        let grant = "[egress]\nservices = [\"identity\"]";
+        let policy = accept(grant);
+        assert_ne!(policy.digest(), accept("[egress]\nrules = []").digest());
+        assert!(policy.egress().unwrap().json().contains("identity"));
+        let read = || PolicyDoc::from_toml("t", &format!("version = 1\n{grant}")).unwrap();
+        let both = read().overlay(read()).egress.unwrap();
+        assert_eq!(both.services, ["identity"]);
+        let found = refuse("[egress]\nservices = [\"credentials\"]");
+        assert!(found[0].contains("write one of: identity"), "{found:?}");
     }
 
     #[test]

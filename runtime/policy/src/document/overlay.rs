@@ -68,7 +68,7 @@ fn merge_env(under: &mut PolicyDoc, over: &mut PolicyDoc, overlay: &mut Overlay)
     }
 }
 
-/// Rules and sockets are appended, which can widen them: a profile bounds its users'
+/// Rules, sockets and services are appended, which can widen them: a profile bounds its users'
 /// documents elsewhere. What else an upper table says replaces what the lower one does.
 fn append_rules(under: &mut PolicyDoc, over: &mut PolicyDoc) {
     let Some(upper) = over.egress.take() else {
@@ -80,6 +80,11 @@ fn append_rules(under: &mut PolicyDoc, over: &mut PolicyDoc) {
     };
     lower.rules.extend(upper.rules);
     lower.sockets.extend(upper.sockets);
+    for service in upper.services {
+        if !lower.services.contains(&service) {
+            lower.services.push(service);
+        }
+    }
     if upper.mode != Mode::default() {
         lower.mode = upper.mode;
     }

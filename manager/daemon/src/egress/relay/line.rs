@@ -100,6 +100,7 @@ impl Line<'_> {
             tracing::error!("no thread hears the relay: {error}");
             return Ok(End::Over);
         }
+        self.offer()?;
         self.list(String::new())?;
         loop {
             match jobs.recv() {
@@ -150,6 +151,15 @@ impl Line<'_> {
             sandbox: id.to_owned(),
             rules: entry.rules.clone(),
         })
+    }
+
+    /// Says what is answered here, before anything is to be served that may be granted it.
+    fn offer(&self) -> Result<(), ProtocolError> {
+        let offer = &self.shared.offer;
+        let request = RelayRequest::Services {
+            services: offer.services.clone(),
+        };
+        self.channel.send(&request, &[offer.folder.as_fd()])
     }
 
     fn send(&self, request: &RelayRequest) -> Result<(), ProtocolError> {

@@ -1,0 +1,132 @@
+//! Services that the manager answers itself. Inside, each is a name,
+//! `NAME.services.lakekeep.internal`, and the addresses that it asks for; port 80.
+//!
+//! The manager's socket lies in a folder that nobody but its own account reaches by a path: the
+//! relay is nobody, and has a descriptor of the folder from its manager.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lakekeep_egress_rules::{HostName, Ruleset, Service};
+use lakekeep_protocol::Preamble;
+use lakekeep_protocol::relay::{MAX_SERVICES, SERVICES_SOCKET, ServedService};
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+
+use crate::error::ServeError;
+use crate::sockets;
+
+/// The port of each: what speaks to a fixed address of a cloud's speaks HTTP there.
+pub const PORT: u16 = 80;
+
+/// What the present manager answers, or the last one did.
+#[derive(Debug, Default)]
+pub struct Offers(Mutex<Option<Arc<Offer>>>);
+
+/// Services of one manager.
+#[derive(Debug)]
+pub struct Offer {
+    folder: OwnedFd,
+    services: BTreeSet<Service>,
+    addresses: BTreeMap<IpAddr, Service>,
+}
+
+impl Offers {
+    /// A manager said what it answers; services that this build does not know are nobody's here.
+    pub fn put(&self, folder: OwnedFd, served: &[ServedService]) {
+        let mut offer = Offer {
+            folder,
+            services: BTreeSet::new(),
+            addresses: BTreeMap::new(),
+        };
+        for one in served.iter().take(MAX_SERVICES) {
+            if let Ok(service) = one.name.parse() {
+                offer.services.insert(service);
+                let own = one.addresses.iter().map(|address| (*address, service));
+                offer.addresses.extend(own);
+            }
+        }
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(offer));
+    }
+
+    /// What was said last.
+    pub fn last(&self) -> Option<Arc<Offer>> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl Offer {
+    /// The service whose own address this is.
+    pub fn at(&self, address: IpAddr) -> Option<Service> {
+        self.addresses.get(&address).copied()
+    }
+
+    /// Connects to the manager, and tells it who asks: all that follows is the sandbox's.
+    ///
+    /// # Errors
+    /// When no manager listens there.
+    pub async fn connect(&self, sandbox: &str, service: Service) -> io::Result<UnixStream> {
+        let preamble = Preamble::new(sandbox, service.as_str()).map_err(io::Error::other)?;
+        let socket = sockets::open_in(&self.folder, SERVICES_SOCKET)?;
+        let mut stream = sockets::connect_to(socket).await?;
+        stream.write_all(&preamble.to_bytes()).await?;
+        Ok(stream)
+    }
+}
+
+/// What a sandbox was granted: which name is whose.
+#[derive(Debug, Default)]
+pub struct Granted(BTreeMap<HostName, Service>);
+
+impl Granted {
+    /// What all documents grant.
+    ///
+    /// # Errors
+    /// `NoManager`, `NotServed` for a service that nobody would answer.
+    pub fn check(rules: &Ruleset, offers: &Offers) -> Result<Self, ServeError> {
+        let offer = offers.last();
+        let one = |service: Service| {
+            let offer = offer.as_ref().ok_or(ServeError::NoManager(service))?;
+            if !offer.services.contains(&service) {
+                return Err(ServeError::NotServed(service));
+            }
+            Ok((name(service)?, service))
+        };
+        rules
+            .services()
+            .map(one)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// The service of this name, if it is one's.
+    pub fn by_name(&self, name: &HostName) -> Option<Service> {
+        self.0.get(name).copied()
+    }
+
+    /// The name of this service, if it was granted.
+    pub fn name(&self, service: Service) -> Option<&HostName> {
+        let mut all = self.0.iter();
+        all.find(|(_, one)| **one == service).map(|(name, _)| name)
+    }
+}
+
+/// Why a service's name does not exist, where it was not granted: a rule would not help.
+pub fn ungranted(name: &HostName) -> Option<String> {
+    let mut all = Service::ALL.iter();
+    let service = all.find(|service| service.host() == name.as_str())?;
+    Some(format!(
+        "the service {service} is not granted; add it to services in [egress], at each level that \
+         has one"
+    ))
+}
+
+fn name(service: Service) -> Result<HostName, ServeError> {
+    HostName::parse(&service.host()).map_err(|_| ServeError::NotServed(service))
+}
