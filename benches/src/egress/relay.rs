@@ -94,12 +94,17 @@ impl Relay {
         }
     }
 
-    /// Has it serve the sandbox no longer.
+    /// Has it serve the sandbox no longer, and returns when it does not.
     pub fn stop(&self, sandbox: &str) -> Result<(), BenchError> {
         let request = RelayRequest::Stop {
             sandbox: sandbox.to_owned(),
         };
-        self.link.send(&request, &[]).map_err(BenchError::plan)
+        let sent = self.link.send(&request, &[]);
+        sent.map_err(BenchError::plan)?;
+        match self.answers.recv_timeout(PATIENCE) {
+            Ok(RelayReply::Stopped { .. }) => Ok(()),
+            _ => Err(BenchError::OutOfTurn("the relay's answer")),
+        }
     }
 
     /// Its resident memory, bytes.
