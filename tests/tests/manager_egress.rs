@@ -251,6 +251,8 @@ fn connections_outlive_their_manager() {
     start.detach = true;
     let mut talk = alice.exec(start).unwrap();
     talk.prints("connected");
+    // Inside, before the relay has connected to anybody.
+    site.flows("bytes before the manager's death");
     let relay = site.relay().unwrap();
     let arrived = site.internet.arrived().0;
     site.manager.kill_manager();
