@@ -14,6 +14,7 @@ mod bin;
 pub mod functions;
 mod host;
 pub mod internet;
+mod json;
 pub mod manager;
 mod place;
 mod poll;
@@ -27,12 +28,14 @@ mod uv;
 pub use attack::{AttackGround, Way};
 pub use bin::{lakekeep, target_dir};
 pub use host::HostSnapshot;
+pub use json::forget;
 pub use place::Place;
 pub use poll::{eventually, eventually_within, slack};
 pub use pooled::{pool_program, run_pool};
 pub use privilege::{Privilege, for_each_privilege};
 pub use processes::{
-    Tracked, cgroups_of_lakekeep, children, descendants, open_descriptors, orphans, unreaped,
+    Tracked, cgroups_of_lakekeep, children, descendants, is_program, open_descriptors, orphans,
+    unreaped,
 };
 pub use run::{Finished, Run};
 pub use skip::{SKIP_LOG, skip};

@@ -59,6 +59,18 @@ impl Place {
         path
     }
 
+    /// A new file for a resolver alone (hosts(5)), in a folder of its own.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    #[must_use]
+    pub fn hosts(&self, content: &str) -> PathBuf {
+        let hosts = self.dir("names", Privilege::Root).join("hosts");
+        fs::write(&hosts, content)
+            .unwrap_or_else(|e| fail(format_args!("{}: {e}", hosts.display())));
+        hosts
+    }
+
     /// As [`Place::file`], executable.
     #[must_use]
     pub fn script(&self, name: &str, owner: Privilege, content: &str) -> PathBuf {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use lakekeep_protocol::relay::FlowVerdict;
 use lakekeep_tests::internet::{GREETING, Internet};
-use lakekeep_tests::{Place, Privilege, eventually};
+use lakekeep_tests::{Place, eventually};
 use relay::{Inside, Relay, SERVER, greeted};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use serde_json::{Value, json};
@@ -33,8 +33,7 @@ impl Ground {
     fn make(test: &str) -> Option<Self> {
         let internet = Internet::make(test)?;
         let place = Place::new();
-        let hosts = place.dir("names", Privilege::Root).join("hosts");
-        std::fs::write(&hosts, HOSTS).unwrap();
+        let hosts = place.hosts(HOSTS);
         let relay = Relay::start(&internet, &hosts);
         Some(Self {
             internet,

@@ -75,8 +75,7 @@ impl Named {
     fn make(test: &str) -> Option<Self> {
         let internet = Internet::make(test)?;
         let place = Place::new();
-        let hosts = place.dir("names", Privilege::Root).join("hosts");
-        std::fs::write(&hosts, HOSTS).unwrap();
+        let hosts = place.hosts(HOSTS);
         Some(Self {
             internet,
             place,

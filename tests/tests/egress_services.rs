@@ -45,8 +45,7 @@ impl Ground {
     fn make(test: &str) -> Option<Self> {
         let internet = Internet::make(test)?;
         let place = Place::new();
-        let hosts = place.dir("names", Privilege::Root).join("hosts");
-        std::fs::write(&hosts, "").unwrap();
+        let hosts = place.hosts("");
         let outer = place.dir("services", Privilege::Root);
         let inner = place.dir("services/relay", Privilege::Root);
         mode(&inner, 0o711);

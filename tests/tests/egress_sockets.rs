@@ -34,8 +34,7 @@ impl Ground {
     fn make(test: &str) -> Option<Self> {
         let internet = Internet::make(test)?;
         let place = Place::new();
-        let hosts = place.dir("names", Privilege::Root).join("hosts");
-        std::fs::write(&hosts, "").unwrap();
+        let hosts = place.hosts("");
         // The path as a document must write it: through no link.
         let folder = place
             .dir("sockets", Privilege::Root)

@@ -7,7 +7,6 @@
     reason = "a test fails by panicking"
 )]
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,7 @@ use lakekeep_tests::internet::{GREETING, Internet, WORDS, python};
 use lakekeep_tests::manager::{
     Dice, Done, Manager, Setup, Talk, User, command, create, is_alive, kill, of, shared_profile,
 };
-use lakekeep_tests::{Place, Privilege, eventually, lakekeep};
+use lakekeep_tests::{eventually, is_program, lakekeep};
 
 /// What the relay's resolver answers.
 const HOSTS: &str = "93.184.216.34 pypi.example index.example other.example\n";
@@ -56,7 +55,7 @@ impl Site {
 
     fn start_with(test: &str, setup: Setup) -> Option<Self> {
         let internet = Internet::make(test)?;
-        let hosts = names(setup.place());
+        let hosts = setup.place().hosts(HOSTS);
         let manager = internet.on_host_with_names(&hosts, || setup.start(test))?;
         Some(Self { internet, manager })
     }
@@ -104,18 +103,8 @@ impl Site {
     }
 }
 
-fn names(place: &Place) -> PathBuf {
-    let hosts = place.dir("names", Privilege::Root).join("hosts");
-    std::fs::write(&hosts, HOSTS).unwrap();
-    hosts
-}
-
 fn relay_of(manager: &Manager) -> Option<i32> {
-    let is_relay = |pid: &i32| {
-        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let program = words.split(|byte| *byte == 0).next().unwrap_or_default();
-        Path::new(std::str::from_utf8(program).unwrap_or("")).ends_with("lakekeep-relay")
-    };
+    let is_relay = |pid: &i32| is_program(*pid, "lakekeep-relay");
     manager.processes().into_iter().find(is_relay)
 }
 
@@ -128,9 +117,7 @@ fn wanted(policy: &str) -> v1::CreateRequest {
 }
 
 fn begin(user: &User, sandbox: &str, script: &str) -> Talk {
-    let words = python(&format!("{WORDS}{TRICKLE}\n{script}"));
-    let words = words.each_ref().map(String::as_str);
-    user.exec(command(sandbox, &words)).unwrap()
+    user.python(sandbox, &format!("{WORDS}{TRICKLE}\n{script}"))
 }
 
 fn run(user: &User, sandbox: &str, script: &str) -> Done {

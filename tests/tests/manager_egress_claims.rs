@@ -8,17 +8,16 @@
 )]
 
 use std::fs::File;
-use std::path::Path;
 use std::thread;
 
 use lakekeep_api::v1;
 use lakekeep_sys::net;
-use lakekeep_tests::internet::{GREETING, Internet, WORDS, python, try_out};
+use lakekeep_tests::internet::{GREETING, Internet, WORDS, try_out};
 use lakekeep_tests::manager::parked::{claimed, claims, learn, ready, tables};
 use lakekeep_tests::manager::{
-    Done, Manager, Setup, User, command, create, is_alive, kill, of, shared_profile,
+    Done, Manager, Setup, User, create, is_alive, kill, of, shared_profile,
 };
-use lakekeep_tests::{Privilege, children, eventually};
+use lakekeep_tests::{eventually, forget, is_program};
 
 /// What the relay's resolver answers.
 const HOSTS: &str = "93.184.216.34 pypi.example index.example other.example\n";
@@ -51,8 +50,7 @@ impl Site {
             .profile("net", &shared_profile("net", RULES))
             .profile("index", &shared_profile("index", OTHER_RULES))
             .profile("closed", &shared_profile("closed", ""));
-        let hosts = setup.place().dir("names", Privilege::Root).join("hosts");
-        std::fs::write(&hosts, HOSTS).unwrap();
+        let hosts = setup.place().hosts(HOSTS);
         let tables = tables(setup.place().path());
         let setup = setup.tables(&format!("{tables}{more}"));
         let manager = internet.on_host_with_names(&hosts, || setup.start(test))?;
@@ -62,23 +60,13 @@ impl Site {
     /// Waits until one is ready; the init of the only sandbox that nobody has.
     fn waiting(&self) -> i32 {
         ready(&self.manager);
-        let inits = self.inits();
+        let inits = self.manager.inits();
         assert_eq!(inits.len(), 1, "{inits:?}");
         inits[0]
     }
 
-    fn inits(&self) -> Vec<i32> {
-        let servers = self.manager.launcher_servers().into_iter();
-        let servers = servers.filter_map(|pid| u32::try_from(pid).ok());
-        servers.flat_map(children).collect()
-    }
-
     fn relay(&self) -> Option<i32> {
-        let is_relay = |pid: &i32| {
-            let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let program = words.split(|byte| *byte == 0).next().unwrap_or_default();
-            Path::new(std::str::from_utf8(program).unwrap_or("")).ends_with("lakekeep-relay")
-        };
+        let is_relay = |pid: &i32| is_program(*pid, "lakekeep-relay");
         self.manager.processes().into_iter().find(is_relay)
     }
 
@@ -99,9 +87,7 @@ fn wanted(profile: &str, rule: Option<&str>) -> v1::CreateRequest {
 }
 
 fn run(user: &User, sandbox: &v1::Sandbox, script: &str) -> Done {
-    let words = python(&format!("{WORDS}\n{script}"));
-    let words = words.each_ref().map(String::as_str);
-    let talk = user.exec(command(&sandbox.id, &words)).unwrap();
+    let talk = user.python(&sandbox.id, &format!("{WORDS}\n{script}"));
     talk.finish().unwrap()
 }
 
@@ -121,18 +107,6 @@ fn assert_denied(site: &Site, (user, sandbox): (&User, &v1::Sandbox), script: &s
     let denial = format!("denied egress to {host}");
     assert!(explanation.contains(&denial), "{explanation}");
     assert_eq!(site.internet.arrived(), before);
-}
-
-/// Leaves out names, and the numbers of namespaces and host ids.
-fn forget(value: &mut serde_json::Value, names: &[&str]) {
-    match value {
-        serde_json::Value::Object(map) => {
-            map.retain(|name, _| !names.contains(&name.as_str()));
-            map.values_mut().for_each(|value| forget(value, names));
-        }
-        serde_json::Value::Array(list) => list.iter_mut().for_each(|value| forget(value, names)),
-        _ => {}
-    }
 }
 
 #[test]

@@ -62,9 +62,7 @@ fn wanted(policy: &str) -> v1::CreateRequest {
 }
 
 fn begin(user: &User, sandbox: &str, script: &str) -> Talk {
-    let words = python(&format!("{WORDS}\n{script}"));
-    let words = words.each_ref().map(String::as_str);
-    user.exec(command(sandbox, &words)).unwrap()
+    user.python(sandbox, &format!("{WORDS}\n{script}"))
 }
 
 fn run(user: &User, sandbox: &str, script: &str) -> Done {

@@ -8,17 +8,8 @@
 
 use lakekeep_api::v1;
 use lakekeep_tests::manager::parked::{claimed, claims, learn, ready, start, tables};
-use lakekeep_tests::manager::{
-    ALICE, BOB, Manager, User, create, is_alive, kill, of, with_volumes,
-};
-use lakekeep_tests::{children, eventually};
-
-/// The inits of the sandboxes that are there.
-fn inits(manager: &Manager) -> Vec<i32> {
-    let servers = manager.launcher_servers().into_iter();
-    let servers = servers.filter_map(|pid| u32::try_from(pid).ok());
-    servers.flat_map(children).collect()
-}
+use lakekeep_tests::manager::{ALICE, BOB, User, create, is_alive, kill, of, with_volumes};
+use lakekeep_tests::{eventually, forget};
 
 /// The receipt, without names and the numbers of namespaces and host ids.
 fn receipt(user: &User, sandbox: &str) -> serde_json::Value {
@@ -27,17 +18,6 @@ fn receipt(user: &User, sandbox: &str) -> serde_json::Value {
     assert!(receipt.is_object(), "{receipt}");
     forget(&mut receipt, &["sandbox", "task", "first"]);
     receipt
-}
-
-fn forget(value: &mut serde_json::Value, names: &[&str]) {
-    match value {
-        serde_json::Value::Object(map) => {
-            map.retain(|name, _| !names.contains(&name.as_str()));
-            map.values_mut().for_each(|value| forget(value, names));
-        }
-        serde_json::Value::Array(list) => list.iter_mut().for_each(|value| forget(value, names)),
-        _ => {}
-    }
 }
 
 #[test]
@@ -125,7 +105,7 @@ fn one_that_has_died_is_not_handed_out() {
     };
     let alice = manager.alice();
     learn(&manager, &alice, create());
-    let inits = inits(&manager);
+    let inits = manager.inits();
     assert!(!inits.is_empty());
     inits.iter().copied().for_each(kill);
     // Its namespace is emptied before it has ended.
@@ -145,10 +125,10 @@ fn they_end_with_their_manager() {
     let alice = manager.alice();
     let sandbox = claimed(&manager, &alice, create());
     ready(&manager);
-    assert_eq!(inits(&manager).len(), 2);
+    assert_eq!(manager.inits().len(), 2);
     manager.kill_manager();
     eventually("the end of what was nobody's", || {
-        (inits(&manager).len() == 1).then_some(())
+        (manager.inits().len() == 1).then_some(())
     });
     let alice = manager.alice();
     // Also one that was made ahead outlives the manager once it is somebody's.

@@ -8,14 +8,13 @@
 )]
 
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout};
 
 use lakekeep_tests::internet::{GREETING, Internet, WORDS, in_fresh_network, try_out};
 use lakekeep_tests::manager::{is_alive, kill};
 use lakekeep_tests::{
-    HostSnapshot, Place, Privilege, Tracked, children, eventually, for_each_privilege, orphans,
-    pool_program, run_pool,
+    HostSnapshot, Place, Privilege, Tracked, children, eventually, for_each_privilege, is_program,
+    orphans, pool_program, run_pool,
 };
 use serde_json::Value;
 
@@ -32,12 +31,6 @@ fn python(script: &str) -> String {
     format!("exec /usr/bin/python3 - <<'END'\n{WORDS}\n{script}\nEND\n")
 }
 
-fn hosts(place: &Place) -> PathBuf {
-    let hosts = place.dir("names", Privilege::Root).join("hosts");
-    std::fs::write(&hosts, HOSTS).unwrap();
-    hosts
-}
-
 /// The pool's program, on the test's host, whose input and output are the test's.
 struct Program {
     process: Tracked,
@@ -47,7 +40,7 @@ struct Program {
 
 impl Program {
     fn start(internet: &Internet, place: &Place, arguments: &[&str]) -> Self {
-        let mut process = internet.on_host_with_names(&hosts(place), || {
+        let mut process = internet.on_host_with_names(&place.hosts(HOSTS), || {
             Tracked::spawn(pool_program(place, Privilege::Root).args(arguments))
         });
         Self {
@@ -75,11 +68,7 @@ impl Program {
     }
 
     fn relay(&self) -> Option<i32> {
-        let is_relay = |pid: &i32| {
-            let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let program = words.split(|byte| *byte == 0).next().unwrap_or_default();
-            Path::new(std::str::from_utf8(program).unwrap_or("")).ends_with("lakekeep-relay")
-        };
+        let is_relay = |pid: &i32| is_program(*pid, "lakekeep-relay");
         children(self.process.id()).into_iter().find(is_relay)
     }
 }
@@ -112,8 +101,9 @@ fn what_the_rules_allow_passes_and_the_rest_is_refused_and_told() {
         let scripts = [ALLOWED, DENIED, "tcp(SERVER, 22)", "print('quiet')"].map(python);
         let mut arguments = vec![RULES, "3"];
         arguments.extend(scripts.iter().map(String::as_str));
-        let tasks =
-            internet.on_host_with_names(&hosts(&place), || run_pool(&place, privilege, &arguments));
+        let tasks = internet.on_host_with_names(&place.hosts(HOSTS), || {
+            run_pool(&place, privilege, &arguments)
+        });
         assert_eq!(tasks.len(), 12);
         for of_one in tasks.chunks(4) {
             assert_passed(&of_one[0]);
@@ -140,7 +130,7 @@ fn all_that_left_a_sandbox_is_told_at_its_end() {
     let scripts = [ALLOWED, DENIED, ALLOWED].map(python);
     let mut arguments = vec![RULES, "1"];
     arguments.extend(scripts.iter().map(String::as_str));
-    let mut said = internet.on_host_with_names(&hosts(&place), || {
+    let mut said = internet.on_host_with_names(&place.hosts(HOSTS), || {
         run_pool(&place, Privilege::Root, &arguments)
     });
     let traffic = said.pop().unwrap();
@@ -260,7 +250,7 @@ fn forked_tasks_go_by_the_rules() {
     let zygote = "zygote:/usr/bin/python3:socket,ssl:general";
     let mut arguments = vec![zygote, RULES, "2"];
     arguments.extend(scripts.iter().map(String::as_str));
-    let tasks = internet.on_host_with_names(&hosts(&place), || {
+    let tasks = internet.on_host_with_names(&place.hosts(HOSTS), || {
         run_pool(&place, Privilege::Root, &arguments)
     });
     assert_eq!(tasks.len(), 8);

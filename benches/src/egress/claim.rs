@@ -43,14 +43,7 @@ struct Stocks {
 pub fn measure(arguments: &EgressArgs) -> Result<Vec<Measured>, BenchError> {
     let ground = Ground::make()?;
     let mut stocks = Stocks::fill(&ground)?;
-    let mut rows = ROWS.map(|(scenario, peer)| Measured {
-        scenario: scenario.to_owned(),
-        peer,
-        samples: Vec::new(),
-        bytes: None,
-        note: String::new(),
-        memory: None,
-    });
+    let mut rows = ROWS.map(|(scenario, peer)| Measured::of(scenario, peer));
     for round in 0..WARM_UP + arguments.n {
         let mut order = [0, 1, 2, 3];
         if round % 2 == 1 {

@@ -39,6 +39,20 @@ struct Measured {
     memory: Option<u64>,
 }
 
+impl Measured {
+    /// Nothing yet.
+    fn of(scenario: &str, peer: &'static str) -> Self {
+        Self {
+            scenario: scenario.to_owned(),
+            peer,
+            samples: Vec::new(),
+            bytes: None,
+            note: String::new(),
+            memory: None,
+        }
+    }
+}
+
 /// The way that is no measure of ours.
 const VETH: &str = "veth+masquerade";
 /// The relay's.

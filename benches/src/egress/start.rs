@@ -25,14 +25,7 @@ const ROWS: [(&str, &str); 5] = [
 pub fn measure(arguments: &EgressArgs) -> Result<Vec<Measured>, BenchError> {
     let ground = Ground::make()?;
     let relay = Relay::start()?;
-    let mut rows = ROWS.map(|(scenario, peer)| Measured {
-        scenario: scenario.to_owned(),
-        peer,
-        samples: Vec::new(),
-        bytes: None,
-        note: String::new(),
-        memory: None,
-    });
+    let mut rows = ROWS.map(|(scenario, peer)| Measured::of(scenario, peer));
     for round in 0..arguments.n {
         let mut order = [0, 1, 2, 3, 4];
         if round % 2 == 1 {

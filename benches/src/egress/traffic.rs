@@ -73,12 +73,8 @@ impl<'a> Traffic<'a> {
                 _ => None,
             };
             let peer = |peer| Measured {
-                scenario: name.to_owned(),
-                peer,
-                samples: Vec::new(),
                 bytes: moved,
-                note: String::new(),
-                memory: None,
+                ..Measured::of(name, peer)
             };
             self.found.extend([peer(VETH), peer(RELAY)]);
         }

@@ -17,6 +17,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use super::connect::{spawn, wait};
 use super::talk::{Done, Talk};
 use crate::fail;
+use crate::internet::python;
 
 /// A request that was refused, or failed.
 #[derive(Debug, Clone)]
@@ -234,6 +235,18 @@ impl User {
     pub fn run(&self, sandbox: &str, script: &str) -> Done {
         self.exec(shell(sandbox, script))
             .and_then(Talk::finish)
+            .unwrap_or_else(|e| fail(format_args!("{script}: {e:?}")))
+    }
+
+    /// Starts a program of Python's.
+    ///
+    /// # Panics
+    /// When it is refused.
+    #[track_caller]
+    pub fn python(&self, sandbox: &str, script: &str) -> Talk {
+        let words = python(script);
+        let words = words.each_ref().map(String::as_str);
+        self.exec(command(sandbox, &words))
             .unwrap_or_else(|e| fail(format_args!("{script}: {e:?}")))
     }
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use super::{Manager, entries, parent, words};
-use crate::{descendants, open_descriptors};
+use crate::{children, descendants, open_descriptors};
 
 /// What one of the processes holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -84,6 +84,14 @@ impl Manager {
             launchers,
             host: self.counts(&servers),
         }
+    }
+
+    /// The inits of the sandboxes that are there.
+    #[must_use]
+    pub fn inits(&self) -> Vec<i32> {
+        let servers = self.launcher_servers().into_iter();
+        let servers = servers.filter_map(|pid| u32::try_from(pid).ok());
+        servers.flat_map(children).collect()
     }
 
     /// The launchers' serving processes, the parents of inits.
