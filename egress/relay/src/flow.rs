@@ -52,7 +52,9 @@ pub async fn carry(
         }
         return;
     }
-    let (asked, changes) = (sandbox.asked(asked), sandbox.changes());
+    // In this order: what changes while it is asked is seen afterwards.
+    let changes = sandbox.changes();
+    let asked = sandbox.asked(asked);
     let mut receipt = sandbox.receipt(&asked);
     let told = tokio::select! {
         () = ended(&mut over) => "the sandbox ended".to_owned(),
