@@ -17,6 +17,7 @@ use crate::error::{RelayError, ServeError};
 use crate::sandbox::Sandbox;
 use crate::serve;
 use crate::services::Offers;
+use crate::totals::Totals;
 
 /// Words to the manager that wait; when so many do, flows wait to be told of.
 pub const WAITING: usize = 1024;
@@ -71,6 +72,8 @@ pub struct Book {
     tell: mpsc::Sender<RelayReply>,
     /// What the manager answers itself, for all sandboxes.
     offers: Arc<Offers>,
+    /// What they have together.
+    totals: Arc<Totals>,
 }
 
 impl Book {
@@ -80,6 +83,7 @@ impl Book {
             served: BTreeMap::new(),
             tell,
             offers: Arc::default(),
+            totals: Arc::default(),
         }
     }
 
@@ -124,7 +128,7 @@ impl Book {
         let sandbox = Arc::new(Sandbox::new(
             spec,
             self.tell.clone(),
-            Arc::clone(&self.offers),
+            (Arc::clone(&self.offers), &self.totals),
         )?);
         let (over, seen) = watch::channel(false);
         let sockets = serve::Sockets::new(tcp, udp)?;
