@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use crate::connect::{connect, resolve};
+use crate::connect::connect;
 use crate::control::words;
 use crate::dns;
 use crate::gate::{self, Gate, Opening, Passed};
@@ -52,7 +52,9 @@ pub async fn carry(
         }
         return;
     }
-    let (asked, changes) = (sandbox.asked(asked), sandbox.changes());
+    // In this order: what changes while it is asked is seen afterwards.
+    let changes = sandbox.changes();
+    let asked = sandbox.asked(asked);
     let mut receipt = sandbox.receipt(&asked);
     let told = tokio::select! {
         () = ended(&mut over) => "the sandbox ended".to_owned(),
@@ -289,10 +291,8 @@ impl Flow<'_> {
         name: &HostName,
         decision: &Decision,
     ) -> Result<Vec<(IpAddr, Decision)>, Refusal> {
-        let permit = self.sandbox.lookups.acquire().await;
-        let patience = self.sandbox.limits().connect;
-        let found = resolve(name, self.asked.address.port(), patience).await;
-        drop(permit);
+        let (port, patience) = (self.asked.address.port(), self.sandbox.limits().connect);
+        let found = self.sandbox.lookups.resolve(name, port, patience).await;
         let found = found.map_err(|error| self.failed(decision, &error))?;
         let (mut may, mut last) = (Vec::new(), None);
         for address in found {

@@ -35,7 +35,9 @@ mod tests;
 mod totals;
 mod turns;
 
+use std::num::NonZero;
 use std::process::ExitCode;
+use std::thread;
 
 use lakekeep_protocol::{Channel, RelayReply, RelayRequest};
 use lakekeep_sys::process;
@@ -48,6 +50,9 @@ type Manager = Channel<RelayReply, RelayRequest>;
 
 /// Above stdin, stdout and stderr.
 const FIRST_OWN_FD: i32 = 3;
+
+/// Most threads that carry flows.
+const THREADS: usize = 8;
 
 fn main() -> ExitCode {
     match start() {
@@ -81,7 +86,8 @@ fn start() -> Result<(), RelayError> {
         lakekeep_sys::signal::unblock_all().map_err(kernel("unblocking signals"))?;
     }
     seal::confine()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads())
         .enable_all()
         .max_blocking_threads(connect::LOOKUPS)
         .build()
@@ -95,6 +101,14 @@ fn start() -> Result<(), RelayError> {
     // A lookup that the resolver does not answer must not keep the process.
     runtime.shutdown_background();
     served
+}
+
+/// One for each processor, and no more than [`THREADS`]. With a single one a processor stands idle
+/// while it waits for its turn behind those whose bytes it carries.
+fn threads() -> usize {
+    // Of a host that does not say how many it has, one is there.
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    processors.min(THREADS)
 }
 
 /// Has the kernel end this process when its parent dies (PR_SET_PDEATHSIG(2const)).

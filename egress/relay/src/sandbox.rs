@@ -20,9 +20,9 @@ use lakekeep_protocol::relay::{
 use lakekeep_sys::Errno;
 use rustix::rand::GetRandomFlags;
 use tokio::net::UnixStream;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
-use crate::connect::LOOKUPS_OF_ONE;
+use crate::connect::Lookups;
 use crate::control;
 use crate::error::ServeError;
 use crate::grant::Grant;
@@ -46,8 +46,8 @@ pub struct Sandbox {
     limits: watch::Sender<Limits>,
     /// One for each connection that may live at a time.
     pub places: Arc<Places>,
-    /// One for each name that may be resolved at a time.
-    pub lookups: Semaphore,
+    /// Names that are resolved.
+    pub lookups: Lookups,
     /// New connections a second.
     pub arrivals: Pace,
     /// Bytes a second that leave, and that come.
@@ -115,7 +115,7 @@ impl Sandbox {
             force: watch::Sender::new(Arc::new(force)),
             own: OwnAddresses::read().map_err(ServeError::OwnAddresses)?,
             places: Places::new(limits.connections),
-            lookups: Semaphore::new(LOOKUPS_OF_ONE),
+            lookups: Lookups::new(),
             arrivals: Pace::new(Some(limits.new_per_second.into())),
             bytes: (toll(together.out()), toll(together.back())),
             together,
