@@ -6,8 +6,8 @@
 )]
 
 use lakekeep_egress_rules::{
-    Decision, Destination, EgressDoc, Guard, Host, Level, Reason, Ruleset, Service, Streams,
-    Transport, Verdict, parse_destination,
+    Decision, Destination, EgressDoc, FixedAddresses, Guard, Host, Level, Reason, Ruleset, Service,
+    Streams, Transport, Verdict, parse_destination,
 };
 
 fn level(level: Level, rules: &[&str]) -> Ruleset {
@@ -548,7 +548,11 @@ fn an_explanation_has_a_line_for_each_level_and_the_decision() {
         &["allow tcp a.example:443", "allow tcp bad.example"],
     )
     .bounded_by(&bound);
-    let explain = |to: &str| rules.explain(&ask(&rules, to).destination, &Guard::default());
+    let explain = |to: &str| {
+        let to = ask(&rules, to).destination;
+        let explanation = rules.explain(&to, &Guard::default(), &FixedAddresses::new());
+        explanation.lines.join("\n")
+    };
     assert_eq!(
         explain("a.example:443"),
         "the administrator: allowed: allow tls *.example:443 (e.toml:3: rules[0])\n\
