@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::connect::{connect, resolve};
+use crate::connect::connect;
 use crate::control::words;
 use crate::dns;
 use crate::gate::{self, Gate, Opening, Passed};
@@ -39,12 +40,24 @@ struct Refusal {
 /// became of it, whatever did.
 pub async fn carry(
     sandbox: Arc<Sandbox>,
-    inside: Side,
+    inside: std::net::TcpStream,
     asked: SocketAddr,
     mut over: watch::Receiver<bool>,
 ) {
     let carried = Carried::new();
-    if dns::is_resolver(asked) {
+    let is_question = dns::is_resolver(asked);
+    // In this order: what changes while it is asked is seen afterwards.
+    let changes = sandbox.changes();
+    let asked = sandbox.asked(asked);
+    let mut receipt = sandbox.receipt(&asked);
+    let inside = match TcpStream::from_std(inside) {
+        Ok(inside) => Side::Tcp(inside),
+        Err(error) => {
+            receipt.words = words(&format!("{asked} was not reached: epoll_ctl: {error}"));
+            return sandbox.tell(receipt).await;
+        }
+    };
+    if is_question {
         tokio::select! {
             () = ended(&mut over) => {}
             // Apart, for its buffer would be in every other flow's state too.
@@ -52,8 +65,6 @@ pub async fn carry(
         }
         return;
     }
-    let (asked, changes) = (sandbox.asked(asked), sandbox.changes());
-    let mut receipt = sandbox.receipt(&asked);
     let told = tokio::select! {
         () = ended(&mut over) => "the sandbox ended".to_owned(),
         told = sandbox.revoked(&asked, changes) => {
@@ -265,10 +276,8 @@ impl Flow<'_> {
         name: &HostName,
         decision: &Decision,
     ) -> Result<Vec<(IpAddr, Decision)>, Refusal> {
-        let permit = self.sandbox.lookups.acquire().await;
-        let patience = self.sandbox.limits().connect;
-        let found = resolve(name, self.asked.address.port(), patience).await;
-        drop(permit);
+        let (port, patience) = (self.asked.address.port(), self.sandbox.limits().connect);
+        let found = self.sandbox.lookups.resolve(name, port, patience).await;
         let found = found.map_err(|error| self.failed(decision, &error))?;
         let (mut may, mut last) = (Vec::new(), None);
         for address in found {
@@ -348,7 +357,7 @@ fn rule(decision: &Decision) -> Option<String> {
 }
 
 /// One side is told by a reset, and not by an end that looks like an answer.
-pub fn reset(side: &Side) {
+pub fn reset(side: impl AsFd) {
     if rustix::net::sockopt::set_socket_linger(side, Some(Duration::ZERO)).is_err() {
         // It then sees an end without a byte.
     }

@@ -19,10 +19,11 @@ use lakekeep_protocol::relay::{
 use lakekeep_sys::Errno;
 use rustix::rand::GetRandomFlags;
 use tokio::net::UnixStream;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
-use crate::connect::LOOKUPS_OF_ONE;
+use crate::connect::Lookups;
 use crate::control;
+use crate::dns;
 use crate::error::ServeError;
 use crate::guard::OwnAddresses;
 use crate::pace::Pace;
@@ -42,10 +43,12 @@ pub struct Sandbox {
     limits: watch::Sender<Limits>,
     /// One for each connection that may live at a time.
     pub places: Arc<Places>,
-    /// One for each name that may be resolved at a time.
-    pub lookups: Semaphore,
+    /// Names that are resolved.
+    pub lookups: Lookups,
     /// New connections a second.
     pub arrivals: Pace,
+    /// Questions for names a second.
+    pub questions: Pace,
     /// Bytes a second that leave, and that come.
     bytes: (Pace, Pace),
     zone: Mutex<Zone>,
@@ -108,8 +111,9 @@ impl Sandbox {
             force: watch::Sender::new(Arc::new(force)),
             own: OwnAddresses::read().map_err(ServeError::OwnAddresses)?,
             places: Places::new(limits.connections),
-            lookups: Semaphore::new(LOOKUPS_OF_ONE),
+            lookups: Lookups::new(),
             arrivals: Pace::new(Some(limits.new_per_second.into())),
+            questions: Pace::new(Some(dns::QUESTIONS_PER_SECOND)),
             bytes: (pace(), pace()),
             zone: Mutex::new(Zone::new(prefix()?, &limits)?),
             limits: watch::Sender::new(limits),
