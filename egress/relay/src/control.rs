@@ -18,6 +18,7 @@ use crate::error::{RelayError, ServeError};
 use crate::sandbox::Sandbox;
 use crate::serve;
 use crate::services::Offers;
+use crate::totals::Totals;
 
 /// Words to the manager that wait; when so many do, flows wait to be told of.
 pub const WAITING: usize = 1024;
@@ -73,6 +74,8 @@ pub struct Book {
     /// What the manager answers itself, for all sandboxes.
     offers: Arc<Offers>,
     carriers: Arc<Carriers>,
+    /// What they have together.
+    totals: Arc<Totals>,
 }
 
 impl Book {
@@ -83,6 +86,7 @@ impl Book {
             tell,
             offers: Arc::default(),
             carriers: Arc::new(carriers),
+            totals: Arc::default(),
         }
     }
 
@@ -127,7 +131,7 @@ impl Book {
         let sandbox = Arc::new(Sandbox::new(
             spec,
             self.tell.clone(),
-            Arc::clone(&self.offers),
+            (Arc::clone(&self.offers), &self.totals),
         )?);
         let (over, seen) = watch::channel(false);
         let sockets = serve::Sockets::new(tcp, udp)?;

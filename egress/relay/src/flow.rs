@@ -12,7 +12,7 @@ use lakekeep_protocol::relay::{FlowReceipt, FlowVerdict};
 use lakekeep_sys::Errno;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::connect::connect;
 use crate::control::words;
@@ -96,10 +96,9 @@ async fn attempt(
     (asked, receipt): (&Asked, &mut FlowReceipt),
     carried: &Carried,
 ) -> String {
-    let limits = sandbox.limits();
-    if let Err(TooLate) = sandbox.arrivals.take_within(limits.connect).await {
+    if let Err(told) = turn(sandbox, asked).await {
         receipt.verdict = FlowVerdict::Denied;
-        return limits::arrivals(&asked.to_string(), &limits);
+        return told;
     }
     let flow = Flow {
         sandbox,
@@ -111,6 +110,16 @@ async fn attempt(
         Ok(told) => told,
         Err(refusal) => refusal.put(receipt),
     }
+}
+
+/// Returns when a new connection has had its turn, or why it does not have it in time.
+async fn turn(sandbox: &Sandbox, asked: &Asked) -> Result<(), String> {
+    let limits = sandbox.limits();
+    let until = Instant::now() + limits.connect;
+    let own = sandbox.arrivals.take_within(limits.connect).await;
+    own.map_err(|TooLate| limits::arrivals(&asked.to_string(), &limits))?;
+    let together = sandbox.together.arrive(until).await;
+    together.map_err(|full| limits::total_arrivals(&asked.to_string(), full, &limits))
 }
 
 /// One flow on its way.
@@ -156,6 +165,7 @@ impl Flow<'_> {
                 Err(passed) => return self.told(decision, passed),
             }
         }
+        self.settle().await;
         let (outside, address) = self.connect(&decision, &addresses).await?;
         let outside = Side::Tcp(outside);
         receipt.address = Some(address);
@@ -181,6 +191,7 @@ impl Flow<'_> {
             let told = format!("denied egress to {}: {why}", self.asked);
             return Err(refused(FlowVerdict::Denied, told));
         }
+        self.settle().await;
         let patience = self.sandbox.limits().connect;
         let made = match timeout(patience, grant::connect(grant, self.sandbox)).await {
             Ok(made) => made.map_err(|error| error.to_string()),
@@ -205,6 +216,15 @@ impl Flow<'_> {
                 })
             }
         }
+    }
+
+    /// Returns when all that the sandbox has carried so far has been waited for. Many connections,
+    /// each of which carries a piece and ends before it has waited for that, would else carry more
+    /// than may be.
+    async fn settle(&self) {
+        let bounds = self.sandbox.bounds();
+        let (out, back) = (bounds.out, bounds.back);
+        tokio::join!(self.carried.pay(out, 0), self.carried.pay(back, 0));
     }
 
     /// Carries the stream, as long as need be under the inspector's eyes.

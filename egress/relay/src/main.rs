@@ -33,6 +33,8 @@ mod side;
 mod sockets;
 #[cfg(test)]
 mod tests;
+mod totals;
+mod turns;
 
 use std::process::ExitCode;
 

@@ -13,9 +13,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::gate::Passed;
-use crate::pace::Pace;
 use crate::pipes::{Pipe, STEP};
 use crate::side::Side;
+use crate::turns::Toll;
 
 /// Most bytes of one step without a pipe.
 const COPY: usize = 16 << 10;
@@ -49,9 +49,9 @@ pub struct Bounds<'a> {
     /// Among them, how long nothing may be said.
     pub limits: &'a watch::Sender<Limits>,
     /// Bytes a second that leave.
-    pub out: &'a Pace,
+    pub out: &'a Toll,
     /// Bytes a second that come.
-    pub back: &'a Pace,
+    pub back: &'a Toll,
 }
 
 impl Carried {
@@ -95,12 +95,12 @@ impl Carried {
     }
 
     /// Returns when so many bytes more may have been carried.
-    pub async fn pay(&self, pace: &Pace, bytes: usize) {
-        if !pace.is_limited() {
+    pub async fn pay(&self, toll: &Toll, bytes: usize) {
+        if !toll.is_limited() {
             return;
         }
         self.held_up.fetch_add(1, Ordering::Relaxed);
-        pace.take(bytes as u64).await;
+        toll.take(bytes as u64).await;
         self.held_up.fetch_sub(1, Ordering::Relaxed);
         self.touch();
     }
@@ -145,7 +145,7 @@ pub async fn carry(inside: &Side, outside: &Side, carried: &Carried, bounds: Bou
 async fn way(
     (from, to): (&Side, &Side),
     (count, carried): (&AtomicU64, &Carried),
-    pace: &Pace,
+    toll: &Toll,
 ) -> io::Result<()> {
     let mut sitting = 0;
     loop {
@@ -156,7 +156,7 @@ async fn way(
             true => None,
             false => turn().await,
         };
-        let most = pace.piece().unwrap_or(STEP);
+        let most = toll.piece().unwrap_or(STEP);
         let taken = match Pipe::lend() {
             Some(pipe) => spliced((from, to), (pipe, most), turn).await,
             None => {
@@ -176,7 +176,7 @@ async fn way(
         sitting += taken;
         count.fetch_add(taken as u64, Ordering::Relaxed);
         carried.touch();
-        carried.pay(pace, taken).await;
+        carried.pay(toll, taken).await;
     }
 }
 

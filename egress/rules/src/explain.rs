@@ -6,7 +6,7 @@ use crate::document::Mode;
 use crate::grant::{FixedAddresses, Grant, Wanted};
 use crate::guard::Guard;
 use crate::name::HostName;
-use crate::ruleset::{Layer, Ruleset};
+use crate::ruleset::{Layer, Level, Ruleset};
 use crate::service::Service;
 
 /// What `lakekeep egress test` tells of a destination.
@@ -70,6 +70,7 @@ impl Ruleset {
         };
         let mut lines = Wanted::of(name).map_or_else(Vec::new, |wanted| self.said_of(&wanted));
         lines.push(words.clone());
+        lines.extend(self.totals());
         Explanation {
             passes: wrong.is_none(),
             destination: at.to_string(),
@@ -108,6 +109,7 @@ impl Ruleset {
             None => (decision.to_string(), decision.remedy()),
         };
         lines.push(words.clone());
+        lines.extend(self.totals());
         lines.extend(what_passes(&decision));
         Explanation {
             passes: decision.passes(),
@@ -136,6 +138,17 @@ fn what_passes(decision: &Decision) -> Vec<String> {
         lines.push("each address that the name resolves to is looked at once more".to_owned());
     }
     lines
+}
+
+impl Ruleset {
+    /// A line for each level that bounds its sandboxes together.
+    fn totals(&self) -> impl Iterator<Item = String> {
+        let levels = [Level::Administrator, Level::Owner].into_iter();
+        let totals = levels.map(|level| (level, self.total(level)));
+        totals
+            .filter(|(_, total)| !total.is_unlimited())
+            .map(|(level, total)| format!("{level}'s total, of all sandboxes together: {total}"))
+    }
 }
 
 fn line(layer: &Layer, opinion: &Opinion<'_>) -> String {

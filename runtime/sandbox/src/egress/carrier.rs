@@ -163,6 +163,7 @@ impl Carrier {
         drop(books);
         let request = RelayRequest::Serve(Box::new(ServeSpec {
             sandbox: way.sandbox.clone(),
+            profile: None,
             rules: way.rules.clone(),
         }));
         // Where it cannot be told it has ended, and who hears it is about to know.
