@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use lakekeep_egress_rules::{
-    Destination, EgressDoc, Guard, Host, Level, RuleError, Ruleset, Transport, parse_destination,
+    Destination, EgressDoc, Explanation, FixedAddresses, Grant, Guard, Host, Level, RuleError,
+    Ruleset, Transport, parse_destination,
 };
 use lakekeep_policy::PolicyDoc;
 use lakekeep_sandbox::chain;
@@ -92,6 +93,21 @@ fn asks_a_manager(arguments: &TestArgs) -> bool {
 }
 
 impl Answer {
+    fn without_manager(mut explanation: Explanation) -> Self {
+        if let Some(Grant::Service(_)) = explanation.grant {
+            let who = "a manager answers it: without one nothing is run with this grant";
+            explanation.lines.push(who.to_owned());
+        }
+        Self {
+            passes: explanation.passes,
+            destination: explanation.destination,
+            rule: explanation.rule,
+            words: explanation.words,
+            remedy: explanation.remedy,
+            explained: explanation.lines,
+        }
+    }
+
     /// As it is printed.
     pub fn told(&self, json: bool) -> String {
         match json {
@@ -135,16 +151,9 @@ fn decide(arguments: &TestArgs) -> Result<Answer, EgressError> {
         transport: Transport::Tcp,
     };
     let (rules, guard) = (rules(arguments)?, Guard::new(own));
-    let decision = rules.decide(&destination, &guard);
-    let explained = rules.explain(&destination, &guard);
-    Ok(Answer {
-        passes: decision.passes(),
-        destination: decision.destination.to_string(),
-        rule: decision.rule.as_ref().map(|rule| rule.rule.to_string()),
-        words: decision.to_string(),
-        remedy: decision.remedy(),
-        explained: explained.lines().map(str::to_owned).collect(),
-    })
+    // Which addresses services have as their own, a manager knows.
+    let explanation = rules.explain(&destination, &guard, &FixedAddresses::new());
+    Ok(Answer::without_manager(explanation))
 }
 
 /// The policy with the flags laid over it.
@@ -203,7 +212,11 @@ mod tests {
     use crate::args::remote::Via;
 
     fn asked(folder: &Path, destination: &str) -> Answer {
-        decide(&TestArgs {
+        decide(&arguments(folder, destination)).unwrap()
+    }
+
+    fn arguments(folder: &Path, destination: &str) -> TestArgs {
+        TestArgs {
             destination: destination.to_owned(),
             policy: None,
             egress: vec!["allow tls *.example:443".to_owned()],
@@ -214,8 +227,7 @@ mod tests {
                 json: false,
                 on_behalf_of: None,
             },
-        })
-        .unwrap()
+        }
     }
 
     #[test]
@@ -246,6 +258,42 @@ mod tests {
         assert_eq!(denied.json()["passes"], false);
         assert_eq!(denied.json()["rule"], "deny tcp bad.example");
         assert!(denied.explained[0].starts_with("the administrator: a rule denies it"));
+    }
+
+    #[test]
+    fn what_is_granted_is_told_with_its_document() {
+        let folder = tempfile::tempdir().unwrap();
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let grant = "services = [\"identity\"]\n[[sockets]]\nname = \"db\"\npath = \"/run/db\"\n";
+        write("administrator.toml", &format!("version = 1\n{grant}"));
+        write(
+            "policy.toml",
+            &format!("version = 1\n[egress]\n{grant}").replace("[[sockets", "[[egress.sockets"),
+        );
+        let asked = |destination: &str| {
+            let arguments = TestArgs {
+                policy: Some(folder.path().join("policy.toml")),
+                egress: Vec::new(),
+                owner: None,
+                ..arguments(folder.path(), destination)
+            };
+            decide(&arguments).unwrap()
+        };
+        let socket = asked("db.sockets.lakekeep.internal:1");
+        assert!(socket.passes);
+        assert_eq!(socket.json()["rule"], "[[sockets]] /run/db");
+        let granted = "granted: Unix socket /run/db as db.sockets.lakekeep.internal:1";
+        assert_eq!(socket.json()["words"], granted);
+        assert!(socket.explained[0].contains("administrator.toml: sockets"));
+        let other = asked("db.sockets.lakekeep.internal:5432");
+        assert!(!other.passes);
+        assert_eq!(other.remedy, "connect to db.sockets.lakekeep.internal:1");
+        let service = asked("identity.services.lakekeep.internal:80");
+        assert!(service.passes);
+        assert_eq!(service.rule.as_deref(), Some("[services] identity"));
+        let last = service.explained.last().unwrap();
+        assert!(last.starts_with("a manager answers it"), "{last}");
     }
 
     #[test]

@@ -3,8 +3,8 @@
 #![no_main]
 
 use lakekeep_egress_rules::{
-    Decision, Destination, EgressDoc, Guard, Host, HostName, Level, Reason, Rule, Ruleset,
-    Transport, parse_destination,
+    Decision, Destination, EgressDoc, FixedAddresses, Guard, Host, HostName, Level, Reason, Rule,
+    Ruleset, Service, Transport, parse_destination,
 };
 use lakekeep_fuzz::identity::printable;
 use libfuzzer_sys::fuzz_target;
@@ -26,10 +26,27 @@ fuzz_target!(|text: &str| {
     assert_eq!(both.total(Level::Owner), owner.total(Level::Owner));
     assert!(both.total(Level::User).is_unlimited());
     let guard = Guard::new(["198.51.100.7".parse().expect("an address")]);
+    explained(&both, &to, &guard);
     let [both, user, owner] = [&both, &user, &owner].map(|rules| rules.decide(&to, &guard));
     assert!(!both.passes() || (user.passes() && owner.passes()));
     [&both, &user, &owner].into_iter().for_each(told);
 });
+
+/// A grant outranks the rules; without one they decide. Whatever is shown stands on its line.
+fn explained(rules: &Ruleset, to: &Destination, guard: &Guard) {
+    let address = "169.254.169.254".parse().expect("an address");
+    let fixed = FixedAddresses::from([(address, Service::Identity)]);
+    let told = rules.explain(to, guard, &fixed);
+    let shown = told
+        .lines
+        .iter()
+        .chain([&told.words, &told.remedy, &told.destination]);
+    shown.for_each(|line| printable(line));
+    match &told.grant {
+        Some(grant) => assert_eq!(told.passes, to.port == Some(grant.port())),
+        None => assert_eq!(told.passes, rules.decide(to, guard).passes()),
+    }
+}
 
 fn ruleset(level: Level, text: &str) -> Option<Ruleset> {
     let read = match text.starts_with('{') {

@@ -31,7 +31,7 @@ pub use host::HostSnapshot;
 pub use json::forget;
 pub use place::Place;
 pub use poll::{eventually, eventually_within, slack};
-pub use pooled::{pool_program, run_pool};
+pub use pooled::{pool_program, pool_program_at, run_pool};
 pub use privilege::{Privilege, for_each_privilege};
 pub use processes::{
     Tracked, cgroups_of_lakekeep, children, descendants, is_program, open_descriptors, orphans,

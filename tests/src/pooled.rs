@@ -1,5 +1,6 @@
 //! The program that keeps sandboxes itself, `lakekeep-tests-pool`.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
@@ -12,7 +13,13 @@ use crate::{Place, Privilege, Tracked, fail, target_dir};
 pub fn pool_program(place: &Place, privilege: Privilege) -> Command {
     let folder = std::env::var_os("LAKEKEEP_BIN_DIR")
         .map_or_else(|| target_dir().join("release"), Into::into);
-    let mut command = Command::new(folder.join("lakekeep-tests-pool"));
+    pool_program_at(folder.join("lakekeep-tests-pool"), place, privilege)
+}
+
+/// The same program somewhere else, with those that it starts beside it.
+#[must_use]
+pub fn pool_program_at(path: impl AsRef<OsStr>, place: &Place, privilege: Privilege) -> Command {
+    let mut command = Command::new(path);
     command
         .env("LAKEKEEP_STATE_DIR", place.dir("state", privilege))
         .current_dir("/")

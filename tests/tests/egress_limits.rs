@@ -188,12 +188,16 @@ fn bytes_leave_no_faster_than_they_may() {
         });
         began.elapsed()
     };
-    let free = send(&ground.serve("allow tcp 93.184.216.34:80", &json!({})));
     let limits = json!({ "bytes_per_second": 128 << 10 });
     let slow = send(&ground.serve("allow tcp 93.184.216.34", &limits));
     // Three seconds' bytes, of which the burst and the last piece are not waited for.
-    assert!(slow >= Duration::from_millis(2500), "{slow:?}");
-    assert!(free < slow, "{free:?} without a limit, {slow:?} with one");
+    let least = Duration::from_millis(2500);
+    assert!(slow >= least, "{slow:?}");
+    // Without the limit it need not take so long. On a busy host it may, and another time does not.
+    let free = ground.serve("allow tcp 93.184.216.34:80", &json!({}));
+    eventually("as many bytes without a limit in less time", || {
+        (send(&free) < least).then_some(())
+    });
 }
 
 #[test]

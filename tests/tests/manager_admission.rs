@@ -83,6 +83,41 @@ fn the_queue_has_a_bound_and_its_first_gets_what_becomes_free() {
     manager.end();
 }
 
+/// Its rules were read before it waited, and live sandboxes' followed the profile meanwhile: it
+/// was none of them.
+#[test]
+fn whoever_waited_has_the_rules_of_egress_that_hold_when_it_is_made() {
+    let allow = |name: &str| {
+        format!("sandboxes = 1\nqueued = 1\n[egress]\nrules = [\"allow tcp {name}.example:80\"]\n")
+    };
+    let Some(manager) = start("rules_while_waiting", &allow("old")) else {
+        return;
+    };
+    let knows = |user: &User, sandbox: &str, name: &str| {
+        let script = format!("import socket; socket.gethostbyname('{name}.example')");
+        user.python(sandbox, &script).finish().unwrap().code == 0
+    };
+    let alice = manager.alice();
+    let first = alice.sandbox(wanted(0));
+    assert!(knows(&alice, &first.id, "old") && !knows(&alice, &first.id, "new"));
+    let second = thread::scope(|scope| {
+        let waiting = scope.spawn(|| waits(&alice));
+        full(&alice);
+        let document = shared_profile("small", &format!("[quotas]\n{}", allow("new")));
+        std::fs::write(manager.profiles().join("small.toml"), document).unwrap();
+        eventually("the first one's other rules", || {
+            let now = alice.get(of(&first.id)).unwrap();
+            (now.egress != first.egress).then_some(())
+        });
+        alice.kill(of(&first.id)).unwrap();
+        waiting.join().unwrap().unwrap()
+    });
+    let now = alice.get(of(&second.id)).unwrap();
+    assert_ne!(now.egress, first.egress);
+    assert!(knows(&alice, &second.id, "new") && !knows(&alice, &second.id, "old"));
+    manager.end();
+}
+
 /// Waits until somebody waits where one may. Whoever asks might wait there itself, for a
 /// millisecond.
 fn full(user: &User) {

@@ -17,7 +17,7 @@ use lakekeep_api::v1;
 use lakekeep_tests::internet::python;
 use lakekeep_tests::manager::{
     ALICE, Account, BOB, Done, Manager, SERVICE, Setup, Talk, User, account, command, create, kill,
-    of, shared_profile, try_connect,
+    of, scrape, shared_profile, try_connect, value,
 };
 use lakekeep_tests::{eventually, lakekeep};
 use serde_json::Value;
@@ -133,7 +133,7 @@ fn who_was_not_granted_it_does_not_have_it() {
     let done = run(&bob, &his.id, "identity()");
     assert_eq!(done.code, 1, "{}", done.text());
     let explanation = done.outcome["verdict"]["explanation"].as_str().unwrap();
-    let denied = "the service identity is not granted; add it to services";
+    let denied = "the service identity is not granted by the user; add it to services";
     assert!(explanation.contains(denied), "{explanation}");
     let done = run(&bob, &his.id, &script);
     assert_eq!(done.code, 1, "{}", done.text());
@@ -167,6 +167,48 @@ fn every_level_must_grant_it() {
         .unwrap_err();
     let message = unknown.message;
     assert!(message.contains("write one of: identity"), "{message}");
+    manager.end();
+}
+
+/// What `egress test` says beforehand is what then happens.
+#[test]
+fn a_grant_is_explained_as_it_is_carried_out() {
+    let Some(manager) = start("local_services_explained", GRANT) else {
+        return;
+    };
+    let alice = manager.alice();
+    let granted = alice.sandbox(wanted(""));
+    let other = alice.sandbox(wanted("version = 1\n[egress]\nrules = []\n"));
+    let explained = |sandbox: &str, port: u16| {
+        let mut test = Command::new(lakekeep());
+        test.args(["egress", "test", "--json", "--sandbox", sandbox])
+            .arg(format!("identity.services.lakekeep.internal:{port}"))
+            .env("LAKEKEEP_SOCKET", manager.socket());
+        let test = test.output().unwrap();
+        let told: Value = serde_json::from_slice(&test.stdout).unwrap();
+        let passes = told["passes"].as_bool().unwrap();
+        assert_eq!(test.status.code(), Some(i32::from(!passes)), "{told}");
+        (passes, told)
+    };
+    let reached = |sandbox: &str, port: u16| {
+        let script = format!("said(get(), port={port})");
+        run(&alice, sandbox, &script).code == 0
+    };
+    for (sandbox, port, words) in [
+        (&granted.id, 80, "granted: the service identity as "),
+        (&granted.id, 8080, "the service identity is at port 80"),
+        (
+            &other.id,
+            80,
+            "the service identity is not granted by the user",
+        ),
+    ] {
+        let (passes, told) = explained(sandbox, port);
+        assert_eq!(passes, reached(sandbox, port), "{told}");
+        assert!(told["words"].as_str().unwrap().contains(words), "{told}");
+    }
+    let (_, told) = explained(&granted.id, 80);
+    assert_eq!(told["rule"], "[services] identity");
     manager.end();
 }
 
@@ -356,6 +398,7 @@ since, closed = time.monotonic(), []
 while len(closed) < 24 and time.monotonic() - since < 5:
     closed = select.select(held, [], [], 0.1)[0]
 print('closed', len(closed), flush=True)
+print(said(get()).split('\\r\\n\\r\\n')[0], flush=True)
 for s in held:
     try:
         while s.recv(100): pass
@@ -365,7 +408,10 @@ print('all closed', flush=True)
 
 #[test]
 fn slow_clients_of_one_sandbox_keep_no_other_one_waiting() {
-    let Some(manager) = start("local_services_slow", GRANT) else {
+    let setup = Setup::new().profile("net", &shared_profile("net", GRANT));
+    let numbers = setup.place().path().join("m/run/metrics/m.sock");
+    let setup = setup.tables(&format!("[metrics]\nsocket = {numbers:?}\n"));
+    let Some(manager) = setup.start("local_services_slow") else {
         return;
     };
     let (alice, bob) = (manager.alice(), manager.bob());
@@ -373,11 +419,26 @@ fn slow_clients_of_one_sandbox_keep_no_other_one_waiting() {
     let mut slow = begin(&alice, &hers.id, SLOW);
     // All above the sixteen that one sandbox may have.
     slow.prints("closed 24\n");
+    // Who comes then and says what it wants is told to come again.
+    slow.prints("HTTP/1.1 503 ");
+    slow.prints("retry-after: 1");
     assert_eq!(identity(&bob, &his.id)["user"], BOB);
     assert!(!slow.text().contains("all closed"), "{}", slow.text());
     slow.prints("all closed");
     assert_eq!(slow.finish().unwrap().code, 0);
     // Their places are free again.
     assert_eq!(identity(&alice, &hers.id)["user"], ALICE);
+    let text = scrape(&numbers).unwrap();
+    let ended = |result: &str| {
+        let label = format!("result=\"{result}\"");
+        let name = "lakekeep_service_connections_total";
+        value(&text, name, &["service=\"identity\"", &label])
+    };
+    assert!(
+        ended("told_to_wait") >= 1.0 && ended("closed") >= 1.0,
+        "{text}"
+    );
+    let above = ended("told_to_wait") + ended("closed");
+    assert_eq!((above, ended("answered")), (25.0, 18.0), "{text}");
     manager.end();
 }

@@ -25,7 +25,11 @@ fn tasks_follow_one_another_in_a_sandbox_and_each_is_judged() {
         let place = Place::new();
         let before = HostSnapshot::take(place.path());
         let scripts = ["echo $$", "exit 7", "kill -9 $$", "sleep 60", "echo after"];
-        let tasks = run_pool(&place, privilege, &[&["1"], &scripts[..]].concat());
+        let tasks = run_pool(
+            &place,
+            privilege,
+            &[&["wall:5s", "1"], &scripts[..]].concat(),
+        );
         let verdict = |index: usize| &tasks[index]["outcome"]["verdict"];
         // The stub is the first process of its namespace; so it is for the last, which was
         // made ready while others ran.

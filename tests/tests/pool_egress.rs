@@ -8,13 +8,14 @@
 )]
 
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::process::{ChildStdin, ChildStdout};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, ChildStdout, Command};
 
 use lakekeep_tests::internet::{GREETING, Internet, WORDS, in_fresh_network, try_out};
 use lakekeep_tests::manager::{is_alive, kill};
 use lakekeep_tests::{
     HostSnapshot, Place, Privilege, Tracked, children, eventually, for_each_privilege, is_program,
-    orphans, pool_program, run_pool,
+    orphans, pool_program, pool_program_at, run_pool,
 };
 use serde_json::Value;
 
@@ -40,8 +41,18 @@ struct Program {
 
 impl Program {
     fn start(internet: &Internet, place: &Place, arguments: &[&str]) -> Self {
+        let command = pool_program(place, Privilege::Root);
+        Self::start_by(internet, place, command, arguments)
+    }
+
+    fn start_by(
+        internet: &Internet,
+        place: &Place,
+        mut command: Command,
+        arguments: &[&str],
+    ) -> Self {
         let mut process = internet.on_host_with_names(&place.hosts(HOSTS), || {
-            Tracked::spawn(pool_program(place, Privilege::Root).args(arguments))
+            Tracked::spawn(command.args(arguments))
         });
         Self {
             input: process.stdin.take().unwrap(),
@@ -70,6 +81,32 @@ impl Program {
     fn relay(&self) -> Option<i32> {
         let is_relay = |pid: &i32| is_program(*pid, "lakekeep-relay");
         children(self.process.id()).into_iter().find(is_relay)
+    }
+}
+
+/// Copies of the program and of those that it starts, one of which can be missing for a while.
+struct Programs(PathBuf);
+
+impl Programs {
+    fn copy(place: &Place) -> Self {
+        let folder = place.dir("programs", Privilege::Root);
+        let own = pool_program(place, Privilege::Root);
+        let beside = Path::new(own.get_program()).parent().unwrap();
+        for name in ["lakekeep-tests-pool", "lakekeep-launcher", "lakekeep-relay"] {
+            std::fs::copy(beside.join(name), folder.join(name)).unwrap();
+        }
+        Self(folder)
+    }
+
+    fn pool(&self, place: &Place) -> Command {
+        pool_program_at(self.0.join("lakekeep-tests-pool"), place, Privilege::Root)
+    }
+
+    /// Takes one away, and returns what puts it back.
+    fn take_away(&self, name: &str) -> impl Fn() {
+        let (path, aside) = (self.0.join(name), self.0.join("aside"));
+        std::fs::rename(&path, &aside).unwrap();
+        move || std::fs::rename(&aside, &path).unwrap()
     }
 }
 
@@ -153,13 +190,15 @@ fn one_relay_serves_all_and_another_takes_over_when_it_dies() {
     // It was killed while both sandboxes were claimed, and nothing ran in them.
     let first = eventually("a relay", || program.relay());
     kill(first);
-    eventually("its end", || (!is_alive(first)).then_some(()));
+    // Nobody asks for another one.
+    let another = || program.relay().filter(|relay| *relay != first);
+    let second = eventually("another relay", another);
+    assert!(!is_alive(first));
     program.goes_on();
     assert_passed(&program.task());
     assert_denied(&program.task(), "other.example");
     program.pauses();
-    let second = program.relay().unwrap();
-    assert_ne!(first, second);
+    assert_eq!(program.relay(), Some(second));
     program.goes_on();
     // The other sandbox finds the second one.
     assert_passed(&program.task());
@@ -194,6 +233,52 @@ fn a_relay_that_dies_under_a_task_ends_its_connections_and_that_is_told() {
     let lost = task["outcome"]["traffic"]["lost"].as_str().unwrap();
     assert!(lost.contains("signal: 9"), "{lost}");
     assert_eq!(task["output"], "ended\n", "{task}");
+    assert_passed(&program.task());
+    assert_eq!(program.process.wait().unwrap().code(), Some(0));
+}
+
+/// A connection that would wait for a relay holds the task until its time is up.
+#[test]
+fn without_a_relay_connections_fail_at_once_until_there_is_one_again() {
+    let Some(internet) = Internet::make("pool_egress_closed") else {
+        return;
+    };
+    let place = Place::new();
+    let programs = Programs::copy(&place);
+    let alone = python(
+        "with socket.create_connection((SERVER, 8080), 5) as s:\n    \
+         s.sendall(b'begun\\n')\n    \
+         try:\n        \
+         while s.recv(100): pass\n    \
+         except OSError: pass\n\
+         try: print(tcp(SERVER, 8080))\n\
+         except OSError as error: print(type(error).__name__)\n\
+         try: print(tcp(SERVER, 8080))\n\
+         except OSError as error: print(type(error).__name__)",
+    );
+    let allowed = python(ALLOWED);
+    let scripts = [RULES, "1", &alone, "pause", &allowed];
+    let command = programs.pool(&place);
+    let mut program = Program::start_by(&internet, &place, command, &scripts);
+    let arrived = internet.arrived().1;
+    let relay = eventually("a relay", || program.relay());
+    eventually("a connection", || {
+        (internet.arrived().1 > arrived).then_some(())
+    });
+    // There is none to be started in its stead.
+    let put_back = programs.take_away("lakekeep-relay");
+    kill(relay);
+    let task = program.task();
+    let said: Vec<&str> = task["output"].as_str().unwrap().lines().collect();
+    let [first, second] = said[..] else {
+        panic!("{task:#}");
+    };
+    // The first may have come before the end was noticed, and waited until then.
+    assert_ne!(first, "TimeoutError", "{task:#}");
+    assert_eq!(second, "ConnectionRefusedError", "{task:#}");
+    program.pauses();
+    put_back();
+    program.goes_on();
     assert_passed(&program.task());
     assert_eq!(program.process.wait().unwrap().code(), Some(0));
 }

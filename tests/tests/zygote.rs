@@ -131,7 +131,9 @@ fn its_end_and_its_errors_are_an_interpreters() {
             "while True: pass",
             "print('after')",
         ];
-        let tasks = run(place, &zygote("general"), "1", &scripts);
+        let zygote = zygote("general");
+        let arguments = [&[&*zygote, "wall:5s", "1"], &scripts[..]].concat();
+        let tasks = run_pool(place, Privilege::Root, &arguments);
         let verdict = |index: usize| &tasks[index]["outcome"]["verdict"];
         assert_eq!(
             (output(&tasks[0]), &verdict(0)["exit_code"]),

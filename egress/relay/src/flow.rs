@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lakekeep_egress_inspect::Inspector;
-use lakekeep_egress_rules::{Decision, HostName, Verdict};
+use lakekeep_egress_rules::{Decision, Grant, HostName, Verdict};
 use lakekeep_protocol::relay::{FlowReceipt, FlowVerdict};
 use lakekeep_sys::Errno;
 use tokio::net::TcpStream;
@@ -18,7 +18,7 @@ use crate::connect::connect;
 use crate::control::words;
 use crate::dns;
 use crate::gate::{self, Gate, Opening, Passed};
-use crate::grant::Grant;
+use crate::grant;
 use crate::limits;
 use crate::pace::TooLate;
 use crate::pump::{self, Carried};
@@ -187,17 +187,13 @@ impl Flow<'_> {
             rule: Some(grant.rule()),
             told,
         };
-        if self.asked.address.port() != grant.port() {
-            let told = format!(
-                "denied egress to {}: {grant} is at port {}",
-                self.asked,
-                grant.port()
-            );
+        if let Some(why) = grant.wrong_port(self.asked.address.port()) {
+            let told = format!("denied egress to {}: {why}", self.asked);
             return Err(refused(FlowVerdict::Denied, told));
         }
         self.settle().await;
         let patience = self.sandbox.limits().connect;
-        let made = match timeout(patience, grant.connect(self.sandbox)).await {
+        let made = match timeout(patience, grant::connect(grant, self.sandbox)).await {
             Ok(made) => made.map_err(|error| error.to_string()),
             Err(_) => Err(limits::connect(&self.sandbox.limits())),
         };

@@ -4,14 +4,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use lakekeep_egress_names::{Allowed, Outcome, Via, Zone};
 use lakekeep_egress_rules::{
-    Decision, Destination, EgressDoc, HostName, Level, Limits, Mode, Ruleset, Service, Transport,
-    Verdict,
+    Decision, Destination, EgressDoc, Grant, HostName, Level, Limits, Mode, Ruleset, Service,
+    Transport, Verdict,
 };
 use lakekeep_protocol::RelayReply;
 use lakekeep_protocol::relay::{
@@ -26,7 +25,6 @@ use crate::connect::Lookups;
 use crate::control;
 use crate::dns;
 use crate::error::ServeError;
-use crate::grant::Grant;
 use crate::guard::OwnAddresses;
 use crate::pace::Pace;
 use crate::places::Places;
@@ -210,7 +208,7 @@ impl Sandbox {
     /// Why a flow would not be let out now, by its name and by the address that it reached.
     fn refusal(&self, asked: &Asked, reached: Option<IpAddr>) -> Option<String> {
         if let (Some(name), Some(grant)) = (&asked.name, &asked.granted) {
-            let still = self.force().grant(name).as_ref() == Some(grant);
+            let still = self.force().rules.grant(name).as_ref() == Some(grant);
             return (!still).then(|| format!("{grant} is granted no more"));
         }
         let first = asked.name.is_none().then(|| asked.address.ip());
@@ -229,13 +227,11 @@ impl Sandbox {
         let zone = self.zone.lock().unwrap_or_else(PoisonError::into_inner);
         let name = zone.names().name(address.ip()).cloned();
         drop(zone);
-        let force = self.force();
-        let name = name.or_else(|| {
-            let service = self.offers.last()?.at(address.ip())?;
-            force.services.name(service).cloned()
-        });
+        let offer = self.offers.last();
+        let fixed = offer.and_then(|offer| offer.at(address.ip()));
+        let (name, granted) = self.force().rules.asked(name, fixed);
         Asked {
-            granted: name.as_ref().and_then(|name| force.grant(name)),
+            granted,
             name,
             address,
             reached: watch::Sender::new(None),
@@ -260,7 +256,7 @@ impl Sandbox {
         let answer = {
             let mut zone = self.zone.lock().unwrap_or_else(PoisonError::into_inner);
             zone.answer(packet, via, self.began.elapsed(), |name| {
-                if force.grant(name).is_some() {
+                if force.rules.grant(name).is_some() {
                     return Allowed::Listed;
                 }
                 let decided = force.rules.decide_name(name, &guard);
@@ -275,7 +271,7 @@ impl Sandbox {
         };
         let refused = match answer.outcome {
             Outcome::Denied(name) => {
-                let why = services::ungranted(&name);
+                let why = force.rules.ungranted(&name).map(|why| why.to_string());
                 Some((name, why))
             }
             Outcome::Limited(name, limit) => Some((name, Some(limit.to_string()))),
@@ -376,27 +372,14 @@ pub struct Changes(watch::Receiver<Arc<Force>>);
 #[derive(Debug)]
 struct Force {
     rules: Ruleset,
-    /// Unix sockets of the host's that it may reach.
-    sockets: sockets::Granted,
-    /// Services of the manager's that it may reach.
-    services: services::Granted,
 }
 
 impl Force {
     fn read(documents: &[RuleDocument], offers: &Offers) -> Result<Self, ServeError> {
         let rules = within(documents)?;
-        Ok(Self {
-            sockets: sockets::Granted::check(&rules)?,
-            services: services::Granted::check(&rules, offers)?,
-            rules,
-        })
-    }
-
-    /// What is granted under this name.
-    fn grant(&self, name: &HostName) -> Option<Grant> {
-        let socket = self.sockets.path(name).map(PathBuf::from);
-        let service = || self.services.by_name(name).map(Grant::Service);
-        socket.map(Grant::Socket).or_else(service)
+        sockets::check(&rules)?;
+        services::check(&rules, offers)?;
+        Ok(Self { rules })
     }
 }
 

@@ -4,13 +4,13 @@
 //! The manager's socket lies in a folder that nobody but its own account reaches by a path: the
 //! relay is nobody, and has a descriptor of the folder from its manager.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lakekeep_egress_rules::{HostName, Ruleset, Service};
+use lakekeep_egress_rules::{FixedAddresses, Ruleset, Service};
 use lakekeep_protocol::Preamble;
 use lakekeep_protocol::relay::{MAX_SERVICES, SERVICES_SOCKET, ServedService};
 use tokio::io::AsyncWriteExt;
@@ -18,9 +18,6 @@ use tokio::net::UnixStream;
 
 use crate::error::ServeError;
 use crate::sockets;
-
-/// The port of each: what speaks to a fixed address of a cloud's speaks HTTP there.
-pub const PORT: u16 = 80;
 
 /// What the present manager answers, or the last one did.
 #[derive(Debug, Default)]
@@ -31,7 +28,7 @@ pub struct Offers(Mutex<Option<Arc<Offer>>>);
 pub struct Offer {
     folder: OwnedFd,
     services: BTreeSet<Service>,
-    addresses: BTreeMap<IpAddr, Service>,
+    addresses: FixedAddresses,
 }
 
 impl Offers {
@@ -40,7 +37,7 @@ impl Offers {
         let mut offer = Offer {
             folder,
             services: BTreeSet::new(),
-            addresses: BTreeMap::new(),
+            addresses: FixedAddresses::new(),
         };
         for one in served.iter().take(MAX_SERVICES) {
             if let Ok(service) = one.name.parse() {
@@ -80,53 +77,17 @@ impl Offer {
     }
 }
 
-/// What a sandbox was granted: which name is whose.
-#[derive(Debug, Default)]
-pub struct Granted(BTreeMap<HostName, Service>);
-
-impl Granted {
-    /// What all documents grant.
-    ///
-    /// # Errors
-    /// `NoManager`, `NotServed` for a service that nobody would answer.
-    pub fn check(rules: &Ruleset, offers: &Offers) -> Result<Self, ServeError> {
-        let offer = offers.last();
-        let one = |service: Service| {
-            let offer = offer.as_ref().ok_or(ServeError::NoManager(service))?;
-            if !offer.services.contains(&service) {
-                return Err(ServeError::NotServed(service));
-            }
-            Ok((name(service)?, service))
-        };
-        rules
-            .services()
-            .map(one)
-            .collect::<Result<_, _>>()
-            .map(Self)
-    }
-
-    /// The service of this name, if it is one's.
-    pub fn by_name(&self, name: &HostName) -> Option<Service> {
-        self.0.get(name).copied()
-    }
-
-    /// The name of this service, if it was granted.
-    pub fn name(&self, service: Service) -> Option<&HostName> {
-        let mut all = self.0.iter();
-        all.find(|(_, one)| **one == service).map(|(name, _)| name)
-    }
-}
-
-/// Why a service's name does not exist, where it was not granted: a rule would not help.
-pub fn ungranted(name: &HostName) -> Option<String> {
-    let mut all = Service::ALL.iter();
-    let service = all.find(|service| service.host() == name.as_str())?;
-    Some(format!(
-        "the service {service} is not granted; add it to services in [egress], at each level that \
-         has one"
-    ))
-}
-
-fn name(service: Service) -> Result<HostName, ServeError> {
-    HostName::parse(&service.host()).map_err(|_| ServeError::NotServed(service))
+/// Refuses services that all documents grant and nobody would answer.
+///
+/// # Errors
+/// `NoManager`, `NotServed`.
+pub fn check(rules: &Ruleset, offers: &Offers) -> Result<(), ServeError> {
+    let offer = offers.last();
+    rules.services().try_for_each(|service| {
+        let offer = offer.as_ref().ok_or(ServeError::NoManager(service))?;
+        match offer.services.contains(&service) {
+            true => Ok(()),
+            false => Err(ServeError::NotServed(service)),
+        }
+    })
 }

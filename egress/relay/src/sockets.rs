@@ -1,12 +1,11 @@
 //! Unix sockets of the host's that documents grant. Inside, each is a name:
 //! `NAME.sockets.lakekeep.internal`, port 1, which the rules know nothing of.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
-use lakekeep_egress_rules::{HostName, Ruleset};
+use lakekeep_egress_rules::Ruleset;
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use rustix::path::Arg;
@@ -14,42 +13,21 @@ use tokio::net::UnixStream;
 
 use crate::error::ServeError;
 
-/// The zone of their names; `internal` is nobody's (ICANN, 2024).
-const ZONE: &str = "sockets.lakekeep.internal";
-
-/// The port of each.
-pub const PORT: u16 = 1;
-
 /// Of what is opened and not connected to yet.
 const FLAGS: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// What a sandbox was granted: where each name leads.
-#[derive(Debug, Default)]
-pub struct Granted(BTreeMap<HostName, PathBuf>);
-
-impl Granted {
-    /// What all documents grant under the same path.
-    ///
-    /// # Errors
-    /// `Grant` for what is no socket now, or is behind a link.
-    pub fn check(rules: &Ruleset) -> Result<Self, ServeError> {
-        let one = |(name, path): (&str, &Path)| {
-            let grant = |errno| ServeError::Grant {
-                path: path.to_path_buf(),
-                errno,
-            };
-            open(path).map_err(grant)?;
-            let name = HostName::parse(&format!("{name}.{ZONE}"));
-            let name = name.map_err(|_| grant(Errno::NAMETOOLONG))?;
-            Ok((name, path.to_path_buf()))
-        };
-        rules.sockets().map(one).collect::<Result<_, _>>().map(Self)
-    }
-
-    /// Where a name leads, if it is one's.
-    pub fn path(&self, name: &HostName) -> Option<&Path> {
-        self.0.get(name).map(PathBuf::as_path)
-    }
+/// Opens each socket that all documents grant under the same path.
+///
+/// # Errors
+/// `Grant` for what is no socket now, or is behind a link.
+pub fn check(rules: &Ruleset) -> Result<(), ServeError> {
+    rules.sockets().try_for_each(|(_, path)| {
+        let opened = open(path).map(drop);
+        opened.map_err(|errno| ServeError::Grant {
+            path: path.to_path_buf(),
+            errno,
+        })
+    })
 }
 
 /// Connects to what is at the path now; its server sees the relay's user (unix(7),

@@ -31,6 +31,7 @@ mod decide;
 mod decision;
 mod document;
 mod explain;
+mod grant;
 mod guard;
 mod index;
 mod limits;
@@ -50,6 +51,8 @@ pub use document::{
     DocumentError, DocumentErrors, EgressDoc, MAX_DOCUMENT_BYTES, MAX_RULES, MAX_SOCKETS, Mode,
     Origin, Place, SocketDoc,
 };
+pub use explain::Explanation;
+pub use grant::{FixedAddresses, Grant, Ungranted};
 pub use guard::{Guard, Guarded};
 pub use limits::{Limits, LimitsDoc};
 pub use name::{HostName, MAX_LABEL_BYTES, MAX_NAME_BYTES, NameError};

@@ -42,6 +42,8 @@ pub struct PlacedRule {
 #[derive(Clone, Debug)]
 pub(crate) struct Layer {
     pub(crate) level: Level,
+    /// As its reader called it.
+    pub(crate) document: Arc<str>,
     pub(crate) mode: Mode,
     pub(crate) rules: Vec<PlacedRule>,
     pub(crate) index: Index,

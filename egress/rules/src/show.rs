@@ -12,7 +12,7 @@ pub(crate) fn quoted(text: &str) -> String {
             out.push('…');
             break;
         }
-        if c.is_control() || is_invisible(c) {
+        if hidden(c) {
             out.extend(c.escape_unicode());
         } else {
             out.push(c);
@@ -26,13 +26,14 @@ pub(crate) fn quoted(text: &str) -> String {
 pub(crate) fn one_line(message: &str) -> String {
     let visible = message.chars().take(2 * SHOWN_CHARS);
     let plain = |c: char| {
-        if c.is_control() || is_invisible(c) {
-            ' '
-        } else {
-            c
-        }
+        if hidden(c) { ' ' } else { c }
     };
     visible.map(plain).collect()
+}
+
+/// What a reader does not see, or what changes how its neighbours are read.
+pub(crate) fn hidden(c: char) -> bool {
+    c.is_control() || is_invisible(c)
 }
 
 /// Direction overrides and isolates, zero-width characters, the byte order mark.

@@ -6,8 +6,8 @@
 )]
 
 use lakekeep_egress_rules::{
-    Decision, Destination, EgressDoc, Guard, Host, Level, Reason, Ruleset, Service, Streams,
-    Transport, Verdict, parse_destination,
+    Decision, Destination, EgressDoc, FixedAddresses, Guard, Host, Level, Reason, Ruleset, Service,
+    Streams, Transport, Verdict, parse_destination,
 };
 
 fn level(level: Level, rules: &[&str]) -> Ruleset {
@@ -469,7 +469,9 @@ fn each_level_has_its_own_total_and_all_of_them_are_told() {
     .map(|rules| rules.digest());
     let different: std::collections::BTreeSet<&String> = digests.iter().collect();
     assert_eq!(different.len(), 4);
-    let told = both.explain(&ask(&both, "a.example:443").destination, &Guard::default());
+    let to = ask(&both, "a.example:443").destination;
+    let told = both.explain(&to, &Guard::default(), &FixedAddresses::new());
+    let told = told.lines.join("\n");
     for line in [
         "the administrator's total, of all sandboxes together: 100 connections",
         "the owner's total, of all sandboxes together: 8 connections, 65536 bytes a second each way",
@@ -580,7 +582,11 @@ fn an_explanation_has_a_line_for_each_level_and_the_decision() {
         &["allow tcp a.example:443", "allow tcp bad.example"],
     )
     .bounded_by(&bound);
-    let explain = |to: &str| rules.explain(&ask(&rules, to).destination, &Guard::default());
+    let explain = |to: &str| {
+        let to = ask(&rules, to).destination;
+        let explanation = rules.explain(&to, &Guard::default(), &FixedAddresses::new());
+        explanation.lines.join("\n")
+    };
     assert_eq!(
         explain("a.example:443"),
         "the administrator: allowed: allow tls *.example:443 (e.toml:3: rules[0])\n\

@@ -116,6 +116,11 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "absolute",
     ),
     (
+        "version = 1\n[[sockets]]\nname = \"s\"\npath = \"/run/\\u001b[2Js\"\n",
+        "e.toml: sockets[0].path: \"/run/\\u{1b}[2Js\"",
+        "all of which can be seen",
+    ),
+    (
         "version = 1\n[[sockets]]\nname = \"s\"\npath = \"/run/../s\"\n",
         "e.toml: sockets[0].path",
         "absolute",

@@ -2,9 +2,10 @@
 
 mod administrator;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use lakekeep_egress_rules::EgressDoc;
+use lakekeep_egress_rules::{EgressDoc, FixedAddresses};
 use lakekeep_identity::{AuthConfig, AuthDoc, IdentityDoc, IdentityMap, read_toml};
 use lakekeep_profiles::{Ceilings, CeilingsDoc, PersonalProfile};
 use lakekeep_sandbox::chain;
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use crate::environments::EnvironmentsDoc;
 use crate::flows::FlowsDoc;
 use crate::history::HistoryDoc;
+use crate::local::{self, ServiceDoc};
 use crate::metrics::MetricsDoc;
 use crate::parked::{ParkedDoc, ZygoteDoc};
 use crate::trace::TelemetryDoc;
@@ -49,6 +51,8 @@ pub struct ConfigDoc {
     pub zygotes: Vec<ZygoteDoc>,
     /// What users may store of their environments.
     pub environments: EnvironmentsDoc,
+    /// Services that are answered inside of sandboxes, by their names.
+    pub services: BTreeMap<String, ServiceDoc>,
     /// Logs and traces.
     pub telemetry: TelemetryDoc,
     /// Who is believed to be whom.
@@ -104,6 +108,8 @@ pub struct Config {
     pub personal: Option<PersonalProfile>,
     /// The administrator's rules of egress.
     pub administrator: Administrator,
+    /// Addresses inside that are a service's own.
+    pub fixed: FixedAddresses,
 }
 
 /// Why a configuration is refused.
@@ -194,6 +200,8 @@ impl Config {
             let checked = zygote.preload().check();
             checked.map_err(|error| refused(format!("{name}: zygotes[{index}]: {error}")))?;
         }
+        let fixed = local::check(&doc.services)
+            .map_err(|(service, error)| refused(format!("{name}: services.{service}: {error}")))?;
         let administrator = Administrator::of(&document, path)?;
         let ceilings = match &doc.profiles.ceilings {
             Some(path) => {
@@ -218,6 +226,7 @@ impl Config {
             ceilings,
             personal,
             administrator,
+            fixed,
         })
     }
 

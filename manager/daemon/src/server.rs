@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use lakekeep_egress_rules::FixedAddresses;
 use lakekeep_sandbox::chain;
 use lakekeep_store::audit::Event;
 use lakekeep_store::flows::FlowLog;
@@ -149,7 +150,7 @@ async fn serve_told(config: Config, path: &Path, inherited: Inherited) -> Result
     let (folder, zygotes) = (runtime.join("sandboxes"), config.doc.zygotes.clone());
     let parked = (config.doc.parked, zygotes);
     let environments = Environments::new(state.join("environments"), &config.doc.environments);
-    let (relay, idle, local) = relay(&runtime, &flows)?;
+    let (relay, idle, local) = relay(&runtime, &flows, &config.fixed)?;
     let images = Images::new(state.join("images"));
     let places = (folder, Arc::new(environments), Arc::new(images), relay);
     let registry = Registry::new(host, launchers, places, heard, parked)
@@ -169,7 +170,7 @@ async fn serve_told(config: Config, path: &Path, inherited: Inherited) -> Result
     history
         .reconcile(&registry.all(), registry.take_orphans())
         .map_err(|error| ManagerError::start("bring the history up to date")(&error))?;
-    let services = Services::new(&gate, &registry, making, (&state, &flows));
+    let services = Services::new(&gate, &registry, making, (&state, &flows, local.fixed()));
     let refusals = services.refusals.clone();
     let (stop, stopping) = watch::channel(false);
     // Whoever is answered on the Unix socket finds the others open too.
@@ -177,7 +178,7 @@ async fn serve_told(config: Config, path: &Path, inherited: Inherited) -> Result
     if let Some(place) = numbers {
         servers.push(tell_numbers(&place, &gate, &registry, &flows).await?);
     }
-    servers.push(local.serve(&registry));
+    servers.push(local.serve(&registry, gate.metrics.local.clone()));
     if let Some(tcp) = tcp {
         let services = services.clone();
         servers.push(over_tcp(services, &tcp, mtls.as_deref(), stopping.clone()).await?);
@@ -209,8 +210,12 @@ async fn serve_told(config: Config, path: &Path, inherited: Inherited) -> Result
 }
 
 /// The relay, to which nothing is said yet, and the socket of services that it will be told of.
-fn relay(runtime: &Path, flows: &Arc<FlowLog>) -> Result<(Relay, Idle, Local), ManagerError> {
-    let local = Local::open(&runtime.join("services"))
+fn relay(
+    runtime: &Path,
+    flows: &Arc<FlowLog>,
+    fixed: &FixedAddresses,
+) -> Result<(Relay, Idle, Local), ManagerError> {
+    let local = Local::open(&runtime.join("services"), fixed)
         .map_err(|error| ManagerError::start("listen on the socket of services")(&error))?;
     let sink = Box::new(Flows(Arc::clone(flows)));
     let at = runtime.join("relay").join("relay.sock");

@@ -8,6 +8,7 @@ use lakekeep_api::v1::egress_server::EgressServer;
 use lakekeep_api::v1::environments_server::EnvironmentsServer;
 use lakekeep_api::v1::sandboxes_server::SandboxesServer;
 use lakekeep_api::{DESCRIPTORS, MAX_MESSAGE};
+use lakekeep_egress_rules::FixedAddresses;
 use lakekeep_store::flows::FlowLog;
 use tonic::service::Routes;
 
@@ -32,12 +33,13 @@ pub struct Services {
 }
 
 impl Services {
-    /// Those of a manager, whose folder is `state`, with its log of flows.
+    /// Those of a manager, whose folder is `state`, with its log of flows and the addresses that
+    /// its local services have inside.
     pub fn new(
         gate: &Arc<Gate>,
         registry: &Arc<Registry>,
         making: Making,
-        (state, log): (&Path, &Arc<FlowLog>),
+        (state, log, fixed): (&Path, &Arc<FlowLog>, FixedAddresses),
     ) -> Self {
         Self {
             sandboxes: sandboxes::Service {
@@ -57,6 +59,7 @@ impl Services {
                 gate: Arc::clone(gate),
                 log: Arc::clone(log),
                 registry: Arc::clone(registry),
+                fixed: Arc::new(fixed),
             },
             refusals: Refusals::new(Arc::clone(gate)),
         }

@@ -123,7 +123,7 @@ impl Claimed {
 
     /// Has what may leave it carried, if that is not so: nothing leaves before.
     pub(crate) fn open(&mut self) -> Result<(), SandboxError> {
-        self.outlet.as_mut().map_or(Ok(()), Outlet::open)
+        self.outlet.as_ref().map_or(Ok(()), Outlet::open)
     }
 
     /// Its zygote, if it has one that forked no task of it.

@@ -114,6 +114,14 @@ fn words(child: &mut Child) -> String {
     }
 }
 
+/// Becomes readable when it ends, of a child that nobody has waited for: the number still names it.
+fn pidfd(child: &Child) -> Result<OwnedFd, SandboxError> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or(SandboxError::OutOfTurn { peer: "relay" })?;
+    rustix::process::pidfd_open(pid, PidfdFlags::empty())
+        .map_err(SandboxError::kernel("pidfd_open"))
+}
+
 /// A relay that was started. Dropped, it ends, and nothing leaves any more.
 #[derive(Debug)]
 pub(crate) struct Relay {
@@ -173,7 +181,7 @@ impl Relay {
         // It then tells of what is left, and closes its end, which ends the listener.
         let shut = rustix::net::shutdown(self.channel.as_fd(), Shutdown::Write);
         shut.map_err(SandboxError::kernel("shutdown of the relay's socket"))?;
-        let pidfd = self.pidfd()?;
+        let pidfd = pidfd(&self.child)?;
         if !readable(pidfd.as_fd(), PATIENCE)? {
             lakekeep_sys::process::kill(&pidfd).map_err(SandboxError::kernel("kill"))?;
         }
@@ -187,14 +195,6 @@ impl Relay {
             Err(error) => traffic.lost = Some(error.to_string()),
         }
         Ok(traffic)
-    }
-
-    fn pidfd(&self) -> Result<OwnedFd, SandboxError> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or(SandboxError::OutOfTurn { peer: "relay" })?;
-        // Not waited for by anybody before: the number still names our child.
-        rustix::process::pidfd_open(pid, PidfdFlags::empty())
-            .map_err(SandboxError::kernel("pidfd_open"))
     }
 
     fn failed(&mut self, reason: &str) -> SandboxError {

@@ -1,8 +1,8 @@
 //! Sandboxes made ahead, in the caller's own process: what an engine needs that has its
 //! users' identities and keeps no manager. Blocking, and without a thread of its own; but
 //! where something may leave, one that hears the relay which carries it. One relay serves all
-//! sandboxes of a pool, each by itself, and ends with the pool; when it dies nothing leaves
-//! until the next claim or task, which starts another.
+//! sandboxes of a pool, each by itself, and ends with the pool. When it dies connections fail at
+//! once, and that thread starts another; where it cannot, the next claim or task does.
 //!
 //! ```no_run
 //! use lakekeep_sandbox::{Job, Pool, Stdio};
@@ -279,14 +279,19 @@ impl Pool {
         }
     }
 
-    /// One that is ready; or one that is made now.
+    /// One that is ready; or one that is made now, whose tasks are executed where its zygote does
+    /// not serve: [`Pool::refill`] tells why.
     ///
     /// # Errors
     /// Of the step that failed.
     pub fn claim(&mut self) -> Result<Claimed, SandboxError> {
-        match self.claim_ready()? {
-            Some(found) => Ok(found),
-            None => self.make()?.begun(),
+        if let Some(found) = self.claim_ready()? {
+            return Ok(found);
+        }
+        match self.make() {
+            // It had ended before there was anything to fork into.
+            Err(SandboxError::Zygote { .. }) => self.create(self.planned()?, None)?.begun(),
+            made => made?.begun(),
         }
     }
 
@@ -312,30 +317,35 @@ impl Pool {
     }
 
     fn make(&mut self) -> Result<Claimed, SandboxError> {
-        let mut plan = self.plan.clone();
-        plan.rename(&identifier().map_err(SandboxError::kernel("getrandom"))?);
+        let mut plan = self.planned()?;
         let keeper = &self.keeper;
         let zygote = self.zygotes.as_mut();
         let zygote = zygote.map(|zygotes| zygotes.serve(keeper, &mut plan));
         let zygote = zygote.transpose()?;
-        let created = keeper.ask(|service| service.create(&plan));
-        let held = match created {
-            Ok(held) => held,
-            Err(error) => {
-                // Were it to blame, the next one would not be.
-                if let Some(zygotes) = &mut self.zygotes {
-                    zygotes.discard();
-                }
-                let said = zygote.map(|zygote| zygote.said());
-                return Err(match said {
-                    Some(Said { words, ended }) if ended || !words.is_empty() => {
-                        SandboxError::Zygote { words, ended }
-                    }
-                    _ => error,
-                });
+        self.create(plan, zygote.clone()).map_err(|error| {
+            // Were it to blame, the next one would not be.
+            if let Some(zygotes) = &mut self.zygotes {
+                zygotes.discard();
             }
-        };
-        let mut sandbox = Claimed::new((Arc::clone(keeper), zygote), plan, held, &self.carriers);
+            match zygote.map(|zygote| zygote.said()) {
+                Some(Said { words, ended }) if ended || !words.is_empty() => {
+                    SandboxError::Zygote { words, ended }
+                }
+                _ => error,
+            }
+        })
+    }
+
+    fn planned(&self) -> Result<Plan, SandboxError> {
+        let mut plan = self.plan.clone();
+        plan.rename(&identifier().map_err(SandboxError::kernel("getrandom"))?);
+        Ok(plan)
+    }
+
+    fn create(&self, plan: Plan, zygote: Option<Arc<Zygote>>) -> Result<Claimed, SandboxError> {
+        let held = self.keeper.ask(|service| service.create(&plan))?;
+        let parts = (Arc::clone(&self.keeper), zygote);
+        let mut sandbox = Claimed::new(parts, plan, held, &self.carriers);
         // Before anybody's code runs in it, and while nobody waits for it.
         sandbox.open()?;
         Ok(sandbox)

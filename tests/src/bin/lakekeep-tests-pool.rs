@@ -10,6 +10,9 @@
 //! `show:SOURCE:TARGET,...` after that, or first, shows parts of an environment in each sandbox
 //! once it is claimed.
 //!
+//! `wall:TIME` after these, or first, gives a task so long; a minute if left out, which only one
+//! that hangs needs.
+//!
 //! `egress:RULE;RULE...` after these, or first, lets so much leave each sandbox; what left it all
 //! together is told on a line at its end, where only one was claimed.
 //!
@@ -45,6 +48,8 @@ fn run() -> Result<()> {
     let zygote = zygote.as_deref().map(Zygote::parse).transpose()?;
     let shown = arguments.next_if(|next| next.starts_with("show:"));
     let view = shown.as_deref().map(view).transpose()?;
+    let wall = arguments.next_if(|next| next.starts_with("wall:"));
+    let wall = wall.as_deref().and_then(|wall| wall.strip_prefix("wall:"));
     let egress = arguments.next_if(|next| next.starts_with("egress:"));
     let first = arguments.next().ok_or("how many sandboxes?")?;
     let (wait, count) = match first.strip_prefix("wait:") {
@@ -54,7 +59,7 @@ fn run() -> Result<()> {
     let scripts: Vec<String> = arguments.collect();
     let facts = host::probe()?;
     let preset = zygote.as_ref().map_or("general", |zygote| &zygote.preset);
-    let policy = policy(preset, egress.as_deref())?;
+    let policy = policy(preset, wall.unwrap_or("1m"), egress.as_deref())?;
     let command = Command {
         arguments: vec![b"true".to_vec()],
         path: "/usr/bin:/bin".to_owned(),
@@ -105,13 +110,13 @@ fn run() -> Result<()> {
     Ok(())
 }
 
-fn policy(preset: &str, egress: Option<&str>) -> Result<Policy> {
+fn policy(preset: &str, wall: &str, egress: Option<&str>) -> Result<Policy> {
     let rules: Vec<&str> = egress.map_or_else(Vec::new, |egress| {
         egress.trim_start_matches("egress:").split(';').collect()
     });
     let egress = egress.map_or_else(String::new, |_| format!("[egress]\nrules = {rules:?}\n"));
     let text = format!(
-        "version = 1\npreset = \"{preset}\"\n[limits]\nwall_time = \"2s\"\nmemory = \"64MiB\"\nscratch_size = \"16MiB\"\n{egress}"
+        "version = 1\npreset = \"{preset}\"\n[limits]\nwall_time = \"{wall}\"\nmemory = \"64MiB\"\nscratch_size = \"16MiB\"\n{egress}"
     );
     Ok(Policy::check(PolicyDoc::from_toml("pool", &text)?)?)
 }

@@ -208,7 +208,13 @@ impl Ground {
         Resolver::on_host(&self.internet, self.place.path(), body)
     }
 
-    fn script(&self, words: &str) -> String {
+    /// For what is started beside an attempt.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// A program of Python's that makes an attempt, after [`WORDS`].
+    pub fn script(&self, words: &str) -> String {
         let address = self.file.local_addr().unwrap();
         // A text of JSON is one of Python.
         let file = serde_json::to_string(address.as_pathname().unwrap()).unwrap();
@@ -216,7 +222,8 @@ impl Ground {
         format!("{MORE_WORDS}\nHOST_FILE = {file}\nmake({words})\n")
     }
 
-    fn observe(&self, body: impl FnOnce() -> String + Send) -> Outcome {
+    /// What comes of what is done meanwhile, on the host.
+    pub fn observe(&self, body: impl FnOnce() -> String + Send) -> Outcome {
         self.resolver.forget();
         let at_host = self.internet.arrived_at_host();
         let wire = self.internet.wire();

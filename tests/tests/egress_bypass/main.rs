@@ -1,5 +1,6 @@
 //! Attempts to get past the egress firewall: `bypass::<group>::<attempt>`, each as root and
-//! as an ordinary user.
+//! as an ordinary user; those that would change the network also in sandboxes that were made
+//! ahead.
 //!
 //! Not the standard harness: the tests are made from the groups' tables, one per attempt, so
 //! that each has a process, a name and a result of its own. An attempt is a few lines of Python.
@@ -13,6 +14,7 @@
 )]
 
 mod addresses;
+mod ahead;
 mod datagrams;
 mod forced;
 mod ground;
@@ -29,6 +31,7 @@ mod tls;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use ahead::Ahead;
 use ground::{Ground, Leak};
 use lakekeep_tests::{for_each_privilege, skip};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -113,6 +116,13 @@ fn bypass(name: &str, leak: Leak, words: &str) -> Result<(), Failed> {
             failed.get_or_insert_with(|| format!("{privilege:?}: {inside:#?}"));
         }
     });
+    // What the program changes is its network's, which was made before the program's time.
+    for how in Ahead::ALL.iter().filter(|_| matches!(leak, Leak::Effect)) {
+        let inside = ground.ahead(*how, words);
+        if inside.leaked(leak) || inside.mistaken() || !inside.permitted() {
+            failed.get_or_insert_with(|| format!("{how:?}: {inside:#?}"));
+        }
+    }
     failed.map_or(Ok(()), |failed| Err(failed.into()))
 }
 

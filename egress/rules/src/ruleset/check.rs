@@ -11,7 +11,7 @@ use crate::index::Index;
 use crate::limits::Outside;
 use crate::rule::Rule;
 use crate::service::Service;
-use crate::show::quoted;
+use crate::show::{hidden, quoted};
 
 /// Longest name of a granted socket, in bytes: it is a label of a name (RFC 1035, 2.3.4).
 const MAX_SOCKET_NAME: usize = 63;
@@ -30,6 +30,7 @@ pub(super) fn layer(level: Level, doc: &EgressDoc) -> Result<Layer, DocumentErro
     }
     Ok(Layer {
         level,
+        document: doc.origin.name.clone(),
         mode: doc.mode,
         index: Index::new(rules.iter().map(|placed| &placed.rule)),
         rules,
@@ -177,12 +178,14 @@ fn socket_fault(socket: &SocketDoc) -> Option<(&'static str, String, &'static st
     }
     let path = &socket.path;
     let climbs = path.split('/').any(|part| matches!(part, "." | ".."));
-    if !path.starts_with('/') || climbs || path.contains('\0') || path.len() > MAX_SOCKET_PATH {
+    // It is shown in receipts and explanations.
+    let hides = path.contains(hidden);
+    if !path.starts_with('/') || climbs || hides || path.len() > MAX_SOCKET_PATH {
         let cause = format!("{} is no path of a socket", quoted(path));
         return Some((
             "path",
             cause,
-            "write an absolute path of at most 107 bytes without . and ..",
+            "write an absolute path of at most 107 bytes, all of which can be seen, without . and ..",
         ));
     }
     None

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use lakekeep_api::{Reason, v1};
-use lakekeep_egress_rules::{Destination, Guard, Host, Ruleset, Transport, parse_destination};
+use lakekeep_egress_rules::{
+    Destination, Explanation, Guard, Host, Ruleset, Transport, parse_destination,
+};
 use lakekeep_identity::UserName;
 use lakekeep_policy::PolicyDoc;
 use lakekeep_profiles::{Action, EgressBounds, Resource};
@@ -53,7 +55,9 @@ impl Service {
         self.gate.note(&caller, event).await?;
         let own = lakekeep_sys::net::own_addresses()
             .map_err(|error| Fault::internal("read this host's own addresses", &error))?;
-        Ok(subject.answer(&destination, &Guard::new(own)))
+        let guard = Guard::new(own);
+        let explanation = subject.rules.explain(&destination, &guard, &self.fixed);
+        Ok(subject.answer(explanation))
     }
 
     /// The rules that hold in a sandbox that the caller may inspect.
@@ -198,16 +202,14 @@ fn destination(asked: &v1::ExplainEgressRequest) -> Result<Destination, Fault> {
 }
 
 impl Subject {
-    fn answer(self, destination: &Destination, guard: &Guard) -> v1::ExplainEgressResponse {
-        let decision = self.rules.decide(destination, guard);
-        let explained = self.rules.explain(destination, guard);
+    fn answer(self, explanation: Explanation) -> v1::ExplainEgressResponse {
         v1::ExplainEgressResponse {
-            passes: decision.passes(),
-            destination: decision.destination.to_string(),
-            rule: decision.rule.as_ref().map(|rule| rule.rule.to_string()),
-            words: decision.to_string(),
-            remedy: decision.remedy(),
-            explained: explained.lines().map(str::to_owned).collect(),
+            passes: explanation.passes,
+            destination: explanation.destination,
+            rule: explanation.rule,
+            words: explanation.words,
+            remedy: explanation.remedy,
+            explained: explanation.lines,
             user: self.user,
             profile: self.profile,
         }

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use lakekeep_api::v1::egress_server::Egress;
 use lakekeep_api::{Reason, v1};
+use lakekeep_egress_rules::FixedAddresses;
 use lakekeep_policy::Bytes;
 use lakekeep_store::Timestamp;
 use lakekeep_store::audit::Event;
@@ -98,6 +99,8 @@ pub struct Service {
     pub log: Arc<FlowLog>,
     /// The live sandboxes.
     pub registry: Arc<Registry>,
+    /// Addresses inside that local services have as their own.
+    pub fixed: Arc<FixedAddresses>,
 }
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;

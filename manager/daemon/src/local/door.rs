@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use lakekeep_egress_rules::FixedAddresses;
 use lakekeep_protocol::preamble::{HEADER, Preamble, PreambleError};
 use lakekeep_protocol::relay::SERVICES_SOCKET;
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -17,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::{LocalService, Offer, all, served};
+use crate::metrics::LocalServices;
 use crate::places::{Bounds, Full, Places};
 use crate::registry::Registry;
 use crate::sandbox::Phase;
@@ -30,6 +32,11 @@ const NOBODY: u32 = 65_534;
 
 /// Connections at a time; of one sandbox no more, or it would keep the others out.
 const OPEN: Bounds = Bounds { all: 512, one: 16 };
+
+/// Connections above these that are told so at a time, and how long that may take; the others are
+/// closed.
+const TOLD: Bounds = Bounds { all: 64, one: 4 };
+const TELLING: Duration = Duration::from_secs(2);
 
 /// Connections of which it is not known yet whose they are: the relay says it at once.
 const NEW: usize = 64;
@@ -62,21 +69,39 @@ pub enum Unanswered {
     Full(#[from] Full),
 }
 
+impl Unanswered {
+    /// The word for it, in metrics; none of what is counted otherwise.
+    fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Stranger(_) => Some("stranger"),
+            Self::Late => Some("silent"),
+            Self::Socket(_) => Some("cut"),
+            Self::Preamble(_) => Some("preamble"),
+            Self::Sandbox(_) => Some("sandbox"),
+            Self::Service(_) => Some("service"),
+            Self::Full(_) => None,
+        }
+    }
+}
+
 /// The socket, and who answers.
 #[derive(Debug)]
 pub struct Local {
     listener: UnixListener,
     inner: PathBuf,
     services: Vec<Arc<dyn LocalService>>,
+    fixed: FixedAddresses,
 }
 
 impl Local {
     /// Listens in this folder, which is the manager's account's alone; what an earlier manager
     /// left there is replaced. Nobody is answered before [`Local::serve`].
     ///
+    /// `fixed` are the addresses that services have inside as their own.
+    ///
     /// # Errors
     /// For a folder that cannot be written.
-    pub fn open(folder: &Path) -> io::Result<Self> {
+    pub fn open(folder: &Path, fixed: &FixedAddresses) -> io::Result<Self> {
         let inner = folder.join(INNER);
         // It stays from one manager to the next: the relay has a descriptor of it.
         unless(
@@ -92,7 +117,8 @@ impl Local {
         Ok(Self {
             listener,
             inner,
-            services: all(),
+            services: all(fixed),
+            fixed: fixed.clone(),
         })
     }
 
@@ -110,12 +136,19 @@ impl Local {
         })
     }
 
+    /// The addresses that services have inside as their own.
+    pub fn fixed(&self) -> FixedAddresses {
+        self.fixed.clone()
+    }
+
     /// Answers for the sandboxes of this registry.
-    pub fn serve(self, registry: &Arc<Registry>) -> JoinHandle<()> {
+    pub fn serve(self, registry: &Arc<Registry>, metrics: LocalServices) -> JoinHandle<()> {
         let desk = Arc::new(Desk {
             registry: Arc::clone(registry),
             services: self.services,
             places: Places::new(OPEN),
+            told: Places::new(TOLD),
+            metrics,
         });
         let (listener, new) = (self.listener, Arc::new(Semaphore::new(NEW)));
         tokio::spawn(async move {
@@ -151,11 +184,18 @@ struct Desk {
     registry: Arc<Registry>,
     services: Vec<Arc<dyn LocalService>>,
     places: Places<String>,
+    /// For those that are told that there is none of these.
+    told: Places<String>,
+    metrics: LocalServices,
 }
 
 impl Desk {
     async fn attend(&self, stream: UnixStream, new: OwnedSemaphorePermit) {
-        match self.answer(stream, new).await {
+        let answered = self.answer(stream, new).await;
+        if let Some(reason) = answered.as_ref().err().and_then(Unanswered::reason) {
+            self.metrics.failed(reason);
+        }
+        match answered {
             Ok(()) => {}
             // As often as the code inside likes: the log of flows has it, and is bounded.
             Err(Unanswered::Full(why)) => tracing::debug!("a service is not answered: {why}"),
@@ -183,11 +223,22 @@ impl Desk {
         let named = |one: &&Arc<dyn LocalService>| one.service().as_str() == said.service();
         let service = self.services.iter().find(named);
         let service = service.ok_or_else(|| Unanswered::Service(said.service().to_owned()))?;
-        let place = self.places.take(whose.sandbox.clone())?;
-        // However it ended: nobody waits for it here.
-        drop(timeout(LONGEST, service.handle(stream, whose)).await);
-        drop(place);
-        Ok(())
+        let name = service.service().as_str();
+        match self.places.take(whose.sandbox.clone()) {
+            Ok(_place) => {
+                let _counted = self.metrics.answering(name);
+                // However it ended: nobody waits for it here.
+                drop(timeout(LONGEST, service.handle(stream, whose)).await);
+                Ok(())
+            }
+            Err(full) => {
+                let place = self.told.take(whose.sandbox.clone());
+                self.metrics.too_many(name, place.is_ok());
+                let _place = place?;
+                drop(timeout(TELLING, service.refuse(stream, full)).await);
+                Ok(())
+            }
+        }
     }
 }
 

@@ -10,10 +10,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ::http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
-use ::http::header::{HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use ::http::header::{HeaderMap, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING};
 use ::http::uri::Scheme;
 use ::http::{Request, Response, StatusCode, Uri, Version};
-use http_body_util::Full;
+use http_body_util::Full as Whole;
 use hyper::body::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -22,8 +22,10 @@ use lakekeep_egress_rules::Service;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
+use crate::places::Full;
+
 /// What a service answers.
-pub type Answer = Response<Full<Bytes>>;
+pub type Answer = Response<Whole<Bytes>>;
 
 /// How long a request head may take; a connection without one ends.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -43,7 +45,7 @@ const LINGER_BYTES: u64 = 64 << 10;
 #[derive(Debug, Clone)]
 pub struct Names {
     name: String,
-    addresses: &'static [IpAddr],
+    addresses: Vec<IpAddr>,
 }
 
 /// Why a request is not asked of the service.
@@ -63,10 +65,10 @@ pub enum Unfit {
 
 impl Names {
     /// A service's own name, and its own addresses.
-    pub fn new(service: Service, addresses: &'static [IpAddr]) -> Self {
+    pub fn new(service: Service, addresses: &[IpAddr]) -> Self {
         Self {
             name: service.host(),
-            addresses,
+            addresses: addresses.to_vec(),
         }
     }
 
@@ -151,9 +153,19 @@ pub fn words(status: StatusCode, text: &str) -> Answer {
     of(status, kind, text.to_owned().into())
 }
 
+/// Too many connections: come again, and soon, for places are (RFC 9110, 15.6.4 and 10.2.3). This
+/// one ends.
+pub fn busy(why: Full) -> Answer {
+    let mut answer = words(StatusCode::SERVICE_UNAVAILABLE, &format!("{why}\n"));
+    let headers = answer.headers_mut();
+    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
 /// An answer of this kind, which nobody keeps.
 pub fn of(status: StatusCode, kind: HeaderValue, body: Bytes) -> Answer {
-    let mut answer = Response::new(Full::new(body));
+    let mut answer = Response::new(Whole::new(body));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, kind);

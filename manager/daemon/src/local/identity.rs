@@ -1,6 +1,7 @@
 //! Says to the code inside in whose sandbox it runs: nothing that it could not be told when it
 //! was started, for programs that are started by others.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ::http::header::{ALLOW, HeaderValue};
@@ -12,13 +13,23 @@ use tokio::net::UnixStream;
 use super::http::{self, Answer, Names};
 use super::{Answering, LocalService};
 use crate::egress::Whose;
+use crate::places::Full;
 
 /// The only path.
 const PATH: &str = "/v1/identity";
 
 /// The service.
 #[derive(Debug)]
-pub struct Identity;
+pub struct Identity {
+    addresses: Vec<IpAddr>,
+}
+
+impl Identity {
+    /// At its name, and at these addresses.
+    pub fn at(addresses: Vec<IpAddr>) -> Self {
+        Self { addresses }
+    }
+}
 
 /// What it says.
 #[derive(Debug, Serialize)]
@@ -38,11 +49,20 @@ impl LocalService for Identity {
         Service::Identity
     }
 
+    fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
+    }
+
     fn handle(&self, stream: UnixStream, whose: Arc<Whose>) -> Answering {
         let names = Names::new(self.service(), self.addresses());
         Box::pin(http::serve(stream, names, move |request| {
             answer(request, &whose)
         }))
+    }
+
+    fn refuse(&self, stream: UnixStream, why: Full) -> Answering {
+        let names = Names::new(self.service(), self.addresses());
+        Box::pin(http::serve(stream, names, move |_| http::busy(why)))
     }
 }
 

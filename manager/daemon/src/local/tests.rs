@@ -9,16 +9,23 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::door::{Unanswered, hear};
+use super::identity::Identity;
 use super::{LocalService, all};
 use crate::egress::Whose;
+use crate::places::Full;
 
 const HOST: &str = "identity.services.lakekeep.internal";
+
+/// At one address of its own.
+fn identity() -> Identity {
+    Identity::at(vec!["169.254.169.254".parse().unwrap()])
+}
 
 /// What the identity service answers to this, until it closes.
 async fn said(request: &str) -> String {
     let (mut near, far) = UnixStream::pair().unwrap();
     let whose = Arc::new(Whose::of("sandbox-1", "ann", "people", "lab"));
-    let answering = super::identity::Identity.handle(far, whose);
+    let answering = identity().handle(far, whose);
     let asking = async {
         near.write_all(request.as_bytes()).await.unwrap();
         near.shutdown().await.unwrap();
@@ -43,7 +50,9 @@ fn assert_status(said: &str, status: u16, request: &str) {
 
 #[tokio::test]
 async fn the_sandbox_is_told_whose_it_is() {
-    for host in [HOST, &format!("{HOST}:80"), &HOST.to_uppercase()] {
+    let upper = HOST.to_uppercase();
+    let with_port = format!("{HOST}:80");
+    for host in [HOST, &with_port, &upper, "169.254.169.254"] {
         let said = said(&get(host)).await;
         assert_status(&said, 200, host);
         let (_, body) = said.split_once("\r\n\r\n").unwrap();
@@ -102,6 +111,25 @@ async fn a_request_for_another_host_is_refused() {
     }
     let own = get(HOST).replace("/v1", &format!("http://{HOST}/v1"));
     assert_status(&said(&own).await, 200, &own);
+}
+
+/// A client of the service's protocol is told in it, and when to come again.
+#[tokio::test]
+async fn who_comes_above_the_bounds_is_told_to_come_again() {
+    let (mut near, far) = UnixStream::pair().unwrap();
+    let refusing = identity().refuse(far, Full::Peer(16));
+    let asking = async {
+        near.write_all(get(HOST).as_bytes()).await.unwrap();
+        let mut said = String::new();
+        near.read_to_string(&mut said).await.unwrap();
+        said
+    };
+    let (_, said) = tokio::join!(refusing, asking);
+    assert_status(&said, 503, HOST);
+    let said = said.to_lowercase();
+    assert!(said.contains("retry-after: 1\r\n"), "{said}");
+    assert!(said.contains("connection: close\r\n"), "{said}");
+    assert!(said.contains("16 connections"), "{said}");
 }
 
 /// Each of these has a second request within, which some reader would answer.
@@ -190,10 +218,13 @@ async fn a_preamble_that_ends_or_is_none_is_refused() {
 
 #[test]
 fn every_service_is_answered_and_no_two_have_one_address() {
-    let services = all();
+    let fixed = ["169.254.169.254", "169.254.170.2"];
+    let fixed = fixed.map(|one| (one.parse().unwrap(), Service::Identity));
+    let services = all(&fixed.into());
     let names: Vec<Service> = services.iter().map(|one| one.service()).collect();
     assert_eq!(names, Service::ALL);
     let addresses = services.iter().flat_map(|one| one.addresses());
     let mut seen = BTreeSet::new();
     assert!(addresses.into_iter().all(|address| seen.insert(*address)));
+    assert_eq!(seen.len(), 2);
 }

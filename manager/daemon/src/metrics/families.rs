@@ -510,5 +510,69 @@ impl Flows {
     }
 }
 
+/// Services that are answered inside of sandboxes.
+#[derive(Debug, Clone)]
+pub struct LocalServices {
+    open: Family<Labelled, Gauge>,
+    connections: Family<[(&'static str, &'static str); 2], Counter>,
+    failures: Family<Labelled, Counter>,
+}
+
+impl LocalServices {
+    pub(super) fn new(book: &mut Book) -> Self {
+        Self {
+            open: book.add(
+                ("lakekeep_service_connections_open", None),
+                "Connections of sandboxes that a service is answering",
+                Family::default(),
+            ),
+            connections: book.add(
+                ("lakekeep_service_connections", None),
+                "Connections of sandboxes to services, by what became of them",
+                Family::default(),
+            ),
+            failures: book.add(
+                ("lakekeep_service_failures", None),
+                "Connections of which it was not said whose they are, by why",
+                Family::default(),
+            ),
+        }
+    }
+
+    /// One is being answered; dropped, it was.
+    pub fn answering(&self, service: &'static str) -> Open {
+        self.counted(service, "answered");
+        let open = self.open.get_or_create(&[("service", service)]).clone();
+        open.inc();
+        Open(open)
+    }
+
+    /// One above the bound: it was told so, or closed.
+    pub fn too_many(&self, service: &'static str, told: bool) {
+        let result = if told { "told_to_wait" } else { "closed" };
+        self.counted(service, result);
+    }
+
+    /// Nobody said whose it is, or who did is not believed.
+    pub fn failed(&self, reason: &'static str) {
+        self.failures.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    fn counted(&self, service: &'static str, result: &'static str) {
+        let of = [("service", service), ("result", result)];
+        self.connections.get_or_create(&of).inc();
+    }
+}
+
+/// One that is counted while it lives.
+#[derive(Debug)]
+pub struct Open(Gauge);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// A number with a fraction.
 pub(super) type Fraction = Gauge<f64, AtomicU64>;

@@ -24,8 +24,8 @@ use crate::sandbox::lock;
 
 pub use endpoint::{Endpoint, MetricsDoc};
 pub use families::{
-    Audit, Calls, Flows, History, Launchers, Output, Parked, Queue, Sandboxes, Snapshot, Stages,
-    Tasks,
+    Audit, Calls, Flows, History, Launchers, LocalServices, Output, Parked, Queue, Sandboxes,
+    Snapshot, Stages, Tasks,
 };
 pub use labels::{Called, Stage, kind, verdict};
 
@@ -60,6 +60,7 @@ pub struct Metrics {
     pub calls: Calls,
     pub stages: Stages,
     pub history: History,
+    pub local: LocalServices,
     flows: Flows,
     process: process::Process,
     registry: Registry,
@@ -116,6 +117,7 @@ impl Metrics {
             calls: Calls::new(&mut book),
             stages: Stages::new(&mut book),
             history: History::new(&mut book),
+            local: LocalServices::new(&mut book),
             flows: Flows::new(&mut book),
             process: process::Process::new(&mut book),
             registry: book.registry,

@@ -68,6 +68,32 @@ fn flows_are_told_as_their_log_counts_them() {
 }
 
 #[test]
+fn connections_to_services_are_counted_while_they_live_and_by_their_ends() {
+    let metrics = Metrics::new();
+    let text = || {
+        metrics
+            .text(&Snapshot::default(), Format::OpenMetrics)
+            .unwrap()
+    };
+    let open = |number| format!("service_connections_open{{service=\"identity\"}} {number}");
+    let one = metrics.local.answering("identity");
+    let two = metrics.local.answering("identity");
+    assert!(text().contains(&open(2)), "{}", text());
+    drop((one, two));
+    assert!(text().contains(&open(0)), "{}", text());
+    metrics.local.too_many("identity", true);
+    metrics.local.too_many("identity", false);
+    metrics.local.failed("silent");
+    for (result, number) in [("answered", 2), ("told_to_wait", 1), ("closed", 1)] {
+        let labels = format!("service=\"identity\",result=\"{result}\"");
+        let line = format!("lakekeep_service_connections_total{{{labels}}} {number}");
+        assert!(text().contains(&line), "{}", text());
+    }
+    let failed = "lakekeep_service_failures_total{reason=\"silent\"} 1";
+    assert!(text().contains(failed), "{}", text());
+}
+
+#[test]
 fn who_asks_for_openmetrics_gets_it() {
     let asks = |text: &'static str| format(Some(&HeaderValue::from_static(text)));
     assert_eq!(

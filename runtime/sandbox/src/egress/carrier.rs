@@ -1,22 +1,29 @@
 //! A relay that serves all sandboxes of a pool, over one connection.
 //!
 //! It ends with that connection, so nothing is left of it whatever becomes of its pool. A
-//! thread hears it: a relay that nobody hears waits, and with it what its sandboxes send.
+//! thread hears it: a relay that nobody hears waits, and with it what its sandboxes send. When
+//! it dies that thread, in this order,
+//!
+//! 1. shuts the sandboxes' listeners, which the pool keeps for another relay: what they send is
+//!    refused, and does not wait for somebody who may never come;
+//! 2. waits for its last words, for a moment;
+//! 3. has another relay serve them, and their listeners are open again.
 
 use std::collections::BTreeMap;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::Child;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
-use lakekeep_protocol::relay::{RuleDocument, ServeSpec};
+use lakekeep_protocol::relay::ServeSpec;
 use lakekeep_protocol::{RelayReply, RelayRequest};
+use lakekeep_sys::net::{open_listener, shut_listener};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::outlet::Tally;
-use super::{Link, PATIENCE, start, words};
+use super::outlet::Way;
+use super::{Link, PATIENCE, pidfd, start, words};
 use crate::error::SandboxError;
+use crate::launcher::readable;
 
 /// poll(2) does not wait.
 const NOW: Timespec = Timespec {
@@ -24,17 +31,27 @@ const NOW: Timespec = Timespec {
     tv_nsec: 0,
 };
 
+/// A relay that closed its socket ends so soon, or is ended.
+const ENDING: Duration = Duration::from_millis(500);
+
+/// Unasked, one is replaced no sooner after another: what dies at once is not started over and
+/// over while nobody waits for it.
+const BETWEEN: Duration = Duration::from_secs(1);
+
 /// The relays of a pool: one that lives, and another when it died.
 #[derive(Debug, Default)]
-pub(crate) struct Carriers(Mutex<Option<Arc<Carrier>>>);
+pub(crate) struct Carriers {
+    now: Mutex<Option<Arc<Carrier>>>,
+    /// When one was last replaced that nobody had asked for.
+    replaced: Mutex<Option<Instant>>,
+}
 
 /// A relay. Dropped, it ends, and nothing leaves by it any more.
 #[derive(Debug)]
 pub(crate) struct Carrier {
     channel: Arc<Link>,
-    child: Mutex<Child>,
+    child: Arc<Mutex<Child>>,
     heard: Arc<Heard>,
-    listener: Option<JoinHandle<()>>,
 }
 
 /// What it has said.
@@ -53,13 +70,16 @@ struct Books {
     nonce: u64,
     /// The highest that it answered.
     synced: u64,
-    /// It says nothing more.
-    ended: bool,
+    /// It carries nothing more, and its sandboxes' listeners are shut.
+    shut: bool,
+    /// It has ended, with these words.
+    ended: Option<String>,
 }
 
 #[derive(Debug)]
 struct Account {
-    tally: Arc<Tally>,
+    /// Of a sandbox that may be gone.
+    way: Weak<Way>,
     /// Whether it serves the sandbox, or why not.
     answer: Option<Result<(), String>>,
 }
@@ -69,66 +89,87 @@ impl Carriers {
     ///
     /// # Errors
     /// `NoProgram`; of starting it.
-    pub(super) fn current(&self) -> Result<Arc<Carrier>, SandboxError> {
-        let mut now = lock(&self.0);
-        if let Some(carrier) = now.as_ref().filter(|carrier| carrier.lives()) {
-            return Ok(Arc::clone(carrier));
+    pub(super) fn current(self: &Arc<Self>) -> Result<Arc<Carrier>, SandboxError> {
+        let mut now = lock(&self.now);
+        match now.as_ref() {
+            Some(carrier) if carrier.lives() => return Ok(Arc::clone(carrier)),
+            // What it leaves open is shut before another one opens it.
+            Some(dead) => drop(dead.until(PATIENCE, |books| books.shut)),
+            None => {}
         }
-        let carrier = Arc::new(Carrier::start()?);
+        let carrier = Arc::new(Carrier::start(self)?);
         *now = Some(Arc::clone(&carrier));
         Ok(carrier)
+    }
+
+    /// Has another one take over for a relay that died, if there was none a moment ago. Where that
+    /// fails the listeners stay shut: the next claim or task tries again, and tells.
+    fn replace(self: &Arc<Self>, ways: &[Arc<Way>]) {
+        let mut replaced = lock(&self.replaced);
+        if replaced.is_some_and(|last| last.elapsed() < BETWEEN) {
+            return;
+        }
+        *replaced = Some(Instant::now());
+        drop(replaced);
+        for way in ways {
+            if way.open(self).is_err() {
+                return;
+            }
+        }
     }
 }
 
 impl Carrier {
-    fn start() -> Result<Self, SandboxError> {
+    fn start(carriers: &Arc<Carriers>) -> Result<Self, SandboxError> {
         let (channel, child) = start()?;
-        let (channel, heard) = (Arc::new(channel), Arc::new(Heard::default()));
-        let (hears, notes) = (Arc::clone(&channel), Arc::clone(&heard));
-        let listener = std::thread::spawn(move || notes.listen(&hears));
-        Ok(Self {
-            channel,
-            child: Mutex::new(child),
-            heard,
-            listener: Some(listener),
-        })
+        let pidfd = pidfd(&child)?;
+        let carrier = Self {
+            channel: Arc::new(channel),
+            child: Arc::new(Mutex::new(child)),
+            heard: Arc::default(),
+        };
+        let hears = (Arc::clone(&carrier.channel), Arc::clone(&carrier.heard));
+        let child = (Arc::clone(&carrier.child), pidfd);
+        let carriers = Arc::downgrade(carriers);
+        // It ends with the relay, which ends with this.
+        std::thread::spawn(move || attend(hears, child, &carriers));
+        Ok(carrier)
     }
 
     /// Whether it has not ended: it holds its end of the socket until then, whatever of its
     /// words has been heard.
     pub fn lives(&self) -> bool {
         let mut hung_up = [PollFd::new(&self.channel, PollFlags::empty())];
-        matches!(poll(&mut hung_up, Some(&NOW)), Ok(0)) && !lock(&self.heard.books).ended
+        matches!(poll(&mut hung_up, Some(&NOW)), Ok(0)) && lock(&self.heard.books).ended.is_none()
     }
 
     /// Has it serve a sandbox, and returns when it does: `false` when it has ended first.
     ///
     /// # Errors
     /// `Relay` with what it says of the rules.
-    pub fn serve(
-        &self,
-        (sandbox, rules): (&str, &[RuleDocument]),
-        sockets: [BorrowedFd<'_>; 2],
-        tally: &Arc<Tally>,
-    ) -> Result<bool, SandboxError> {
-        let account = Account {
-            tally: Arc::clone(tally),
-            answer: None,
-        };
+    pub fn serve(&self, way: &Arc<Way>) -> Result<bool, SandboxError> {
         let mut books = lock(&self.heard.books);
-        books.accounts.insert(sandbox.to_owned(), account);
-        drop(books);
-        let request = RelayRequest::Serve(Box::new(ServeSpec {
-            sandbox: sandbox.to_owned(),
-            profile: None,
-            rules: rules.to_vec(),
-        }));
-        if self.channel.send(&request, &sockets).is_err() {
-            lock(&self.heard.books).ended = true;
+        if books.shut {
             return Ok(false);
         }
+        // Beside the entry that has it shut: none is open of which nobody knows.
+        let [tcp, udp] = &way.sockets;
+        open_listener(tcp).map_err(SandboxError::kernel("listen"))?;
+        let account = Account {
+            way: Arc::downgrade(way),
+            answer: None,
+        };
+        books.accounts.insert(way.sandbox.clone(), account);
+        drop(books);
+        let request = RelayRequest::Serve(Box::new(ServeSpec {
+            sandbox: way.sandbox.clone(),
+            profile: None,
+            rules: way.rules.clone(),
+        }));
+        // Where it cannot be told it has ended, and who hears it is about to know.
+        drop(self.channel.send(&request, &[tcp.as_fd(), udp.as_fd()]));
         let answered = |books: &Books| {
-            let account = books.accounts.get(sandbox)?;
+            let account = books.accounts.get(&way.sandbox)?;
             account.answer.clone()
         };
         match self.until(PATIENCE, |books| answered(books).is_some()) {
@@ -151,9 +192,9 @@ impl Carrier {
         books.nonce += 1;
         let nonce = books.nonce;
         drop(books);
-        if self.ask(&RelayRequest::Sync { nonce }) {
-            self.until(patience, |books| books.synced >= nonce);
-        }
+        // Of one that cannot be asked, its end is what is left to hear.
+        self.ask(&RelayRequest::Sync { nonce });
+        self.until(patience, |books| books.synced >= nonce);
     }
 
     /// Has it serve a sandbox no longer; with `patience`, returns when its last flow was told.
@@ -161,37 +202,32 @@ impl Carrier {
         let request = RelayRequest::Stop {
             sandbox: sandbox.to_owned(),
         };
-        if self.ask(&request)
-            && let Some(patience) = patience
-        {
+        self.ask(&request);
+        if let Some(patience) = patience {
             self.until(patience, |books| !books.accounts.contains_key(sandbox));
         }
     }
 
-    /// Why it ended, as the end of a sentence: of one that lives no more.
+    /// Why it ended, as the end of a sentence; nothing of one that lives.
     pub fn last_words(&self) -> String {
-        let mut child = lock(&self.child);
-        let status = match child.wait() {
-            Ok(status) => status.to_string(),
-            Err(error) => error.to_string(),
-        };
-        format!("{status}{}", words(&mut child))
+        let books = lock(&self.heard.books);
+        books.ended.clone().unwrap_or_default()
     }
 
-    /// Whether it was told: one that has ended hears nothing.
-    fn ask(&self, request: &RelayRequest) -> bool {
-        self.channel.send(request, &[]).is_ok()
+    /// Tells it; one that has ended hears nothing.
+    fn ask(&self, request: &RelayRequest) {
+        drop(self.channel.send(request, &[]));
     }
 
     fn until(&self, patience: Duration, done: impl Fn(&Books) -> bool) -> Waited<'_> {
         let books = lock(&self.heard.books);
-        let waits = |books: &mut Books| !done(books) && !books.ended;
+        let waits = |books: &mut Books| !done(books) && books.ended.is_none();
         let waited = self
             .heard
             .changed
             .wait_timeout_while(books, patience, waits);
         let (books, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        match (done(&books), books.ended) {
+        match (done(&books), books.ended.is_some()) {
             (true, _) => Waited::Done(books),
             (false, true) => Waited::Ended,
             (false, false) => Waited::Silent,
@@ -206,18 +242,61 @@ enum Waited<'a> {
     Silent,
 }
 
+/// Hears a relay until its end, and has another one take over.
+fn attend(
+    (channel, heard): (Arc<Link>, Arc<Heard>),
+    (child, pidfd): (Arc<Mutex<Child>>, OwnedFd),
+    carriers: &Weak<Carriers>,
+) {
+    while let Ok(Some((reply, _))) = channel.receive() {
+        heard.note(reply);
+    }
+    let ways = heard.shut();
+    let words = last_words(&child, &pidfd);
+    for way in &ways {
+        way.tally.lose(&words);
+    }
+    heard.end(words);
+    if let Some(carriers) = carriers.upgrade() {
+        carriers.replace(&ways);
+    }
+}
+
+/// Of a relay that has closed its socket: how it ended, with its last words.
+fn last_words(child: &Mutex<Child>, pidfd: &OwnedFd) -> String {
+    let ended = readable(pidfd.as_fd(), ENDING);
+    let mut child = lock(child);
+    if !matches!(ended, Ok(true)) && child.kill().is_err() {
+        // It was waited for.
+    }
+    match child.wait() {
+        Ok(status) => format!("{status}{}", words(&mut child)),
+        Err(error) => error.to_string(),
+    }
+}
+
 impl Heard {
-    /// Hears a relay until its end.
-    fn listen(&self, channel: &Link) {
-        while let Ok(Some((reply, _))) = channel.receive() {
-            self.note(reply);
-        }
+    /// Nothing of its sandboxes leaves any more, and nothing waits; those that live still.
+    fn shut(&self) -> Vec<Arc<Way>> {
         let mut books = lock(&self.books);
-        books.ended = true;
-        for account in books.accounts.values() {
-            account.tally.lose();
+        books.shut = true;
+        let accounts = std::mem::take(&mut books.accounts);
+        let ways: Vec<Arc<Way>> = accounts
+            .values()
+            .filter_map(|account| account.way.upgrade())
+            .collect();
+        for way in &ways {
+            if shut_listener(&way.sockets[0]).is_err() {
+                // Nobody can do more: what is sent waits there, and does not leave.
+            }
         }
         drop(books);
+        self.changed.notify_all();
+        ways
+    }
+
+    fn end(&self, words: String) {
+        lock(&self.books).ended = Some(words);
         self.changed.notify_all();
     }
 
@@ -230,8 +309,9 @@ impl Heard {
         };
         match reply {
             RelayReply::Flow(receipt) => {
-                if let Some(account) = books.accounts.get(&receipt.sandbox) {
-                    account.tally.note(&receipt);
+                let account = books.accounts.get(&receipt.sandbox);
+                if let Some(way) = account.and_then(|account| account.way.upgrade()) {
+                    way.tally.note(&receipt);
                 }
                 return;
             }
@@ -251,19 +331,10 @@ impl Heard {
 
 impl Drop for Carrier {
     fn drop(&mut self) {
-        let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut child = lock(&self.child);
         // Of one that has ended both fail, and are not needed.
         if child.kill().is_ok() && child.wait().is_err() {
             // It was waited for already.
-        }
-        // Its end of the socket is closed, which ends the thread.
-        if self
-            .listener
-            .take()
-            .map(JoinHandle::join)
-            .is_some_and(|it| it.is_err())
-        {
-            // It hears nothing any more.
         }
     }
 }

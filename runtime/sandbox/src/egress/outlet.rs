@@ -1,7 +1,7 @@
 //! What leaves one sandbox of a pool.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,14 +21,27 @@ const TRIES: u32 = 2;
 /// The way out of one sandbox. Dropped, it is closed; the sandbox should have ended before.
 #[derive(Debug)]
 pub(crate) struct Outlet {
-    sandbox: String,
-    rules: Vec<RuleDocument>,
-    /// Kept for another relay, where the one that serves them dies.
-    sockets: [OwnedFd; 2],
+    way: Arc<Way>,
     carriers: Arc<Carriers>,
-    /// Which of them serves it.
+}
+
+/// What a relay is given to serve, and which one does.
+#[derive(Debug)]
+pub(super) struct Way {
+    pub sandbox: String,
+    pub rules: Vec<RuleDocument>,
+    /// Kept for another relay, where the one that serves them dies.
+    pub sockets: [OwnedFd; 2],
+    pub tally: Tally,
+    served: Mutex<Served>,
+}
+
+#[derive(Debug, Default)]
+struct Served {
+    /// By this relay, which may have died.
     by: Option<Arc<Carrier>>,
-    tally: Arc<Tally>,
+    /// Never again: its sandbox is gone.
+    over: bool,
 }
 
 /// What one sandbox sent: all of it, and while each of its tasks ran. A flow is of the sandbox:
@@ -52,12 +65,14 @@ impl Outlet {
         carriers: &Arc<Carriers>,
     ) -> Self {
         Self {
-            sandbox: sandbox.to_owned(),
-            rules: egress.documents(),
-            sockets,
+            way: Arc::new(Way {
+                sandbox: sandbox.to_owned(),
+                rules: egress.documents(),
+                sockets,
+                tally: Tally::default(),
+                served: Mutex::default(),
+            }),
             carriers: Arc::clone(carriers),
-            by: None,
-            tally: Arc::default(),
         }
     }
 
@@ -65,69 +80,74 @@ impl Outlet {
     ///
     /// # Errors
     /// `Relay`; of starting one.
-    pub fn open(&mut self) -> Result<(), SandboxError> {
-        if self.by.as_ref().is_some_and(|carrier| carrier.lives()) {
-            return Ok(());
-        }
-        for _ in 0..TRIES {
-            let carrier = self.carriers.current()?;
-            let sockets = self.sockets.each_ref().map(AsFd::as_fd);
-            let what = (self.sandbox.as_str(), self.rules.as_slice());
-            let serves = carrier.serve(what, sockets, &self.tally)?;
-            self.by = Some(carrier);
-            if serves {
-                return Ok(());
-            }
-        }
-        Err(SandboxError::Relay {
-            reason: self.last_words(),
-        })
+    pub fn open(&self) -> Result<(), SandboxError> {
+        self.way.open(&self.carriers)
     }
 
     /// A task is about to start: what is sent from now on may be its.
     pub fn enter(&self, task: u32) {
-        lock(&self.tally.0).tasks.insert(task, Traffic::default());
+        lock(&self.way.tally.0)
+            .tasks
+            .insert(task, Traffic::default());
     }
 
     /// What was sent since a task was about to start, as far as the relay has told it by now.
     /// A flow that ends later counts with those that run then.
     pub fn leave(&self, task: u32) -> Traffic {
-        if let Some(carrier) = &self.by {
+        if let Some(carrier) = self.way.carrier() {
             carrier.hear_all(SOON);
         }
-        let traffic = lock(&self.tally.0).tasks.remove(&task);
-        self.explained(traffic.unwrap_or_default())
+        let traffic = lock(&self.way.tally.0).tasks.remove(&task);
+        traffic.unwrap_or_default()
     }
 
     /// Has it served no longer, once the sandbox has ended, and tells all that it sent, without
     /// receipts.
     pub fn close(&self) -> Traffic {
-        if let Some(carrier) = &self.by {
-            carrier.stop(&self.sandbox, Some(PATIENCE));
+        if let Some(carrier) = self.way.carrier() {
+            carrier.stop(&self.way.sandbox, Some(PATIENCE));
         }
-        let traffic = std::mem::take(&mut lock(&self.tally.0).all);
-        self.explained(traffic)
-    }
-
-    /// With what the relay said before it ended, where it did.
-    fn explained(&self, mut traffic: Traffic) -> Traffic {
-        if traffic.lost.is_some() {
-            traffic.lost = Some(format!("the relay ended{}", self.last_words()));
-        }
-        traffic
-    }
-
-    fn last_words(&self) -> String {
-        let dead = self.by.as_ref().filter(|carrier| !carrier.lives());
-        dead.map_or_else(String::new, |carrier| format!(": {}", carrier.last_words()))
+        std::mem::take(&mut lock(&self.way.tally.0).all)
     }
 }
 
 impl Drop for Outlet {
     fn drop(&mut self) {
-        if let Some(carrier) = &self.by {
-            carrier.stop(&self.sandbox, None);
+        let mut served = lock(&self.way.served);
+        served.over = true;
+        if let Some(carrier) = &served.by {
+            carrier.stop(&self.way.sandbox, None);
         }
+    }
+}
+
+impl Way {
+    /// Has a relay serve it that lives, if none does.
+    ///
+    /// # Errors
+    /// As [`Outlet::open`].
+    pub fn open(self: &Arc<Self>, carriers: &Arc<Carriers>) -> Result<(), SandboxError> {
+        let mut served = lock(&self.served);
+        if served.over || served.by.as_ref().is_some_and(|by| by.lives()) {
+            return Ok(());
+        }
+        let mut reason = String::new();
+        for _ in 0..TRIES {
+            let carrier = carriers.current()?;
+            let serves = carrier.serve(self)?;
+            if !serves {
+                reason = format!(": {}", carrier.last_words());
+            }
+            served.by = Some(carrier);
+            if serves {
+                return Ok(());
+            }
+        }
+        Err(SandboxError::Relay { reason })
+    }
+
+    fn carrier(&self) -> Option<Arc<Carrier>> {
+        lock(&self.served).by.clone()
     }
 }
 
@@ -141,12 +161,13 @@ impl Tally {
         }
     }
 
-    /// What is known is not all: the relay has ended.
-    pub fn lose(&self) {
+    /// What is known is not all: the relay has ended, with these words.
+    pub fn lose(&self, words: &str) {
         let mut counts = lock(&self.0);
         let counts = &mut *counts;
         for traffic in counts.tasks.values_mut().chain([&mut counts.all]) {
-            traffic.lost.get_or_insert_with(String::new);
+            let lost = || format!("the relay ended: {words}");
+            traffic.lost.get_or_insert_with(lost);
         }
     }
 }

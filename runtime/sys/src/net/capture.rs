@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, sockopt};
 
 use super::netlink::Batch;
 use super::nftables;
@@ -22,6 +22,12 @@ const OWN: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 256;
+
+/// The listener's, which nobody is assigned. It is asked for by number, so that it stays the
+/// listener's while that is shut: a port that the kernel chose would be given back
+/// (`SOCK_BINDPORT_LOCK`), and the rule that leads there would not know of another. Below 1024,
+/// for the code inside may not bind there.
+const LISTENER: u16 = 4;
 
 /// Of the way to the listener and back; in every kernel (tcp(7), `tcp_congestion_control`).
 pub(super) const CONGESTION_CONTROL: &str = "reno";
@@ -66,6 +72,27 @@ pub fn capture(namespace: impl AsFd) -> Result<Captured, Error> {
     captured
 }
 
+/// Shuts the listener, whoever has descriptors of it: what waits there is reset, and what comes is
+/// refused at once. A listener that is open and that nobody asks makes connections wait.
+///
+/// # Errors
+/// Of shutdown(2).
+pub fn shut_listener(listener: impl AsFd) -> Result<(), Errno> {
+    match rustix::net::shutdown(listener, Shutdown::Read) {
+        // It was shut.
+        Err(Errno::NOTCONN) => Ok(()),
+        done => done,
+    }
+}
+
+/// Opens it, again if it was shut; of one that is open nothing changes.
+///
+/// # Errors
+/// Of listen(2).
+pub fn open_listener(listener: impl AsFd) -> Result<(), Errno> {
+    rustix::net::listen(listener, BACKLOG)
+}
+
 /// Whether the two are not one namespace (namespaces(7)).
 fn differ(one: impl AsFd, other: impl AsFd) -> Result<bool, Errno> {
     let identity = |namespace: BorrowedFd<'_>| {
@@ -89,8 +116,7 @@ fn capture_here() -> Result<Captured, Error> {
         }
     }
     let tcp = listener(family).context("listen", "every TCP destination")?;
-    let port = port_of(&tcp).context("getsockname", "listener")?;
-    nftables::catch_all(port).context("NFT_MSG_NEWRULE", "tproxy of all TCP")?;
+    nftables::catch_all(LISTENER).context("NFT_MSG_NEWRULE", "tproxy of all TCP")?;
     let udp = resolver(family).context("bind", "UDP port 53 of every address")?;
     Ok(Captured { tcp, udp })
 }
@@ -193,8 +219,8 @@ fn listener(family: AddressFamily) -> Result<OwnedFd, Errno> {
     transparent(&listener, family)?;
     // Of IPv6 the way back to a client is to the loopback's own address, by a route of the kernel's.
     sockopt::set_tcp_congestion(&listener, CONGESTION_CONTROL)?;
-    rustix::net::bind(&listener, &any(family, 0))?;
-    rustix::net::listen(&listener, BACKLOG)?;
+    rustix::net::bind(&listener, &any(family, LISTENER))?;
+    open_listener(&listener)?;
     Ok(listener)
 }
 
@@ -240,9 +266,4 @@ fn switch_on(socket: impl AsFd, (level, option): (i32, i32)) -> Result<(), Errno
         0 => Ok(()),
         _ => Err(last_errno()),
     }
-}
-
-fn port_of(socket: &OwnedFd) -> Result<u16, Errno> {
-    let address: SocketAddr = rustix::net::getsockname(socket)?.try_into()?;
-    Ok(address.port())
 }

@@ -8,7 +8,7 @@ mod nftables;
 #[cfg(test)]
 mod tests;
 
-pub use capture::{Captured, capture};
+pub use capture::{Captured, capture, open_listener, shut_listener};
 pub use datagram::{Datagram, receive_datagram, send_datagram};
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};

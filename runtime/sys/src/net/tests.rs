@@ -130,6 +130,29 @@ fn other_datagrams_are_refused_at_once() {
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
 }
 
+/// A queue that nobody takes from is emptied, and not filled again; and what catches everything
+/// leads there once more when it is open.
+#[test]
+fn a_shut_listener_refuses_at_once_and_can_be_opened_again() {
+    let Some(captured) = captured() else { return };
+    let asked: SocketAddr = "203.0.113.7:443".parse().unwrap();
+    let mut waits = TcpStream::connect_timeout(&asked, PATIENCE).unwrap();
+    waits.set_read_timeout(Some(PATIENCE)).unwrap();
+    shut_listener(&captured.tcp).unwrap();
+    let reset = std::io::Read::read(&mut waits, &mut [0]).unwrap_err();
+    assert_eq!(reset.kind(), std::io::ErrorKind::ConnectionReset);
+    let refused = TcpStream::connect_timeout(&asked, PATIENCE).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    open_listener(&captured.tcp).unwrap();
+    open_listener(&captured.tcp).unwrap();
+    let listener = TcpListener::from(captured.tcp);
+    listener.set_nonblocking(false).unwrap();
+    let _client = TcpStream::connect_timeout(&asked, PATIENCE).unwrap();
+    let (accepted, _) = listener.accept().unwrap();
+    let local = accepted.local_addr().unwrap();
+    assert_eq!((local.ip().to_canonical(), local.port()), (asked.ip(), 443));
+}
+
 #[test]
 fn without_the_listener_connections_are_refused() {
     let Some(captured) = captured() else { return };
