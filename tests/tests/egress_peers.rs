@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lakekeep_protocol::relay::FlowVerdict;
 use lakekeep_tests::internet::{GREETING, Internet, Resolver, SILENCE};
@@ -236,4 +236,33 @@ fn ten_thousand_names_have_an_address_each_and_no_more_have_one() {
     let address = SocketAddr::new(inside.resolve(&names[NAMES - 1]), 80);
     let (_, greeting) = inside.run(|| greeted(address)).unwrap();
     assert_eq!(greeting, GREETING);
+}
+
+/// At most so many in a second, after a quarter of a second's at once.
+const QUESTIONS: u32 = 2000;
+
+#[test]
+fn questions_are_answered_no_faster_than_they_may_come() {
+    let Some(internet) = Internet::make("egress_peers::questions") else {
+        return;
+    };
+    let place = Place::new();
+    let relay = Relay::start(&internet, &place.hosts(""));
+    let rules = document("allow tcp pypi.example", &json!({}));
+    let (inside, other) = (relay.serve("box", &rules), relay.serve("other", &rules));
+    let ask = |inside: &Inside, count: u32| {
+        (0..count).for_each(|_| assert!(inside.knows("pypi.example")));
+    };
+    let began = Instant::now();
+    let few = thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| ask(&inside, QUESTIONS / 2));
+        }
+        ask(&other, 1);
+        began.elapsed()
+    });
+    // Two seconds' without a quarter of one; and another sandbox's question is none of these.
+    let flood = began.elapsed();
+    assert!(flood >= Duration::from_millis(1740), "{flood:?}");
+    assert!(few < flood, "{few:?}, {flood:?}");
 }

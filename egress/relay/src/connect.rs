@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lakekeep_egress_rules::HostName;
 use tokio::net::{TcpStream, lookup_host};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -19,14 +20,20 @@ const LOOKUPS_OF_ONE: usize = 8;
 /// Most addresses of one name that are looked at.
 const ADDRESSES: usize = 16;
 
-/// The lookups of one sandbox.
+/// The lookups of one sandbox, in threads of the runtime in which it was made.
 #[derive(Debug)]
-pub struct Lookups(Arc<Semaphore>);
+pub struct Lookups {
+    places: Arc<Semaphore>,
+    runtime: Handle,
+}
 
 impl Lookups {
     /// None yet.
     pub fn new() -> Self {
-        Self(Arc::new(Semaphore::new(LOOKUPS_OF_ONE)))
+        Self {
+            places: Arc::new(Semaphore::new(LOOKUPS_OF_ONE)),
+            runtime: Handle::current(),
+        }
     }
 
     /// All addresses of a name, as every program of this host resolves it; at most
@@ -46,8 +53,8 @@ impl Lookups {
     /// A lookup that nobody waits for any longer holds its place until its thread has come back:
     /// else code inside would hold every thread with names that are answered late or never.
     async fn look_up(&self, name: HostName, port: u16) -> io::Result<Vec<IpAddr>> {
-        let place = Arc::clone(&self.0).acquire_owned().await;
-        let looked = tokio::spawn(async move {
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let looked = self.runtime.spawn(async move {
             let found = lookup_host((name.as_str(), port)).await;
             drop(place);
             found.map(|found| distinct(found.map(|found| found.ip().to_canonical())))

@@ -1,7 +1,7 @@
 //! Where connections come in: as many as may live at a time.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,6 @@ use crate::limits;
 use crate::pace::Pace;
 use crate::places::Place;
 use crate::sandbox::Sandbox;
-use crate::side::Side;
 
 /// How long connections wait in the kernel's queue for another to end, before they are refused.
 const GRACE: Duration = Duration::from_secs(1);
@@ -32,8 +31,8 @@ pub type Held = (Place, [Place; 2]);
 /// Who came in.
 #[derive(Debug)]
 pub enum Arrived {
-    /// A connection, where it wants to go, and its places.
-    Flow(Side, SocketAddr, Held),
+    /// A connection, not yet any thread's, where it wants to go, and its places.
+    Flow(TcpStream, SocketAddr, Held),
     /// One that was refused; told with those that were before it.
     Refused(Option<FlowReceipt>),
 }
@@ -41,7 +40,7 @@ pub enum Arrived {
 /// Who has a place of the sandbox's own, and waits for those in what it has with others.
 #[derive(Debug)]
 struct Waiting {
-    inside: Side,
+    inside: TcpStream,
     asked: SocketAddr,
     place: Place,
 }
@@ -174,7 +173,7 @@ impl Door {
         Ok(self.refuse(inside, asked, why))
     }
 
-    fn refuse(&mut self, inside: Side, asked: SocketAddr, why: String) -> Arrived {
+    fn refuse(&mut self, inside: TcpStream, asked: SocketAddr, why: String) -> Arrived {
         reset(&inside);
         drop(inside);
         self.refused += 1;
@@ -205,10 +204,10 @@ impl Door {
 /// A connection and the address that it asked for. Small messages of the server's go on to it at
 /// once (tcp(7), `TCP_NODELAY`): the second of two would else wait for the first's
 /// acknowledgement, which the client delays by 40 ms.
-async fn accept(listener: &TcpListener) -> io::Result<(Side, SocketAddr)> {
+async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     let (inside, _) = listener.accept().await?;
     inside.set_nodelay(true)?;
     let asked = inside.local_addr()?;
     let asked = SocketAddr::new(asked.ip().to_canonical(), asked.port());
-    Ok((Side::Tcp(inside), asked))
+    Ok((inside.into_std()?, asked))
 }

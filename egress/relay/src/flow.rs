@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,12 +40,24 @@ struct Refusal {
 /// became of it, whatever did.
 pub async fn carry(
     sandbox: Arc<Sandbox>,
-    inside: Side,
+    inside: std::net::TcpStream,
     asked: SocketAddr,
     mut over: watch::Receiver<bool>,
 ) {
     let carried = Carried::new();
-    if dns::is_resolver(asked) {
+    let is_question = dns::is_resolver(asked);
+    // In this order: what changes while it is asked is seen afterwards.
+    let changes = sandbox.changes();
+    let asked = sandbox.asked(asked);
+    let mut receipt = sandbox.receipt(&asked);
+    let inside = match TcpStream::from_std(inside) {
+        Ok(inside) => Side::Tcp(inside),
+        Err(error) => {
+            receipt.words = words(&format!("{asked} was not reached: epoll_ctl: {error}"));
+            return sandbox.tell(receipt).await;
+        }
+    };
+    if is_question {
         tokio::select! {
             () = ended(&mut over) => {}
             // Apart, for its buffer would be in every other flow's state too.
@@ -52,10 +65,6 @@ pub async fn carry(
         }
         return;
     }
-    // In this order: what changes while it is asked is seen afterwards.
-    let changes = sandbox.changes();
-    let asked = sandbox.asked(asked);
-    let mut receipt = sandbox.receipt(&asked);
     let told = tokio::select! {
         () = ended(&mut over) => "the sandbox ended".to_owned(),
         told = sandbox.revoked(&asked, changes) => {
@@ -372,7 +381,7 @@ fn rule(decision: &Decision) -> Option<String> {
 }
 
 /// One side is told by a reset, and not by an end that looks like an answer.
-pub fn reset(side: &Side) {
+pub fn reset(side: impl AsFd) {
     if rustix::net::sockopt::set_socket_linger(side, Some(Duration::ZERO)).is_err() {
         // It then sees an end without a byte.
     }

@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::connect::Lookups;
 use crate::control;
+use crate::dns;
 use crate::error::ServeError;
 use crate::grant::Grant;
 use crate::guard::OwnAddresses;
@@ -50,6 +51,8 @@ pub struct Sandbox {
     pub lookups: Lookups,
     /// New connections a second.
     pub arrivals: Pace,
+    /// Questions for names a second.
+    pub questions: Pace,
     /// Bytes a second that leave, and that come.
     bytes: (Toll, Toll),
     /// What it has with other sandboxes.
@@ -117,6 +120,7 @@ impl Sandbox {
             places: Places::new(limits.connections),
             lookups: Lookups::new(),
             arrivals: Pace::new(Some(limits.new_per_second.into())),
+            questions: Pace::new(Some(dns::QUESTIONS_PER_SECOND)),
             bytes: (toll(together.out()), toll(together.back())),
             together,
             zone: Mutex::new(Zone::new(prefix()?, &limits)?),

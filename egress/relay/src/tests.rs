@@ -115,6 +115,50 @@ async fn the_last_of_many_bytes_come_without_an_end_after_them() {
     assert!(got == sent);
 }
 
+/// A pump whose client has said as much as its sockets take; how much that is.
+async fn much(counts: Arc<Carried>) -> (usize, TcpStream, TcpStream) {
+    let ((client, inside), (server, outside)) = (pair().await, pair().await);
+    let (bytes, mut said) = ([7; 64 << 10], 0);
+    client.writable().await.unwrap();
+    while let Ok(more) = client.try_write(&bytes) {
+        said += more;
+    }
+    tokio::spawn(async move {
+        let under = Under::new(LONG, None);
+        pump::carry(&inside, &outside, &counts, under.bounds()).await
+    });
+    (said, client, server)
+}
+
+/// Of much that is carried, little is before the one byte of somebody who comes last.
+#[tokio::test]
+async fn flows_that_have_much_to_carry_give_way() {
+    let counts: Vec<_> = (0..8).map(|_| Arc::new(Carried::new())).collect();
+    let mut flows = Vec::new();
+    let ((mut client, inside), (mut server, outside)) = (pair().await, pair().await);
+    client.write_all(&[7]).await.unwrap();
+    for count in &counts {
+        flows.push(much(Arc::clone(count)).await);
+    }
+    let all: usize = flows.iter().map(|(said, ..)| said).sum();
+    let (carried, under) = (Carried::new(), Under::new(LONG, None));
+    let before = tokio::select! {
+        read = server.read_u8() => {
+            read.unwrap();
+            counts.iter().map(|count| count.bytes().0).sum::<u64>()
+        }
+        ended = pump::carry(&inside, &outside, &carried, under.bounds()) => panic!("{ended:?}"),
+    };
+    assert!(before < all as u64 / 2, "{before} of {all}");
+    // And all of it comes.
+    for (said, mut client, mut server) in flows {
+        client.shutdown().await.unwrap();
+        let mut got = Vec::new();
+        server.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got.len(), said);
+    }
+}
+
 #[tokio::test]
 async fn a_flow_that_says_nothing_ends() {
     let ((_client, inside), (_server, outside)) = (pair().await, pair().await);
