@@ -87,7 +87,8 @@ mod tests {
         let wrong = "[egress]\nrules = []\n[egress.total]\nbytes_per_second = 1\n";
         let refused = put(Some(admin("allow tcp *")), wrong).unwrap_err();
         assert!(
-            refused.contains(":9: egress.total.bytes_per_second: 1 is out of range"),
+            refused
+                .contains("egress.total.bytes_per_second: 1 is out of range; write at least 1024"),
             "{refused}"
         );
     }

@@ -19,6 +19,7 @@ use lakekeep_sys::socket;
 use lakekeep_tests::internet::Internet;
 use lakekeep_tests::{lakekeep, slack};
 use rustix::fs::{CWD, Mode, OFlags, openat};
+use serde_json::Value;
 
 /// The server of the test's Internet that every rule here is about.
 pub const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(93, 184, 216, 34)), 80);
@@ -71,8 +72,17 @@ impl Relay {
 
     /// Makes a sandbox's network and has it served under these rules, a JSON document.
     #[track_caller]
-    pub fn serve(&self, sandbox: &str, rules: &serde_json::Value) -> Inside {
-        match self.ask(sandbox, rules) {
+    pub fn serve(&self, sandbox: &str, rules: &Value) -> Inside {
+        match self.ask((sandbox, None), users(rules)) {
+            (RelayReply::Serving { .. }, inside) => inside,
+            (other, _) => panic!("{other:?}"),
+        }
+    }
+
+    /// The same of a profile's sandbox, under documents of whoever wrote them.
+    #[track_caller]
+    pub fn serve_in(&self, profile: &str, sandbox: &str, rules: &[(RuleLevel, Value)]) -> Inside {
+        match self.ask((sandbox, Some(profile)), documents(rules)) {
             (RelayReply::Serving { .. }, inside) => inside,
             (other, _) => panic!("{other:?}"),
         }
@@ -92,24 +102,25 @@ impl Relay {
 
     /// Why it does not serve a sandbox under these rules.
     #[track_caller]
-    pub fn refused(&self, sandbox: &str, rules: &serde_json::Value) -> String {
-        match self.ask(sandbox, rules).0 {
+    pub fn refused(&self, sandbox: &str, rules: &Value) -> String {
+        match self.ask((sandbox, None), users(rules)).0 {
             RelayReply::Refused { reason, .. } => reason,
             other => panic!("{other:?}"),
         }
     }
 
     /// Its answer; what it tells of flows meanwhile is passed over.
-    fn ask(&self, sandbox: &str, rules: &serde_json::Value) -> (RelayReply, Inside) {
+    fn ask(
+        &self,
+        (sandbox, profile): (&str, Option<&str>),
+        rules: Vec<RuleDocument>,
+    ) -> (RelayReply, Inside) {
         let namespace = net::make().unwrap();
         let Captured { tcp, udp } = net::capture(&namespace).unwrap();
         let spec = ServeSpec {
             sandbox: sandbox.to_owned(),
-            profile: None,
-            rules: vec![RuleDocument {
-                level: RuleLevel::User,
-                json: rules.to_string(),
-            }],
+            profile: profile.map(str::to_owned),
+            rules,
         };
         let request = RelayRequest::Serve(Box::new(spec));
         self.link
@@ -125,13 +136,21 @@ impl Relay {
 
     /// Puts other rules in force for a sandbox, and returns when they are.
     #[track_caller]
-    pub fn update(&self, sandbox: &str, rules: &serde_json::Value) {
+    pub fn update(&self, sandbox: &str, rules: &Value) {
+        self.change(sandbox, users(rules));
+    }
+
+    /// The same of documents of whoever wrote them.
+    #[track_caller]
+    pub fn update_in(&self, sandbox: &str, rules: &[(RuleLevel, Value)]) {
+        self.change(sandbox, documents(rules));
+    }
+
+    #[track_caller]
+    fn change(&self, sandbox: &str, rules: Vec<RuleDocument>) {
         let request = RelayRequest::Update {
             sandbox: sandbox.to_owned(),
-            rules: vec![RuleDocument {
-                level: RuleLevel::User,
-                json: rules.to_string(),
-            }],
+            rules,
         };
         self.link.send(&request, &[]).unwrap();
         loop {
@@ -189,6 +208,18 @@ impl Relay {
     fn proc(&self, file: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/{file}", self.process.id()))
     }
+}
+
+fn users(rules: &Value) -> Vec<RuleDocument> {
+    documents(&[(RuleLevel::User, rules.clone())])
+}
+
+fn documents(rules: &[(RuleLevel, Value)]) -> Vec<RuleDocument> {
+    let document = |(level, rules): &(RuleLevel, Value)| RuleDocument {
+        level: *level,
+        json: rules.to_string(),
+    };
+    rules.iter().map(document).collect()
 }
 
 impl Drop for Relay {
