@@ -319,7 +319,7 @@ impl Registry {
     /// `NotFound`.
     pub fn get(&self, id: &str) -> Result<Arc<Sandbox>, Fault> {
         let found = lock(&self.sandboxes).get(id).cloned();
-        found.ok_or_else(|| not_found(id))
+        found.ok_or_else(|| Fault::no_sandbox(id))
     }
 
     /// All of them, also ended ones that are remembered, in the order of their
@@ -523,14 +523,6 @@ fn make_places(plan: &mut Plan, places: &[String]) {
         .position(|step| !directory(step))
         .unwrap_or(steps.len());
     steps.splice(after..after, new);
-}
-
-fn not_found(id: &str) -> Fault {
-    let shown: String = id.chars().take(64).collect();
-    Fault::new(
-        Reason::NotFound,
-        format!("no sandbox {shown:?} of yours; `lakekeep ps` lists them"),
-    )
 }
 
 /// Ends a sandbox that nobody was told of.

@@ -7,6 +7,7 @@ use lakekeep_egress_rules::{Destination, Guard, Host, Ruleset, Transport, parse_
 use lakekeep_identity::UserName;
 use lakekeep_policy::PolicyDoc;
 use lakekeep_profiles::{Action, EgressBounds, Resource};
+use lakekeep_sandbox::chain;
 use lakekeep_store::audit::Event;
 use tonic::Request;
 
@@ -145,8 +146,7 @@ fn profile_name(
     let names = match &gate.personal {
         Some(template) => {
             let made = gate.profiles.personal_made(template, user.user());
-            let made =
-                made.map_err(|error| Fault::new(Reason::BadRequest, crate::make::story(&error)))?;
+            let made = made.map_err(|error| Fault::new(Reason::BadRequest, chain(&error)))?;
             made.map(|name| name.to_string()).into_iter().collect()
         }
         None => gate.usable(user),
