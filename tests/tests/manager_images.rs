@@ -191,7 +191,7 @@ fn a_task_runs_what_its_image_runs_where_that_is_asked_for() {
     assert_eq!(run(&alice, &[]), "first, /data");
     assert_eq!(run(&alice, &["echo $0 given", "as"]), "as given");
     // Unless it is asked for, a task's words are its own.
-    assert_eq!(alice.run(&id, "echo $0").success(), "sh");
+    assert_eq!(alice.run(&id, "echo $0").success(), "/bin/sh");
     manager.kill_manager();
     let alice = manager.alice();
     assert_eq!(run(&alice, &[]), "first, /data");
