@@ -22,6 +22,9 @@ fuzz_target!(|text: &str| {
     };
     let both = user.clone().bounded_by(&owner);
     assert_eq!(both.digest(), owner.clone().bounded_by(&user).digest());
+    // A total is its document's alone.
+    assert_eq!(both.total(Level::Owner), owner.total(Level::Owner));
+    assert!(both.total(Level::User).is_unlimited());
     let guard = Guard::new(["198.51.100.7".parse().expect("an address")]);
     let [both, user, owner] = [&both, &user, &owner].map(|rules| rules.decide(&to, &guard));
     assert!(!both.passes() || (user.passes() && owner.passes()));

@@ -20,7 +20,7 @@ use lakekeep_sys::{Errno, mount, net};
 
 use crate::{eventually, fail, skip};
 
-pub use resolver::Resolver;
+pub use resolver::{Resolver, SILENCE};
 pub use wire::{Packet, Wire, sayings};
 
 /// What every server of the Internet answers.

@@ -75,6 +75,7 @@ impl Relay {
     pub fn serve(&self, sandbox: &str, captured: &Captured) -> Result<(), BenchError> {
         let request = RelayRequest::Serve(Box::new(ServeSpec {
             sandbox: sandbox.to_owned(),
+            profile: None,
             rules: vec![RuleDocument {
                 level: RuleLevel::User,
                 json: RULES.to_owned(),

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,9 @@ use crate::measure::Sample;
 /// Messages of one round.
 const MESSAGES: usize = 200;
 
+/// The same where others send meanwhile.
+const FEW: usize = 50;
+
 /// Connections of one round.
 const CONNECTIONS: usize = 50;
 
@@ -29,11 +33,13 @@ enum Scenario {
     Connect,
     /// One byte there and back.
     RoundTrip,
+    /// The same while so many streams of another sandbox's send as fast as they can.
+    Beside(usize),
     /// Two writes there, two back: held up where one waits for the other's acknowledgement.
     Parts,
 }
 
-const ALL: [(&str, Scenario); 7] = [
+const ALL: [(&str, Scenario); 9] = [
     ("download-1", Scenario::Transfer(Want::Download, 1)),
     ("upload-1", Scenario::Transfer(Want::Upload, 1)),
     ("download-8", Scenario::Transfer(Want::Download, 8)),
@@ -41,6 +47,8 @@ const ALL: [(&str, Scenario); 7] = [
     ("connect", Scenario::Connect),
     ("round-trip", Scenario::RoundTrip),
     ("two-parts", Scenario::Parts),
+    ("beside-8", Scenario::Beside(8)),
+    ("beside-64", Scenario::Beside(64)),
 ];
 
 /// All scenarios in one world.
@@ -98,12 +106,15 @@ impl<'a> Traffic<'a> {
     }
 
     fn once(&self, way: Way, scenario: Scenario, bytes: u64) -> Result<Vec<Sample>, BenchError> {
+        if let Scenario::Beside(streams) = scenario {
+            return self.beside(way, streams);
+        }
         let before = busy()?;
         let walls = self.world.inside(way, |server| match scenario {
             Scenario::Transfer(want, streams) => transfer(server, want, (bytes, streams)),
             Scenario::Connect => (0..CONNECTIONS).map(|_| connect(server)).collect(),
-            Scenario::RoundTrip => messages(server, Want::Echo),
-            Scenario::Parts => messages(server, Want::Parts),
+            Scenario::RoundTrip | Scenario::Beside(_) => messages(server, (Want::Echo, MESSAGES)),
+            Scenario::Parts => messages(server, (Want::Parts, MESSAGES)),
         })?;
         let walls = walls.map_err(BenchError::io("talk to the server"))?;
         let used = busy()?.saturating_sub(before);
@@ -112,6 +123,39 @@ impl<'a> Traffic<'a> {
         let sample = |wall| Sample { wall, cpu };
         Ok(walls.into_iter().map(sample).collect())
     }
+
+    /// Round trips while others send.
+    fn beside(&self, way: Way, streams: usize) -> Result<Vec<Sample>, BenchError> {
+        let (over, ready) = (AtomicBool::new(false), Barrier::new(streams + 1));
+        let others = |server| {
+            thread::scope(|scope| {
+                for _ in 0..streams {
+                    scope.spawn(|| send_on(server, &over, &ready));
+                }
+            });
+        };
+        let walls = self.world.beside(way, others, |server| {
+            ready.wait();
+            let walls = messages(server, (Want::Echo, FEW));
+            over.store(true, Ordering::Relaxed);
+            walls
+        })?;
+        let walls = walls.map_err(BenchError::io("talk to the server"))?;
+        let sample = |wall| Sample { wall, cpu: None };
+        Ok(walls.into_iter().map(sample).collect())
+    }
+}
+
+/// Sends from when all are connected until it is over.
+fn send_on(server: SocketAddr, over: &AtomicBool, ready: &Barrier) -> io::Result<()> {
+    let connected = TcpStream::connect(server);
+    ready.wait();
+    let mut stream = connected?;
+    ask(&mut stream, Want::Upload, u64::MAX)?;
+    while !over.load(Ordering::Relaxed) {
+        server::send(&mut stream, server::CHUNK as u64)?;
+    }
+    Ok(())
 }
 
 /// From when all streams are connected until the last has all.
@@ -160,7 +204,7 @@ fn connect(server: SocketAddr) -> io::Result<Duration> {
     Ok(began.elapsed())
 }
 
-fn messages(server: SocketAddr, want: Want) -> io::Result<Vec<Duration>> {
+fn messages(server: SocketAddr, (want, count): (Want, usize)) -> io::Result<Vec<Duration>> {
     let mut stream = TcpStream::connect(server)?;
     stream.set_nodelay(true)?;
     ask(&mut stream, want, 0)?;
@@ -180,5 +224,5 @@ fn messages(server: SocketAddr, want: Want) -> io::Result<Vec<Duration>> {
     };
     // The first waits for the relay's connection.
     once()?;
-    (0..MESSAGES).map(|_| once()).collect()
+    (0..count).map(|_| once()).collect()
 }

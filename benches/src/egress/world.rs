@@ -52,6 +52,8 @@ pub enum Way {
 pub struct World {
     routed: OwnedFd,
     caught: OwnedFd,
+    /// Another sandbox's, of the same relay.
+    beside: OwnedFd,
     pub relay: Relay,
 }
 
@@ -60,6 +62,7 @@ impl World {
     pub fn make() -> Result<Self, BenchError> {
         let [host, outside, routed, caught] = [(); 4].map(|()| namespace());
         let (host, outside, routed, caught) = (host?, outside?, routed?, caught?);
+        let beside = namespace()?;
         let place = |fd: &OwnedFd| format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd());
         let places = [("{outside}", place(&outside)), ("{routed}", place(&routed))];
         within(&host, || commands(HOST, &places))??;
@@ -70,9 +73,11 @@ impl World {
         let captured = capture(&caught)?;
         let relay = within(&host, Relay::start)??;
         relay.serve("bench", &captured)?;
+        relay.serve("beside", &capture(&beside)?)?;
         Ok(Self {
             routed,
             caught,
+            beside,
             relay,
         })
     }
@@ -88,6 +93,27 @@ impl World {
             Way::Relay => &self.caught,
         };
         within(namespace, || body(SERVER))
+    }
+
+    /// The same, while `others` runs in a thread of another sandbox of this way. (Of a veth pair's
+    /// there is one: who shares it shares no program.)
+    pub fn beside<T: Send>(
+        &self,
+        way: Way,
+        others: impl FnOnce(SocketAddr) + Send,
+        body: impl FnOnce(SocketAddr) -> T + Send,
+    ) -> Result<T, BenchError> {
+        let beside = match way {
+            Way::Veth => &self.routed,
+            Way::Relay => &self.beside,
+        };
+        thread::scope(|scope| {
+            let others = scope.spawn(|| within(beside, || others(SERVER)));
+            let done = self.inside(way, body);
+            let ended = others.join();
+            ended.unwrap_or(Err(BenchError::Answer("a thread of this run has ended")))?;
+            done
+        })
     }
 }
 

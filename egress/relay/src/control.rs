@@ -13,10 +13,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::Manager;
+use crate::carriers::Carriers;
 use crate::error::{RelayError, ServeError};
 use crate::sandbox::Sandbox;
 use crate::serve;
 use crate::services::Offers;
+use crate::totals::Totals;
 
 /// Words to the manager that wait; when so many do, flows wait to be told of.
 pub const WAITING: usize = 1024;
@@ -34,12 +36,12 @@ struct Served {
 
 /// Serves until the manager has nothing more to ask, or somebody ends the process (signal(7),
 /// SIGTERM); then ends every flow, and tells of each.
-pub async fn serve(manager: Manager) -> Result<(), RelayError> {
+pub async fn serve(manager: Manager, carriers: Carriers) -> Result<(), RelayError> {
     let manager = Arc::new(manager);
     let (tell, told) = mpsc::channel(WAITING);
     let writer = write(Arc::clone(&manager), told);
     let mut requests = read(manager);
-    let mut book = Book::new(tell.clone());
+    let mut book = Book::new(tell.clone(), carriers);
     let mut ended = signal(SignalKind::terminate()).map_err(RelayError::Runtime)?;
     let heard = loop {
         let request = tokio::select! {
@@ -71,15 +73,20 @@ pub struct Book {
     tell: mpsc::Sender<RelayReply>,
     /// What the manager answers itself, for all sandboxes.
     offers: Arc<Offers>,
+    carriers: Arc<Carriers>,
+    /// What they have together.
+    totals: Arc<Totals>,
 }
 
 impl Book {
     /// None yet; what their flows come to goes to `tell`.
-    pub fn new(tell: mpsc::Sender<RelayReply>) -> Self {
+    pub fn new(tell: mpsc::Sender<RelayReply>, carriers: Carriers) -> Self {
         Self {
             served: BTreeMap::new(),
             tell,
             offers: Arc::default(),
+            carriers: Arc::new(carriers),
+            totals: Arc::default(),
         }
     }
 
@@ -124,11 +131,12 @@ impl Book {
         let sandbox = Arc::new(Sandbox::new(
             spec,
             self.tell.clone(),
-            Arc::clone(&self.offers),
+            (Arc::clone(&self.offers), &self.totals),
         )?);
         let (over, seen) = watch::channel(false);
         let sockets = serve::Sockets::new(tcp, udp)?;
-        let task = tokio::spawn(serve::serve(Arc::clone(&sandbox), sockets, seen));
+        let carriers = Arc::clone(&self.carriers);
+        let task = tokio::spawn(serve::serve(Arc::clone(&sandbox), sockets, carriers, seen));
         let served = Served {
             sandbox,
             over,

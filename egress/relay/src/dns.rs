@@ -20,6 +20,11 @@ use crate::side::Side;
 /// How long a stream of questions may say nothing (RFC 7766, 6.2.3).
 const IDLE: Duration = Duration::from_secs(10);
 
+/// Questions of one sandbox that are answered each second, by UDP and TCP together. What is above
+/// waits in its sockets: answers are the relay's work, and how many are asked for is the code
+/// inside's to choose.
+pub const QUESTIONS_PER_SECOND: u64 = 2000;
+
 /// Until the next datagram is asked for, after one that could not be had.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -55,6 +60,7 @@ impl Questions {
         let Some(question) = buffer.get(..datagram.length) else {
             return Ok(());
         };
+        sandbox.questions.take(1).await;
         let Some(answer) = sandbox.answer(question, Via::Udp).await else {
             return Ok(());
         };
@@ -89,6 +95,7 @@ async fn stream(sandbox: &Sandbox, inside: &Side) -> io::Result<()> {
             Err(error) => return Err(error),
         }
         while let Some(question) = frames.next_message().map_err(io::Error::other)? {
+            sandbox.questions.take(1).await;
             let answer = sandbox.answer(&question, Via::Tcp).await;
             if let Some(answer) = answer.as_deref().and_then(framed) {
                 timeout(IDLE, write_all(inside, &answer)).await??;

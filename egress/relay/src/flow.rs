@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +12,9 @@ use lakekeep_protocol::relay::{FlowReceipt, FlowVerdict};
 use lakekeep_sys::Errno;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use crate::connect::{connect, resolve};
+use crate::connect::connect;
 use crate::control::words;
 use crate::dns;
 use crate::gate::{self, Gate, Opening, Passed};
@@ -39,12 +40,24 @@ struct Refusal {
 /// became of it, whatever did.
 pub async fn carry(
     sandbox: Arc<Sandbox>,
-    inside: Side,
+    inside: std::net::TcpStream,
     asked: SocketAddr,
     mut over: watch::Receiver<bool>,
 ) {
     let carried = Carried::new();
-    if dns::is_resolver(asked) {
+    let is_question = dns::is_resolver(asked);
+    // In this order: what changes while it is asked is seen afterwards.
+    let changes = sandbox.changes();
+    let asked = sandbox.asked(asked);
+    let mut receipt = sandbox.receipt(&asked);
+    let inside = match TcpStream::from_std(inside) {
+        Ok(inside) => Side::Tcp(inside),
+        Err(error) => {
+            receipt.words = words(&format!("{asked} was not reached: epoll_ctl: {error}"));
+            return sandbox.tell(receipt).await;
+        }
+    };
+    if is_question {
         tokio::select! {
             () = ended(&mut over) => {}
             // Apart, for its buffer would be in every other flow's state too.
@@ -52,8 +65,6 @@ pub async fn carry(
         }
         return;
     }
-    let (asked, changes) = (sandbox.asked(asked), sandbox.changes());
-    let mut receipt = sandbox.receipt(&asked);
     let told = tokio::select! {
         () = ended(&mut over) => "the sandbox ended".to_owned(),
         told = sandbox.revoked(&asked, changes) => {
@@ -85,10 +96,9 @@ async fn attempt(
     (asked, receipt): (&Asked, &mut FlowReceipt),
     carried: &Carried,
 ) -> String {
-    let limits = sandbox.limits();
-    if let Err(TooLate) = sandbox.arrivals.take_within(limits.connect).await {
+    if let Err(told) = turn(sandbox, asked).await {
         receipt.verdict = FlowVerdict::Denied;
-        return limits::arrivals(&asked.to_string(), &limits);
+        return told;
     }
     let flow = Flow {
         sandbox,
@@ -100,6 +110,16 @@ async fn attempt(
         Ok(told) => told,
         Err(refusal) => refusal.put(receipt),
     }
+}
+
+/// Returns when a new connection has had its turn, or why it does not have it in time.
+async fn turn(sandbox: &Sandbox, asked: &Asked) -> Result<(), String> {
+    let limits = sandbox.limits();
+    let until = Instant::now() + limits.connect;
+    let own = sandbox.arrivals.take_within(limits.connect).await;
+    own.map_err(|TooLate| limits::arrivals(&asked.to_string(), &limits))?;
+    let together = sandbox.together.arrive(until).await;
+    together.map_err(|full| limits::total_arrivals(&asked.to_string(), full, &limits))
 }
 
 /// One flow on its way.
@@ -145,6 +165,7 @@ impl Flow<'_> {
                 Err(passed) => return self.told(decision, passed),
             }
         }
+        self.settle().await;
         let (outside, address) = self.connect(&decision, &addresses).await?;
         let outside = Side::Tcp(outside);
         receipt.address = Some(address);
@@ -174,6 +195,7 @@ impl Flow<'_> {
             );
             return Err(refused(FlowVerdict::Denied, told));
         }
+        self.settle().await;
         let patience = self.sandbox.limits().connect;
         let made = match timeout(patience, grant.connect(self.sandbox)).await {
             Ok(made) => made.map_err(|error| error.to_string()),
@@ -198,6 +220,15 @@ impl Flow<'_> {
                 })
             }
         }
+    }
+
+    /// Returns when all that the sandbox has carried so far has been waited for. Many connections,
+    /// each of which carries a piece and ends before it has waited for that, would else carry more
+    /// than may be.
+    async fn settle(&self) {
+        let bounds = self.sandbox.bounds();
+        let (out, back) = (bounds.out, bounds.back);
+        tokio::join!(self.carried.pay(out, 0), self.carried.pay(back, 0));
     }
 
     /// Carries the stream, as long as need be under the inspector's eyes.
@@ -269,10 +300,8 @@ impl Flow<'_> {
         name: &HostName,
         decision: &Decision,
     ) -> Result<Vec<(IpAddr, Decision)>, Refusal> {
-        let permit = self.sandbox.lookups.acquire().await;
-        let patience = self.sandbox.limits().connect;
-        let found = resolve(name, self.asked.address.port(), patience).await;
-        drop(permit);
+        let (port, patience) = (self.asked.address.port(), self.sandbox.limits().connect);
+        let found = self.sandbox.lookups.resolve(name, port, patience).await;
         let found = found.map_err(|error| self.failed(decision, &error))?;
         let (mut may, mut last) = (Vec::new(), None);
         for address in found {
@@ -352,7 +381,7 @@ fn rule(decision: &Decision) -> Option<String> {
 }
 
 /// One side is told by a reset, and not by an end that looks like an answer.
-pub fn reset(side: &Side) {
+pub fn reset(side: impl AsFd) {
     if rustix::net::sockopt::set_socket_linger(side, Some(Duration::ZERO)).is_err() {
         // It then sees an end without a byte.
     }

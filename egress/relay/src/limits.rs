@@ -3,6 +3,8 @@
 
 use lakekeep_egress_rules::Limits;
 
+use crate::totals::Member;
+
 /// So many new connections wait already that this one would not have its turn in time.
 pub fn arrivals(to: &str, limits: &Limits) -> String {
     format!(
@@ -13,17 +15,41 @@ pub fn arrivals(to: &str, limits: &Limits) -> String {
     )
 }
 
-/// As many connections live as may, and none of them ended in a while; `more` were refused for
-/// it since it was last told.
-pub fn connections(to: &str, limits: &Limits, more: u64) -> String {
-    let others = match more {
-        0 => String::new(),
-        more => format!(" (and {more} more)"),
-    };
+/// The same of what sandboxes have together.
+pub fn total_arrivals(to: &str, member: &Member, limits: &Limits) -> String {
+    let (whose, total) = (member.whose(), member.total());
     format!(
-        "denied egress to {to}{others}: {} connections are open, the most that may be; close some, \
-         or raise connections in [limits]",
+        "denied egress to {to}: {whose} of {} new connections a second is used up, and it would not \
+         have had its turn within {} s; make fewer, or have new_per_second raised in {}",
+        total.new_per_second.unwrap_or(u32::MAX),
+        limits.connect.as_secs(),
+        whose.place()
+    )
+}
+
+/// One was refused, and `more` since it was last told.
+pub fn refused(to: &str, more: u64, why: &str) -> String {
+    match more {
+        0 => format!("denied egress to {to}: {why}"),
+        more => format!("denied egress to {to} (and {more} more): {why}"),
+    }
+}
+
+/// As many connections live as may, and none of them ended in a while.
+pub fn connections(limits: &Limits) -> String {
+    format!(
+        "{} connections are open, the most that may be; close some, or raise connections in [limits]",
         limits.connections
+    )
+}
+
+/// The same of what sandboxes have together.
+pub fn total_connections(member: &Member) -> String {
+    let whose = member.whose();
+    format!(
+        "{whose} of {} connections is used up; have some closed, or connections raised in {}",
+        member.total().connections.unwrap_or(u32::MAX),
+        whose.place()
     )
 }
 

@@ -9,6 +9,7 @@
 //! where it is itself, and tells its manager what became of each flow. When it dies its
 //! sockets close, and nothing leaves any more.
 
+mod carriers;
 mod connect;
 mod control;
 mod dns;
@@ -32,6 +33,8 @@ mod side;
 mod sockets;
 #[cfg(test)]
 mod tests;
+mod totals;
+mod turns;
 
 use std::process::ExitCode;
 
@@ -39,6 +42,7 @@ use lakekeep_protocol::{Channel, RelayReply, RelayRequest};
 use lakekeep_sys::process;
 use rustix::process::Signal;
 
+use crate::carriers::Carriers;
 use crate::error::{RelayError, kernel};
 
 /// Our end of the socket to the manager.
@@ -64,7 +68,8 @@ fn main() -> ExitCode {
 /// 3. the seal, while there is one thread: identity and rules are a thread's;
 /// 4. of one that listens, its end with whoever started it: a change of user would forget it;
 /// 5. its filter;
-/// 6. the runtime, which serves.
+/// 6. the threads that carry flows;
+/// 7. the runtime, which serves.
 fn start() -> Result<(), RelayError> {
     process::close_from(FIRST_OWN_FD as u32).map_err(kernel("close_range"))?;
     process::ensure_single_threaded().map_err(kernel("counting threads"))?;
@@ -79,6 +84,7 @@ fn start() -> Result<(), RelayError> {
         lakekeep_sys::signal::unblock_all().map_err(kernel("unblocking signals"))?;
     }
     seal::confine()?;
+    let carriers = Carriers::start().map_err(RelayError::Runtime)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(connect::LOOKUPS)
@@ -86,8 +92,8 @@ fn start() -> Result<(), RelayError> {
         .map_err(RelayError::Runtime)?;
     let served = runtime.block_on(async {
         match listens {
-            true => service::serve(socket).await,
-            false => control::serve(Manager::new(socket)).await,
+            true => service::serve(socket, carriers).await,
+            false => control::serve(Manager::new(socket), carriers).await,
         }
     });
     // A lookup that the resolver does not answer must not keep the process.

@@ -61,19 +61,20 @@ impl Pipe {
 
     fn make() -> Result<Self, Errno> {
         let (source, sink) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        let large = LARGE.load(Ordering::Relaxed) < MOST_LARGE
-            && rustix::pipe::fcntl_setpipe_size(&sink, STEP).is_ok();
-        if large {
-            LARGE.fetch_add(1, Ordering::Relaxed);
-        } else if rustix::pipe::fcntl_setpipe_size(&sink, SMALL).is_err() {
-            // The user has too many pages in pipes already: it stays smaller.
-        }
-        Ok(Self {
+        let mut pipe = Self {
             source,
             sink,
             full: 0,
-            large,
-        })
+            large: one_more_large(),
+        };
+        if pipe.large && rustix::pipe::fcntl_setpipe_size(&pipe.sink, STEP).is_err() {
+            LARGE.fetch_sub(1, Ordering::Relaxed);
+            pipe.large = false;
+        }
+        if !pipe.large && rustix::pipe::fcntl_setpipe_size(&pipe.sink, SMALL).is_err() {
+            // The user has too many pages in pipes already: it stays smaller.
+        }
+        Ok(pipe)
     }
 
     /// Gives it back. One that is not empty is closed, as is one that is dropped.
@@ -108,6 +109,13 @@ impl Pipe {
         self.full = self.full.saturating_sub(moved);
         Ok(moved)
     }
+}
+
+/// Counts one more, if there may be one.
+fn one_more_large() -> bool {
+    let more = |large: usize| (large < MOST_LARGE).then_some(large + 1);
+    let counted = LARGE.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+    counted.is_ok()
 }
 
 /// Without `SPLICE_F_MORE`: with it the kernel holds the end of a small message back for

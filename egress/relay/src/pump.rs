@@ -1,6 +1,7 @@
 //! Bytes, both ways, without a copy of them in this process (splice(2)).
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -8,16 +9,27 @@ use lakekeep_egress_rules::Limits;
 use rustix::io::Errno;
 use rustix::net::Shutdown;
 use tokio::io::Interest;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::gate::Passed;
-use crate::pace::Pace;
 use crate::pipes::{Pipe, STEP};
 use crate::side::Side;
+use crate::turns::Toll;
 
 /// Most bytes of one step without a pipe.
 const COPY: usize = 16 << 10;
+
+/// Most bytes that a direction carries one step after the other. One that still has more then waits
+/// for its turn, so that what others have to say is not behind all that it has.
+const SITTING: usize = 256 << 10;
+
+thread_local! {
+    /// The turn of those that have much to carry; a flow stays with its thread. One step is taken
+    /// at a time, and between two of them all that is ready on the thread has its moment:
+    /// however many have much, others wait for one step of one.
+    static TURN: Arc<Semaphore> = Arc::new(Semaphore::new(1));
+}
 
 /// What a flow has carried so far.
 #[derive(Debug)]
@@ -37,9 +49,9 @@ pub struct Bounds<'a> {
     /// Among them, how long nothing may be said.
     pub limits: &'a watch::Sender<Limits>,
     /// Bytes a second that leave.
-    pub out: &'a Pace,
+    pub out: &'a Toll,
     /// Bytes a second that come.
-    pub back: &'a Pace,
+    pub back: &'a Toll,
 }
 
 impl Carried {
@@ -83,12 +95,12 @@ impl Carried {
     }
 
     /// Returns when so many bytes more may have been carried.
-    pub async fn pay(&self, pace: &Pace, bytes: usize) {
-        if !pace.is_limited() {
+    pub async fn pay(&self, toll: &Toll, bytes: usize) {
+        if !toll.is_limited() {
             return;
         }
         self.held_up.fetch_add(1, Ordering::Relaxed);
-        pace.take(bytes as u64).await;
+        toll.take(bytes as u64).await;
         self.held_up.fetch_sub(1, Ordering::Relaxed);
         self.touch();
     }
@@ -133,33 +145,60 @@ pub async fn carry(inside: &Side, outside: &Side, carried: &Carried, bounds: Bou
 async fn way(
     (from, to): (&Side, &Side),
     (count, carried): (&AtomicU64, &Carried),
-    pace: &Pace,
+    toll: &Toll,
 ) -> io::Result<()> {
+    let mut sitting = 0;
     loop {
         from.readable().await?;
         // What nobody takes stays where it is: its sender then waits, and not a pipe of ours.
         to.writable().await?;
-        let most = pace.piece().unwrap_or(STEP);
+        let turn = match sitting < SITTING {
+            true => None,
+            false => turn().await,
+        };
+        let most = toll.piece().unwrap_or(STEP);
         let taken = match Pipe::lend() {
-            Some(pipe) => spliced((from, to), pipe, most).await,
-            None => copied((from, to), most).await,
+            Some(pipe) => spliced((from, to), (pipe, most), turn).await,
+            None => {
+                drop(turn);
+                copied((from, to), most).await
+            }
         };
         let taken = match taken {
             Ok(0) => return end_of(to),
             Ok(taken) => taken,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                sitting = 0;
+                continue;
+            }
             Err(error) => return Err(error),
         };
+        sitting += taken;
         count.fetch_add(taken as u64, Ordering::Relaxed);
         carried.touch();
-        carried.pay(pace, taken).await;
+        carried.pay(toll, taken).await;
     }
 }
 
-/// One step; 0 is the end.
-async fn spliced((from, to): (&Side, &Side), mut pipe: Pipe, most: usize) -> io::Result<usize> {
+/// The next turn, when all that is ready on this thread has had its moment.
+async fn turn() -> Option<OwnedSemaphorePermit> {
+    let turn = TURN.with(Arc::clone).acquire_owned().await;
+    tokio::task::yield_now().await;
+    // An error: it was closed, which nobody does.
+    turn.ok()
+}
+
+/// One step; 0 is the end. The turn is over when the receiver takes no more at once.
+async fn spliced(
+    (from, to): (&Side, &Side),
+    (mut pipe, most): (Pipe, usize),
+    turn: Option<OwnedSemaphorePermit>,
+) -> io::Result<usize> {
     let taken = from.try_io(Interest::READABLE, || pipe.fill(from, most));
+    while pipe.full() > 0 && to.try_io(Interest::WRITABLE, || pipe.empty(to)).is_ok() {}
+    drop(turn);
     while pipe.full() > 0 {
+        // An error of before is one again.
         to.async_io(Interest::WRITABLE, || pipe.empty(to)).await?;
     }
     pipe.give_back();

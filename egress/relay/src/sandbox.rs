@@ -20,10 +20,11 @@ use lakekeep_protocol::relay::{
 use lakekeep_sys::Errno;
 use rustix::rand::GetRandomFlags;
 use tokio::net::UnixStream;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
-use crate::connect::LOOKUPS_OF_ONE;
+use crate::connect::Lookups;
 use crate::control;
+use crate::dns;
 use crate::error::ServeError;
 use crate::grant::Grant;
 use crate::guard::OwnAddresses;
@@ -32,6 +33,8 @@ use crate::places::Places;
 use crate::pump::Bounds;
 use crate::services::{self, Offers};
 use crate::sockets;
+use crate::totals::{Together, Totals};
+use crate::turns::Toll;
 
 /// A sandbox that is served.
 #[derive(Debug)]
@@ -44,12 +47,16 @@ pub struct Sandbox {
     limits: watch::Sender<Limits>,
     /// One for each connection that may live at a time.
     pub places: Arc<Places>,
-    /// One for each name that may be resolved at a time.
-    pub lookups: Semaphore,
+    /// Names that are resolved.
+    pub lookups: Lookups,
     /// New connections a second.
     pub arrivals: Pace,
+    /// Questions for names a second.
+    pub questions: Pace,
     /// Bytes a second that leave, and that come.
-    bytes: (Pace, Pace),
+    bytes: (Toll, Toll),
+    /// What it has with other sandboxes.
+    pub together: Together,
     zone: Mutex<Zone>,
     began: Instant,
     /// Names whose denial was told, and when: a program asks for one many times.
@@ -100,26 +107,31 @@ impl Sandbox {
     pub fn new(
         spec: &ServeSpec,
         tell: mpsc::Sender<RelayReply>,
-        offers: Arc<Offers>,
+        (offers, totals): (Arc<Offers>, &Arc<Totals>),
     ) -> Result<Self, ServeError> {
         let force = Force::read(&spec.rules, &offers)?;
         let limits = force.rules.limits();
-        let pace = || Pace::new(limits.bytes_per_second);
-        Ok(Self {
+        let together = Together::join(totals, &spec.sandbox, spec.profile.as_deref());
+        let toll = |shares| Toll::new(limits.bytes_per_second, shares);
+        let sandbox = Self {
             id: spec.sandbox.clone(),
             force: watch::Sender::new(Arc::new(force)),
             own: OwnAddresses::read().map_err(ServeError::OwnAddresses)?,
             places: Places::new(limits.connections),
-            lookups: Semaphore::new(LOOKUPS_OF_ONE),
+            lookups: Lookups::new(),
             arrivals: Pace::new(Some(limits.new_per_second.into())),
-            bytes: (pace(), pace()),
+            questions: Pace::new(Some(dns::QUESTIONS_PER_SECOND)),
+            bytes: (toll(together.out()), toll(together.back())),
+            together,
             zone: Mutex::new(Zone::new(prefix()?, &limits)?),
             limits: watch::Sender::new(limits),
             began: Instant::now(),
             refused: Mutex::default(),
             offers,
             tell,
-        })
+        };
+        sandbox.together.limit(&sandbox.force().rules);
+        Ok(sandbox)
     }
 
     fn force(&self) -> Arc<Force> {
@@ -135,6 +147,7 @@ impl Sandbox {
     pub fn update(&self, documents: &[RuleDocument]) -> Result<(), ServeError> {
         let force = Force::read(documents, &self.offers)?;
         self.limit(force.rules.limits());
+        self.together.limit(&force.rules);
         self.force.send_replace(Arc::new(force));
         Ok(())
     }

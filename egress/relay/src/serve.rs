@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::carriers::Carriers;
 use crate::dns::Questions;
 use crate::door::{Arrived, Door};
 use crate::error::ServeError;
@@ -36,7 +37,12 @@ impl Sockets {
 }
 
 /// Serves the sandbox until `over`; then its flows end, and are told of.
-pub async fn serve(sandbox: Arc<Sandbox>, sockets: Sockets, mut over: watch::Receiver<bool>) {
+pub async fn serve(
+    sandbox: Arc<Sandbox>,
+    sockets: Sockets,
+    carriers: Arc<Carriers>,
+    mut over: watch::Receiver<bool>,
+) {
     let mut flows = JoinSet::new();
     let mut door = Door::new(Arc::clone(&sandbox), sockets.tcp);
     let answers = sockets.udp.answer_all(&sandbox);
@@ -49,7 +55,7 @@ pub async fn serve(sandbox: Arc<Sandbox>, sockets: Sockets, mut over: watch::Rec
             arrived = door.next() => match arrived {
                 Ok(Arrived::Flow(inside, asked, permit)) => {
                     let (sandbox, over) = (Arc::clone(&sandbox), over.clone());
-                    flows.spawn(async move {
+                    carriers.carry(&mut flows, async move {
                         flow::carry(sandbox, inside, asked, over).await;
                         drop(permit);
                     });

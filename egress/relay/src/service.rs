@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::Manager;
+use crate::carriers::Carriers;
 use crate::control::{self, Book, WAITING};
 use crate::error::RelayError;
 use kept::Kept;
@@ -34,10 +35,10 @@ struct Desk {
 
 /// Serves one manager after the other, until somebody ends the process (signal(7), SIGTERM).
 /// A manager that cannot be understood is heard no more; what it had served goes on.
-pub async fn serve(socket: OwnedFd) -> Result<(), RelayError> {
+pub async fn serve(socket: OwnedFd, carriers: Carriers) -> Result<(), RelayError> {
     let (tell, told) = mpsc::channel(WAITING);
     let mut desk = Desk {
-        book: Book::new(tell),
+        book: Book::new(tell, carriers),
         told,
         kept: Kept::default(),
     };

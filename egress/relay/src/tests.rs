@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lakekeep_egress_inspect::{Inspector, Refusal};
-use lakekeep_egress_rules::{Limits, Streams};
+use lakekeep_egress_rules::{EgressDoc, Level, Limits, Ruleset, Streams};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::gate::{self, Gate, Opening, Passed};
-use crate::pace::Pace;
 use crate::pipes::STEP;
 use crate::pump::{self, Bounds, Carried};
 use crate::side::Side;
+use crate::totals::{Together, Totals};
+use crate::turns::Toll;
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -30,16 +31,22 @@ async fn pair() -> (TcpStream, Side) {
 #[derive(Debug)]
 struct Under {
     limits: watch::Sender<Limits>,
-    out: Pace,
-    back: Pace,
+    out: Toll,
+    back: Toll,
 }
 
 impl Under {
     fn new(idle: Duration, out: Option<u64>) -> Arc<Self> {
+        let alone = Together::join(&Arc::default(), "alone", None);
+        Self::of(&alone, idle, out)
+    }
+
+    /// Of a sandbox that has something together with others.
+    fn of(together: &Together, idle: Duration, out: Option<u64>) -> Arc<Self> {
         Arc::new(Self {
             limits: watch::Sender::new(limits(idle)),
-            out: Pace::new(out),
-            back: Pace::new(None),
+            out: Toll::new(out, together.out()),
+            back: Toll::new(None, together.back()),
         })
     }
 
@@ -106,6 +113,50 @@ async fn the_last_of_many_bytes_come_without_an_end_after_them() {
     };
     assert_eq!((both.0.unwrap(), both.1.unwrap()), ((), sent.len()));
     assert!(got == sent);
+}
+
+/// A pump whose client has said as much as its sockets take; how much that is.
+async fn much(counts: Arc<Carried>) -> (usize, TcpStream, TcpStream) {
+    let ((client, inside), (server, outside)) = (pair().await, pair().await);
+    let (bytes, mut said) = ([7; 64 << 10], 0);
+    client.writable().await.unwrap();
+    while let Ok(more) = client.try_write(&bytes) {
+        said += more;
+    }
+    tokio::spawn(async move {
+        let under = Under::new(LONG, None);
+        pump::carry(&inside, &outside, &counts, under.bounds()).await
+    });
+    (said, client, server)
+}
+
+/// Of much that is carried, little is before the one byte of somebody who comes last.
+#[tokio::test]
+async fn flows_that_have_much_to_carry_give_way() {
+    let counts: Vec<_> = (0..8).map(|_| Arc::new(Carried::new())).collect();
+    let mut flows = Vec::new();
+    let ((mut client, inside), (mut server, outside)) = (pair().await, pair().await);
+    client.write_all(&[7]).await.unwrap();
+    for count in &counts {
+        flows.push(much(Arc::clone(count)).await);
+    }
+    let all: usize = flows.iter().map(|(said, ..)| said).sum();
+    let (carried, under) = (Carried::new(), Under::new(LONG, None));
+    let before = tokio::select! {
+        read = server.read_u8() => {
+            read.unwrap();
+            counts.iter().map(|count| count.bytes().0).sum::<u64>()
+        }
+        ended = pump::carry(&inside, &outside, &carried, under.bounds()) => panic!("{ended:?}"),
+    };
+    assert!(before < all as u64 / 2, "{before} of {all}");
+    // And all of it comes.
+    for (said, mut client, mut server) in flows {
+        client.shutdown().await.unwrap();
+        let mut got = Vec::new();
+        server.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got.len(), said);
+    }
 }
 
 #[tokio::test]
@@ -289,6 +340,51 @@ async fn a_live_flow_follows_the_rate() {
     );
     assert!(matches!(ended, Passed::Ended(Ok(()))), "{ended:?}");
     assert_eq!(got.len(), 1 << 20);
+}
+
+/// A stream of a sandbox that sends for as long as it may; what arrives is counted.
+async fn stream(under: &Arc<Under>, arrived: &watch::Sender<usize>) {
+    let ((mut client, inside), (mut server, outside)) = (pair().await, pair().await);
+    let (under, arrived) = (Arc::clone(under), arrived.clone());
+    tokio::spawn(async move {
+        let carried = Carried::new();
+        pump::carry(&inside, &outside, &carried, under.bounds()).await
+    });
+    tokio::spawn(async move { while client.write_all(&[7; 1 << 16]).await.is_ok() {} });
+    tokio::spawn(async move {
+        let mut got = vec![0; 1 << 16];
+        while let Ok(read @ 1..) = server.read(&mut got).await {
+            arrived.send_modify(|all| *all += read);
+        }
+    });
+}
+
+#[tokio::test]
+async fn one_stream_of_a_sandbox_has_as_much_as_sixteen_of_its_neighbour() {
+    let totals: Arc<Totals> = Arc::default();
+    let join = |id| Together::join(&totals, id, Some("lab"));
+    let (many, one) = (join("many"), join("one"));
+    let text = "version = 1\n[total]\nbytes_per_second = 4194304\n";
+    let doc = EgressDoc::from_toml("t", text).unwrap();
+    many.limit(&Ruleset::check(Level::Owner, &doc).unwrap());
+    let (theirs, its) = (watch::Sender::new(0), watch::Sender::new(0));
+    let under = Under::of(&many, LONG, None);
+    for _ in 0..16 {
+        stream(&under, &theirs).await;
+    }
+    // A piece of each, which is carried before it is waited for, and the burst.
+    let before = 5 << 20;
+    let more = |least: usize| move |all: &usize| *all >= least;
+    theirs.subscribe().wait_for(more(before)).await.unwrap();
+    let before = *theirs.borrow();
+    stream(&Under::of(&one, LONG, None), &its).await;
+    its.subscribe().wait_for(more(4 << 20)).await.unwrap();
+    // Turn and turn about: first come, first served would have given them 64 MiB.
+    let meanwhile = *theirs.borrow() - before;
+    assert!(
+        (2 << 20..8 << 20).contains(&meanwhile),
+        "{meanwhile} bytes beside 4 MiB"
+    );
 }
 
 #[tokio::test]

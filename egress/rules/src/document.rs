@@ -11,6 +11,7 @@ pub use error::{DocumentError, DocumentErrors};
 pub use read::MAX_DOCUMENT_BYTES;
 
 use crate::limits::LimitsDoc;
+use crate::total::TotalDoc;
 
 /// Most rules of one document.
 pub const MAX_RULES: usize = 20_000;
@@ -50,8 +51,11 @@ pub struct EgressDoc {
     /// Services of the manager's own that are made reachable, such as `identity`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<String>,
-    /// How much may leave.
+    /// How much may leave one sandbox.
     pub limits: LimitsDoc,
+    /// How much may leave all sandboxes together for which the document holds.
+    #[serde(skip_serializing_if = "TotalDoc::is_empty")]
+    pub total: TotalDoc,
     /// Unix sockets of the host that are made reachable.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sockets: Vec<SocketDoc>,

@@ -4,7 +4,7 @@ use crate::decide::Opinion;
 use crate::decision::{Destination, Reason};
 use crate::document::Mode;
 use crate::guard::Guard;
-use crate::ruleset::{Layer, Ruleset};
+use crate::ruleset::{Layer, Level, Ruleset};
 
 impl Ruleset {
     /// A line for what each level says, the administrator's first, and the decision; what
@@ -21,6 +21,7 @@ impl Ruleset {
             .collect();
         let decision = self.decide(destination, guard);
         lines.push(decision.to_string());
+        lines.extend(self.totals());
         if decision.passes() {
             lines.push(format!("may pass: {}", decision.streams));
         }
@@ -28,6 +29,17 @@ impl Ruleset {
             lines.push("each address that the name resolves to is looked at once more".to_owned());
         }
         lines.join("\n")
+    }
+}
+
+impl Ruleset {
+    /// A line for each level that bounds its sandboxes together.
+    fn totals(&self) -> impl Iterator<Item = String> {
+        let levels = [Level::Administrator, Level::Owner].into_iter();
+        let totals = levels.map(|level| (level, self.total(level)));
+        totals
+            .filter(|(_, total)| !total.is_unlimited())
+            .map(|(level, total)| format!("{level}'s total, of all sandboxes together: {total}"))
     }
 }
 

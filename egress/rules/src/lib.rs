@@ -42,6 +42,7 @@ mod service;
 mod show;
 mod special;
 mod streams;
+mod total;
 
 pub use cidr::{Cidr, CidrError};
 pub use decision::{DecidingRule, Decision, Destination, Reason, Transport, Verdict};
@@ -58,3 +59,4 @@ pub use ruleset::{Level, PlacedRule, Ruleset, Warning};
 pub use service::{Service, UnknownService};
 pub use special::{Special, embedded, special};
 pub use streams::{Protocol, Streams};
+pub use total::{Total, TotalDoc};

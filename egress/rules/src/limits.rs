@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::total::least;
+
 /// `[limits]` of a document; what is left out is the default of [`Limits`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -71,22 +73,42 @@ impl Default for Limits {
 }
 
 /// A row for each field: name, value, least and most that are taken.
-type Row = (&'static str, Option<u64>, u64, u64);
+pub(crate) type Row = (&'static str, Option<u64>, u64, u64);
+
+/// A field that is out of its range: field, value, least, most.
+pub(crate) type Outside = (&'static str, u64, u64, u64);
 
 const DAY: u64 = 86_400;
+
+/// The rows that one sandbox's limits and those of many together have in common.
+pub(crate) fn connections(value: Option<u32>) -> Row {
+    ("connections", value.map(u64::from), 1, 65_536)
+}
+
+pub(crate) fn new_per_second(value: Option<u32>) -> Row {
+    ("new_per_second", value.map(u64::from), 1, 100_000)
+}
+
+/// Below its least, a handshake takes longer than its peer waits.
+pub(crate) fn bytes_per_second(value: Option<u64>) -> Row {
+    ("bytes_per_second", value, 1024, u64::MAX)
+}
+
+pub(crate) fn outside(rows: impl IntoIterator<Item = Row>) -> Vec<Outside> {
+    let outside = |(field, value, least, most): Row| {
+        value
+            .filter(|value| !(least..=most).contains(value))
+            .map(|value| (field, value, least, most))
+    };
+    rows.into_iter().filter_map(outside).collect()
+}
 
 impl LimitsDoc {
     fn rows(&self) -> [Row; 8] {
         [
-            ("connections", self.connections.map(u64::from), 1, 65_536),
-            (
-                "new_per_second",
-                self.new_per_second.map(u64::from),
-                1,
-                100_000,
-            ),
-            // Below it, a handshake takes longer than its peer waits.
-            ("bytes_per_second", self.bytes_per_second, 1024, u64::MAX),
+            connections(self.connections),
+            new_per_second(self.new_per_second),
+            bytes_per_second(self.bytes_per_second),
             ("idle_seconds", self.idle_seconds.map(u64::from), 1, DAY),
             (
                 "connect_seconds",
@@ -110,14 +132,9 @@ impl LimitsDoc {
         ]
     }
 
-    /// Each field that is out of its range: field, value, least, most.
-    pub(crate) fn out_of_range(&self) -> Vec<(&'static str, u64, u64, u64)> {
-        let outside = |(field, value, least, most): Row| {
-            value
-                .filter(|value| !(least..=most).contains(value))
-                .map(|value| (field, value, least, most))
-        };
-        self.rows().into_iter().filter_map(outside).collect()
+    /// Each field that is out of its range.
+    pub(crate) fn out_of_range(&self) -> Vec<Outside> {
+        outside(self.rows())
     }
 
     pub(crate) fn limits(&self) -> Limits {
@@ -142,14 +159,10 @@ impl LimitsDoc {
 impl Limits {
     /// The lower of each.
     pub(crate) fn lower(self, other: Limits) -> Limits {
-        let bytes = [self.bytes_per_second, other.bytes_per_second]
-            .into_iter()
-            .flatten()
-            .min();
         Limits {
             connections: self.connections.min(other.connections),
             new_per_second: self.new_per_second.min(other.new_per_second),
-            bytes_per_second: bytes,
+            bytes_per_second: least(self.bytes_per_second, other.bytes_per_second),
             idle: self.idle.min(other.idle),
             connect: self.connect.min(other.connect),
             first_bytes: self.first_bytes.min(other.first_bytes),

@@ -16,6 +16,7 @@ use crate::limits::Limits;
 use crate::rule::{Effect, Rule, Target};
 use crate::service::Service;
 use crate::streams::Protocol;
+use crate::total::Total;
 
 /// Who wrote a document. Each may narrow what those before allow, and not widen it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +46,7 @@ pub(crate) struct Layer {
     pub(crate) rules: Vec<PlacedRule>,
     pub(crate) index: Index,
     pub(crate) limits: Limits,
+    pub(crate) total: Total,
     /// Host paths under the names that they have inside.
     pub(crate) sockets: BTreeMap<String, PathBuf>,
     pub(crate) services: BTreeSet<Service>,
@@ -98,6 +100,12 @@ impl Ruleset {
             Some(limits.map_or(layer.limits, |limits| limits.lower(layer.limits)))
         };
         self.layers.iter().fold(None, lower).unwrap_or_default()
+    }
+
+    /// What all sandboxes together have for which the documents of a level hold.
+    pub fn total(&self, level: Level) -> Total {
+        let layers = self.layers.iter().filter(|layer| layer.level == level);
+        layers.fold(Total::default(), |total, layer| total.lower(layer.total))
     }
 
     /// The strictest mode: what any level enforces is enforced.

@@ -447,6 +447,38 @@ fn the_digest_is_of_what_decides() {
 }
 
 #[test]
+fn each_level_has_its_own_total_and_all_of_them_are_told() {
+    let text = |total: &str| {
+        format!("version = 1\nrules = [\"allow tcp a.example:443\"]\n[total]\n{total}\n")
+    };
+    let owner = |total: &str| document(Level::Owner, &text(total));
+    let bound = document(Level::Administrator, &text("connections = 100"));
+    let lab = owner("connections = 8\nbytes_per_second = 65536");
+    let both = lab.clone().bounded_by(&bound);
+    assert_eq!(both.total(Level::Owner).connections, Some(8));
+    assert_eq!(both.total(Level::Administrator).connections, Some(100));
+    assert!(both.total(Level::User).is_unlimited());
+    // One sandbox's own limits are not the total.
+    assert_eq!(both.limits().connections, 512);
+    let digests = [
+        owner(""),
+        owner("connections = 8"),
+        owner("new_per_second = 8"),
+        lab,
+    ]
+    .map(|rules| rules.digest());
+    let different: std::collections::BTreeSet<&String> = digests.iter().collect();
+    assert_eq!(different.len(), 4);
+    let told = both.explain(&ask(&both, "a.example:443").destination, &Guard::default());
+    for line in [
+        "the administrator's total, of all sandboxes together: 100 connections",
+        "the owner's total, of all sandboxes together: 8 connections, 65536 bytes a second each way",
+    ] {
+        assert!(told.lines().any(|one| one == line), "{told}");
+    }
+}
+
+#[test]
 fn rules_that_a_bound_makes_idle_are_told() {
     let bound = level(
         Level::Administrator,

@@ -16,6 +16,8 @@ rules = [
 [limits]
 connections = 64
 bytes_per_second = 1048576
+[total]
+new_per_second = 20
 [[sockets]]
 name = "spark"
 path = "/run/spark.sock"
@@ -24,6 +26,7 @@ path = "/run/spark.sock"
 const JSON: &str = r#"{"version": 1, "mode": "dry-run",
  "rules": ["allow tls pypi.example:443", "deny tcp *.ads.example"],
  "limits": {"connections": 64, "bytes_per_second": 1048576},
+ "total": {"new_per_second": 20},
  "sockets": [{"name": "spark", "path": "/run/spark.sock"}]}"#;
 
 fn refused(text: &str) -> String {
@@ -85,6 +88,21 @@ const REFUSED: &[(&str, &str, &str)] = &[
     (
         "version = 1\n[limits]\nconnections = 0\n",
         "e.toml: limits.connections: 0 is out of range",
+        "1 to 65536",
+    ),
+    (
+        "version = 1\n[total]\nidle_seconds = 1\n",
+        "e.toml:3: total.idle_seconds: unknown field",
+        "connections",
+    ),
+    (
+        "version = 1\n[total]\nbytes_per_second = 1023\n",
+        "e.toml: total.bytes_per_second: 1023 is out of range",
+        "at least 1024",
+    ),
+    (
+        "{\"version\": 1, \"total\": {\"connections\": 65537}}",
+        "e.json: total.connections: 65537 is out of range",
         "1 to 65536",
     ),
     (
@@ -158,6 +176,34 @@ fn all_that_is_wrong_is_told_at_once() {
         "version = 1\nrules = [\"x\", \"allow tcp a.example\", \"allow tcp a.example:0\"]\n[limits]\nnames = 0\n",
     );
     assert_eq!(told.lines().count(), 3, "{told}");
+}
+
+#[test]
+fn a_document_of_one_sandbox_has_no_total() {
+    let text = "version = 1\n[total]\nconnections = 1\nbytes_per_second = 1024\n";
+    let doc = EgressDoc::from_toml("e.toml", text).unwrap();
+    let refused = Ruleset::check(Level::User, &doc).unwrap_err();
+    let told: Vec<String> = refused.errors().iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 2);
+    assert_eq!(
+        told[0],
+        "e.toml: total.connections: a user's document is of one sandbox, which has no total with \
+         others; write limits.connections, or have the profile's owner write the total"
+    );
+    for level in [Level::Owner, Level::Administrator] {
+        let total = Ruleset::check(level, &doc).unwrap().total(level);
+        assert_eq!(
+            (
+                total.connections,
+                total.new_per_second,
+                total.bytes_per_second
+            ),
+            (Some(1), None, Some(1024))
+        );
+    }
+    // A document without one is written as it always was.
+    let none = serde_json::to_value(EgressDoc::default()).unwrap();
+    assert!(none.get("total").is_none(), "{none}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What may leave the sandboxes of a profile: whose documents, one within the other.
 
-use lakekeep_egress_rules::{DocumentErrors, EgressDoc, Level, Ruleset};
+use lakekeep_egress_rules::{DocumentErrors, EgressDoc, Level, Ruleset, TotalDoc};
 
 /// What a profile lets out at most.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,14 @@ impl EgressBounds {
     /// The profile's own document.
     pub fn owner(&self) -> &EgressDoc {
         &self.owner
+    }
+
+    /// What of it is about one sandbox: all but what the profile's sandboxes have together.
+    pub(crate) fn of_one(&self) -> EgressDoc {
+        EgressDoc {
+            total: TotalDoc::default(),
+            ..self.owner.clone()
+        }
     }
 
     /// The documents of a sandbox for which a user wrote `user`, if anything.

@@ -13,7 +13,7 @@ use lakekeep_policy::{
 use crate::amount::Amount;
 use crate::check::volumes::ACCOUNT;
 use crate::document::{Span, VolumeOwner, Weakening};
-use crate::egress::EgressLevels;
+use crate::egress::{EgressBounds, EgressLevels};
 use crate::images::{HOST, listed};
 use crate::names::is_account;
 use crate::profile::{Lifetimes, Profile, SecretTarget, Volume};
@@ -129,7 +129,7 @@ pub fn resolve(
         ..asked
     };
     if asked.egress.is_none() && egress.is_some() {
-        base.egress = profile.egress().map(|bounds| bounds.owner().clone());
+        base.egress = profile.egress().map(EgressBounds::of_one);
     }
     let policy = PolicyDoc {
         limits,

@@ -69,6 +69,29 @@ mod tests {
         assert!(refusals[0].to_string().contains("ann"), "{}", refusals[0]);
     }
 
+    #[test]
+    fn a_total_is_the_profiles_and_no_users() {
+        let total = format!("{RULES}[egress.total]\nconnections = 8\n");
+        let owned = profile(&total, None);
+        let resolved = ask(&owned, "").unwrap();
+        let rules = resolved.egress.as_ref().unwrap().ruleset().unwrap();
+        assert_eq!(rules.total(Level::Owner).connections, Some(8));
+        assert!(Policy::check(resolved.policy).is_ok());
+        let own = "[egress]\nrules = []\n[egress.total]\nconnections = 4";
+        let resolved = ask(&owned, own).unwrap();
+        let refused = Policy::check(resolved.policy).unwrap_err().to_string();
+        assert!(
+            refused.contains("total.connections") && refused.contains("one sandbox"),
+            "{refused}"
+        );
+        let wrong = "[egress]\nrules = []\n[egress.total]\nbytes_per_second = 1\n";
+        let refused = put(Some(admin("allow tcp *")), wrong).unwrap_err();
+        assert!(
+            refused.contains(":9: egress.total.bytes_per_second: 1 is out of range"),
+            "{refused}"
+        );
+    }
+
     const GRANT: &str = "[egress]\nservices = [\"identity\"]\n";
 
     #[test]

@@ -65,7 +65,7 @@ pub use relay::{RelayReply, RelayRequest};
 pub use task::{InitReply, InitRequest};
 
 /// The version of every frame; a peer of another version is refused.
-pub const VERSION: u8 = 6;
+pub const VERSION: u8 = 7;
 
 /// The descriptor number on which an init finds its socket. A launcher finds
 /// its own on standard input.

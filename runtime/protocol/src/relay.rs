@@ -17,8 +17,8 @@ pub enum RelayRequest {
         /// The sandbox's identifier.
         sandbox: String,
     },
-    /// Other rules hold for it from now on. Flows that they do not allow end at once; the
-    /// limits stay those that it was served with.
+    /// Other rules and limits hold for it from now on. Flows that they do not allow end at once.
+    /// What its documents say of totals holds for all sandboxes that share them.
     Update {
         /// The sandbox's identifier.
         sandbox: String,
@@ -75,6 +75,9 @@ pub struct ServedService {
 pub struct ServeSpec {
     /// Its identifier.
     pub sandbox: String,
+    /// The profile of which it is: what the owner's document says of a total, all sandboxes of the
+    /// profile have together. `None`: it has it alone.
+    pub profile: Option<String>,
     /// What may leave it: what each of them allows.
     pub rules: Vec<RuleDocument>,
 }

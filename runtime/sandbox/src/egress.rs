@@ -149,6 +149,7 @@ impl Relay {
     ) -> Result<Self, SandboxError> {
         let request = RelayRequest::Serve(Box::new(ServeSpec {
             sandbox: plan.sandbox.id.clone(),
+            profile: None,
             rules: egress.documents(),
         }));
         let sockets: Vec<_> = sockets.iter().map(OwnedFd::as_fd).collect();

@@ -20,9 +20,12 @@ const ADDRESS: &str = "127.0.0.53:53";
 const CONFIGURATION: &str = "nameserver 127.0.0.53\noptions timeout:2 attempts:1\n";
 
 /// A name, and what it leads to: for the first question the first, and so on; the last stays.
-/// Each is addresses with spaces between, or `NAME ADDRESS` of an alias. A name `*.NAME` is
-/// about all below.
+/// Each is addresses with spaces between, `NAME ADDRESS` of an alias, or [`SILENCE`]. A name
+/// `*.NAME` is about all below.
 pub type Leads = (&'static str, &'static [&'static str]);
+
+/// What a name leads to whose questions are not answered.
+pub const SILENCE: &str = "";
 
 /// A resolver that runs, and what it was asked.
 #[derive(Debug)]
@@ -106,6 +109,7 @@ impl State {
         reply.metadata.recursion_available = true;
         reply.add_query(query.clone());
         match self.led(&written.to_ascii_lowercase(), query.query_type) {
+            Some(SILENCE) => return None,
             Some(leads) => reply.add_answers(records(query, leads)),
             None => {
                 reply.metadata.response_code = ResponseCode::NXDomain;

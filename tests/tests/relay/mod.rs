@@ -105,6 +105,7 @@ impl Relay {
         let Captured { tcp, udp } = net::capture(&namespace).unwrap();
         let spec = ServeSpec {
             sandbox: sandbox.to_owned(),
+            profile: None,
             rules: vec![RuleDocument {
                 level: RuleLevel::User,
                 json: rules.to_string(),

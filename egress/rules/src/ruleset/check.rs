@@ -8,6 +8,7 @@ use crate::document::{
     DocumentError, DocumentErrors, EgressDoc, MAX_RULES, MAX_SOCKETS, Place, SocketDoc,
 };
 use crate::index::Index;
+use crate::limits::Outside;
 use crate::rule::Rule;
 use crate::service::Service;
 use crate::show::quoted;
@@ -21,6 +22,7 @@ pub(super) fn layer(level: Level, doc: &EgressDoc) -> Result<Layer, DocumentErro
     let mut found = Vec::new();
     let rules = rules(doc, &mut found);
     limits(doc, &mut found);
+    total(level, doc, &mut found);
     let sockets = sockets(doc, &mut found);
     let services = services(doc, &mut found);
     if !found.is_empty() {
@@ -32,6 +34,7 @@ pub(super) fn layer(level: Level, doc: &EgressDoc) -> Result<Layer, DocumentErro
         index: Index::new(rules.iter().map(|placed| &placed.rule)),
         rules,
         limits: doc.limits.limits(),
+        total: doc.total.total(),
         sockets,
         services,
     })
@@ -73,14 +76,46 @@ fn rules(doc: &EgressDoc, found: &mut Vec<DocumentError>) -> Vec<PlacedRule> {
 }
 
 fn limits(doc: &EgressDoc, found: &mut Vec<DocumentError>) {
-    for (field, value, least, most) in doc.limits.out_of_range() {
-        let place = doc.origin.field(format!("limits.{field}"));
-        let remedy = match most {
-            u64::MAX => format!("write at least {least}"),
-            most => format!("write {least} to {most}"),
-        };
-        found.push(error(place, format!("{value} is out of range"), &remedy));
+    let outside = doc.limits.out_of_range();
+    found.extend(
+        outside
+            .into_iter()
+            .map(|one| out_of_range(doc, "limits", one)),
+    );
+}
+
+fn total(level: Level, doc: &EgressDoc, found: &mut Vec<DocumentError>) {
+    if level == Level::User {
+        found.extend(doc.total.written().map(|field| of_one(doc, field)));
+        return;
     }
+    let outside = doc.total.out_of_range();
+    found.extend(
+        outside
+            .into_iter()
+            .map(|one| out_of_range(doc, "total", one)),
+    );
+}
+
+fn out_of_range(
+    doc: &EgressDoc,
+    table: &str,
+    (field, value, least, most): Outside,
+) -> DocumentError {
+    let place = doc.origin.field(format!("{table}.{field}"));
+    let remedy = match most {
+        u64::MAX => format!("write at least {least}"),
+        most => format!("write {least} to {most}"),
+    };
+    error(place, format!("{value} is out of range"), &remedy)
+}
+
+/// Nobody else's sandbox is under a user's document.
+fn of_one(doc: &EgressDoc, field: &str) -> DocumentError {
+    let place = doc.origin.field(format!("total.{field}"));
+    let cause = "a user's document is of one sandbox, which has no total with others".to_owned();
+    let remedy = format!("write limits.{field}, or have the profile's owner write the total");
+    error(place, cause, &remedy)
 }
 
 fn sockets(doc: &EgressDoc, found: &mut Vec<DocumentError>) -> BTreeMap<String, PathBuf> {

@@ -53,7 +53,8 @@ fn layer_digest(layer: &Layer) -> [u8; 32] {
         .collect();
     encoder.number(rules.len());
     rules.iter().for_each(|rule| encoder.bytes(rule.as_bytes()));
-    for number in layer.limits.numbers() {
+    let (limits, total) = (layer.limits.numbers(), layer.total.numbers());
+    for number in limits.into_iter().chain(total) {
         encoder.0.update(&number.to_le_bytes());
     }
     encoder.number(layer.sockets.len());

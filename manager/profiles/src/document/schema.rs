@@ -110,6 +110,7 @@ const EGRESS: &[(&str, &str)] = &[
     ),
     ("services", "write a list of names such as \"identity\""),
     ("limits", TABLE),
+    ("total", TABLE),
     (
         "sockets",
         "write one [[egress.sockets]] table for each socket",
@@ -125,6 +126,12 @@ const EGRESS_LIMITS: &[(&str, &str)] = &[
     ("first_bytes_seconds", COUNT),
     ("names", COUNT),
     ("new_names_per_minute", COUNT),
+];
+
+const EGRESS_TOTAL: &[(&str, &str)] = &[
+    ("connections", COUNT),
+    ("new_per_second", COUNT),
+    ("bytes_per_second", COUNT),
 ];
 
 const EGRESS_SOCKET: &[(&str, &str)] = &[
@@ -160,6 +167,7 @@ const PROFILE_TABLES: &[Table] = &[
     ("secret", SECRET),
     ("egress", EGRESS),
     ("egress.limits", EGRESS_LIMITS),
+    ("egress.total", EGRESS_TOTAL),
     ("egress.sockets", EGRESS_SOCKET),
     ("floor", &[("require", "write a list of names of layers")]),
     ("admin", ADMIN),

@@ -91,6 +91,10 @@ fn append_rules(under: &mut PolicyDoc, over: &mut PolicyDoc) {
     if upper.limits != EgressLimits::default() {
         lower.limits = upper.limits;
     }
+    // It is refused later, and not dropped without a word.
+    if !upper.total.is_empty() {
+        lower.total = upper.total;
+    }
 }
 
 /// The union: what is laid over can raise the floor and never lower it.

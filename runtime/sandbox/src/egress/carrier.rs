@@ -120,6 +120,7 @@ impl Carrier {
         drop(books);
         let request = RelayRequest::Serve(Box::new(ServeSpec {
             sandbox: sandbox.to_owned(),
+            profile: None,
             rules: rules.to_vec(),
         }));
         if self.channel.send(&request, &sockets).is_err() {

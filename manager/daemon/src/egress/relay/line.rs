@@ -139,6 +139,7 @@ impl Line<'_> {
     fn serve(&self, id: &str, entry: &Entry) -> Result<(), ProtocolError> {
         let spec = ServeSpec {
             sandbox: id.to_owned(),
+            profile: Some(entry.whose.profile.clone()),
             rules: entry.rules.clone(),
         };
         let sockets = entry.sockets.each_ref().map(AsFd::as_fd);
