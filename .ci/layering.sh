@@ -32,7 +32,7 @@ INNER = {
     "lakekeep-content": set(),
     "lakekeep-unpack": {"lakekeep-content"},
     "lakekeep-oci": {"lakekeep-content"},
-    "lakekeep-images": {"lakekeep-content", "lakekeep-oci", "lakekeep-unpack"},
+    "lakekeep-images": {"lakekeep-content", "lakekeep-oci", "lakekeep-policy", "lakekeep-unpack"},
     "lakekeep-registry": {"lakekeep-content", "lakekeep-images", "lakekeep-oci", "lakekeep-unpack"},
     "lakekeep-identity": {"lakekeep-tests"},
     "lakekeep-profiles": {"lakekeep-egress-rules", "lakekeep-policy"},

@@ -178,6 +178,13 @@ pub struct AttachArgs {
     )]
     pub modules: Vec<String>,
 
+    /// Claim of a manager too, which is started for that.
+    #[arg(long)]
+    pub manager: bool,
+
+    #[command(flatten)]
+    pub programs: Programs,
+
     #[command(flatten)]
     pub json: Json,
 

@@ -32,6 +32,12 @@ pub const CLOSED: &str = "bench";
 /// The profile of sandboxes that something may leave.
 pub const OPEN: &str = "bench-open";
 
+/// The profile of sandboxes on the host's own programs.
+pub const HOST: &str = "bench-host";
+
+/// Where those have the guests.
+pub const GUESTS: &str = "/opt/guests";
+
 /// How often a stock is asked for that a busy machine did not make.
 const TRIES: u32 = 3;
 
@@ -182,7 +188,7 @@ impl Managed {
             let mut all = tokio::task::JoinSet::new();
             for _ in 0..count {
                 let (client, clock) = (self.client.clone(), self.clock.clone());
-                all.spawn(async move { claim(&client, (CLOSED, &clock), before).await });
+                all.spawn(async move { claim(&client, (create(CLOSED), &clock), before).await });
             }
             let mut times = Vec::new();
             while let Some(one) = all.join_next().await {
@@ -205,8 +211,13 @@ impl Managed {
 
     /// A new sandbox in a profile, to the first instruction of a task in it.
     pub fn claim_in(&self, profile: &str) -> Result<Sample, BenchError> {
-        let what = (profile, self.clock.as_str());
-        let claimed = async { claim(&self.client, what, monotonic()).await };
+        self.claim_of(create(profile), &self.clock)
+    }
+
+    /// A new sandbox as it is asked for here, to the first instruction of this program in it,
+    /// which tells the time.
+    pub fn claim_of(&self, create: Create, clock: &str) -> Result<Sample, BenchError> {
+        let claimed = async { claim(&self.client, (create, clock), monotonic()).await };
         let wall = self.runtime.block_on(claimed)?;
         Ok(Sample { wall, cpu: None })
     }
@@ -293,10 +304,10 @@ fn stock(metrics: &Path) -> Result<usize, BenchError> {
 /// A sandbox for one task. The guest reads the clock that this process reads.
 async fn claim(
     client: &Client,
-    (profile, clock): (&str, &str),
+    (create, clock): (Create, &str),
     before: Duration,
 ) -> Result<Duration, BenchError> {
-    let command = Command::once(create(profile), [clock]).no_stdin();
+    let command = Command::once(create, [clock]).no_stdin();
     let (first, _) = read(client.exec(command).await?.output).await?;
     first_instruction(&first, before)
 }
@@ -332,7 +343,7 @@ async fn read(mut output: Output) -> Result<(Vec<u8>, String), BenchError> {
 }
 
 /// As an engine asks for it: it ends with its manager.
-fn create(profile: &str) -> Create {
+pub fn create(profile: &str) -> Create {
     Create::new().profile(profile).kind(v1::Kind::Udf)
 }
 
@@ -366,11 +377,16 @@ fn is_ready(told: &UnixDatagram) -> bool {
 fn configure(folder: &Path, image: &Path, parked: usize) -> Result<PathBuf, BenchError> {
     let profiles = folder.join("profiles");
     std::fs::create_dir_all(&profiles).map_err(BenchError::file("mkdir", &profiles))?;
-    let rules = "[egress]\nrules = [\"allow tls pypi.example:443\"]\n";
-    for (name, more) in [(CLOSED, ""), (OPEN, rules)] {
+    let own = format!("images = [{image:?}]\n");
+    let open = format!("{own}[egress]\nrules = [\"allow tls pypi.example:443\"]\n");
+    let host = format!(
+        "images = [\"host\"]\n[admin]\nexpose_host_image = true\n\
+         [[volume]]\nname = \"guests\"\nsource = {image:?}\ntarget = {GUESTS:?}\nowner = \"project\"\n"
+    );
+    for (name, more) in [(CLOSED, own), (OPEN, open), (HOST, host)] {
         let profile = format!(
             "version = 1\nname = {name:?}\nowner = \"root\"\nproject = \"bench\"\n\
-             images = [{image:?}]\npresets = [\"general\"]\n{more}"
+             presets = [\"general\"]\n{more}"
         );
         let path = profiles.join(format!("{name}.toml"));
         std::fs::write(&path, profile).map_err(BenchError::file("write", &path))?;

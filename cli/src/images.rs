@@ -153,8 +153,8 @@ fn shown(image: &Image) -> Value {
         "layers": image.manifest.layers.iter().enumerate().map(layer).collect::<Vec<_>>(),
         "user": settings.user,
         "env": settings.variables,
-        "entrypoint": settings.entrypoint,
-        "cmd": settings.command,
+        "entrypoint": settings.startup.entrypoint,
+        "cmd": settings.startup.command,
         "workdir": settings.working_folder,
     })
 }

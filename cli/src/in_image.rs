@@ -7,7 +7,7 @@ use lakekeep_images::{Image, ImageError};
 use lakekeep_policy::PolicyDoc;
 
 use crate::args::images::StoreArgs;
-use crate::args::{PolicyArgs, Pull};
+use crate::args::{PolicyArgs, Pull, SandboxArgs};
 use crate::beside;
 use crate::images::{ImagesError, library, place};
 
@@ -45,6 +45,12 @@ pub fn is_name(image: &Path) -> bool {
         Some(Component::RootDir | Component::CurDir | Component::ParentDir)
     );
     !folder && image != Path::new("host")
+}
+
+/// Whether the image that the flags name puts its entrypoint before the command, or has a command
+/// of its own in its place.
+pub fn has_say(arguments: &SandboxArgs) -> bool {
+    !arguments.no_entrypoint && arguments.policy.image.as_deref().is_some_and(is_name)
 }
 
 /// Has the image fetched that the flags name, if `when` says so.
@@ -110,20 +116,9 @@ impl InImage {
         flags
     }
 
-    /// What the image wishes for, where neither policy nor flags say anything. It is checked as
-    /// they are: an image can ask for nothing that a policy could not.
+    /// What the image wishes for, where neither policy nor flags say anything.
     pub fn lay_under(&self, doc: &mut PolicyDoc) {
-        let settings = &self.image.config.settings;
-        for (name, value) in &settings.variables {
-            doc.env
-                .0
-                .entry(name.clone())
-                .or_insert_with(|| value.clone());
-        }
-        let folder = settings.working_folder.trim_end_matches('/');
-        if !folder.is_empty() && doc.workdir.is_none() {
-            doc.workdir = Some(folder.to_owned());
-        }
+        self.image.lay_under(doc);
     }
 
     /// Where the image has its programs.
@@ -133,15 +128,7 @@ impl InImage {
 
     /// The entrypoint, and the command that is given, or else the image's own.
     pub fn words(&self, given: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
-        let settings = &self.image.config.settings;
-        let own = |words: &[String]| words.iter().map(|word| word.clone().into_bytes()).collect();
-        let mut words: Vec<Vec<u8>> = own(&settings.entrypoint);
-        if given.is_empty() {
-            words.extend::<Vec<Vec<u8>>>(own(&settings.command));
-        } else {
-            words.extend(given);
-        }
-        words
+        self.image.config.settings.startup.words(given)
     }
 
     /// What it wishes for and is not granted.

@@ -54,7 +54,7 @@ fn config(bytes: &[u8]) {
         .variables
         .iter()
         .flat_map(|(name, value)| [name, value]);
-    let words = settings.entrypoint.iter().chain(&settings.command);
+    let words = settings.startup.entrypoint.iter().chain(&settings.startup.command);
     for text in texts.chain(words) {
         assert!(!text.contains('\0') && text.len() <= 64 << 10);
     }

@@ -67,6 +67,15 @@ def refuse(
     raise AssertionError("abort raises")
 
 
+# What the fake's image runs.
+ENTRYPOINT, COMMAND = [b"echo"], [b"of the image"]
+
+
+def words(start: pb.ExecStart) -> list[bytes]:
+    given = list(start.arguments)
+    return [*ENTRYPOINT, *(given or COMMAND)] if start.entrypoint else given
+
+
 class FakeTask:
     """A process whose streams are kept."""
 
@@ -79,7 +88,7 @@ class FakeTask:
         self.windows: list[tuple[int, int]] = []
         self.ended: Optional[pb.TaskEnded] = None
         self.process = subprocess.Popen(
-            [os.fsdecode(word) for word in start.arguments],
+            [os.fsdecode(word) for word in words(start)],
             stdin=subprocess.DEVNULL if start.no_stdin else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

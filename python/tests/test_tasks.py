@@ -135,6 +135,14 @@ def test_a_string_is_no_command(sandbox: lakekeep.Sandbox) -> None:
         sandbox.run(["ls"], shell=True)  # type: ignore[call-overload]
 
 
+def test_what_the_image_runs_is_asked_for(sandbox: lakekeep.Sandbox) -> None:
+    assert sandbox.run([], entrypoint=True).stdout == b"of the image\n"
+    assert sandbox.run(["given"], entrypoint=True).stdout == b"given\n"
+    assert sandbox.run(["echo", "plain"]).stdout == b"plain\n"
+    with pytest.raises(errors.BadRequest, match="no list of a program"):
+        sandbox.run([])
+
+
 def test_exec_streams_both_ways(sandbox: lakekeep.Sandbox) -> None:
     with sandbox.exec(["cat"]) as task:
         output = iter(task)

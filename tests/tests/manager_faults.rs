@@ -11,7 +11,8 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -103,6 +104,66 @@ fn a_task_outlives_its_manager_and_no_byte_is_lost() {
     let next = manager.alice().run(&kept.id, "echo next");
     assert_eq!(next.success(), "next");
     assert!(next.task > 2, "{next:?}");
+    manager.end();
+}
+
+/// Whether a file below this folder holds a word.
+fn holds(folder: &Path, word: &str) -> bool {
+    let found = Command::new("grep")
+        .args([
+            "--recursive",
+            "--binary-files=text",
+            "--quiet",
+            "--devices=skip",
+            word,
+        ])
+        .arg(folder)
+        .status();
+    match found.unwrap().code() {
+        Some(0) => true,
+        Some(1) => false,
+        other => panic!("grep in {}: {other:?}", folder.display()),
+    }
+}
+
+/// What tells one set of variables from another, and does not print them: a task's output is in
+/// a file.
+const SEEN: &str = "env --null | sort --zero-terminated | sha256sum; \
+    echo \"$PROFILE, $BOTH, ${EMPTY-none}, ${#MARKED}\"";
+
+#[test]
+fn tasks_have_the_same_variables_under_the_next_manager_and_no_file_has_their_values() {
+    let profile = "[env]\nBOTH = \"of the profile\"\nPROFILE = \"whole\"\n";
+    let Some(manager) = Setup::new().personal(profile).start("variables_adoption") else {
+        return;
+    };
+    let alice = manager.alice();
+    let request = |value: &str| v1::CreateRequest {
+        policy: format!(
+            "version = 1\n[env]\nMARKED = {value:?}\nBOTH = \"one\\ntwo = 3\"\nEMPTY = \"\"\n"
+        ),
+        ..create()
+    };
+    let (value, other) = ("value-6f1c2a90", "of-the-frozen-one");
+    let (runs, frozen) = (alice.sandbox(request(value)), alice.sandbox(request(other)));
+    let seen = |user: &User, id: &str| user.run(id, SEEN).success();
+    let before = [&runs, &frozen].map(|sandbox| seen(&alice, &sandbox.id));
+    assert_ne!(before[0], before[1]);
+    let shown = format!("whole, one\ntwo = 3, , {}", value.len());
+    assert!(before[0].ends_with(&shown), "{before:?}");
+    assert_eq!(alice.freeze(of(&frozen.id)).unwrap().state(), State::Frozen);
+    for _ in 0..2 {
+        manager.kill_manager();
+        assert_eq!(seen(&manager.alice(), &runs.id), before[0]);
+    }
+    let alice = manager.alice();
+    assert_eq!(alice.thaw(of(&frozen.id)).unwrap().state(), State::Running);
+    assert_eq!(seen(&alice, &frozen.id), before[1]);
+    for folder in [manager.runtime(), manager.kept()] {
+        assert!(!holds(&folder, value), "{}", folder.display());
+    }
+    // They would be found where the names are.
+    assert!(holds(&manager.runtime(), "MARKED"));
     manager.end();
 }
 

@@ -12,13 +12,13 @@ mod common;
 #[allow(dead_code, unused_imports, reason = "the rest is for other tests")]
 mod pull;
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use common::Tar;
 use lakekeep_api::v1;
 use lakekeep_tests::manager::parked::{claimed, tables};
 use lakekeep_tests::manager::{
-    ALICE, Manager, Refusals, SERVICE, Setup, User, account, create, of,
+    ALICE, Manager, Refusals, SERVICE, Setup, Talk, User, account, create, of,
 };
 use lakekeep_tests::{Privilege, eventually, lakekeep};
 use pull::{Content, shell};
@@ -61,6 +61,7 @@ fn load(manager: &Manager, name: &str, word: &str) -> String {
     let upper = Tar::default().file("data/word", word).end();
     let wishes = json!({
         "User": "app", "Env": ["PATH=/bin", "GREETING=of the image"], "WorkingDir": "/data/",
+        "Entrypoint": ["/bin/sh", "-c"], "Cmd": ["read -r word < word; echo $word, $PWD"],
     });
     Content::with_settings(&[shell().end(), upper], &wishes).layout(&folder);
     let loaded = store(
@@ -155,6 +156,90 @@ fn what_a_profile_does_not_allow_is_refused_whether_it_is_there_or_not() {
     manager.end();
 }
 
+/// `lakekeep` for alice.
+fn say(manager: &Manager, words: &[&str]) -> Output {
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--clear-groups", "--reuid", ALICE, "--regid", ALICE, "--"])
+        .arg(lakekeep())
+        .args(words)
+        .env("LAKEKEEP_SOCKET", manager.socket())
+        .stdin(Stdio::null());
+    command.output().unwrap()
+}
+
+#[test]
+fn a_task_runs_what_its_image_runs_where_that_is_asked_for() {
+    let Some(manager) = start("manager_images_entrypoint") else {
+        return;
+    };
+    load(&manager, NAME, "first");
+    let alice = manager.alice();
+    let id = alice.sandbox(on("app:1")).id;
+    let run = |user: &User, arguments: &[&str]| {
+        let start = v1::ExecStart {
+            sandbox: id.clone(),
+            arguments: arguments
+                .iter()
+                .map(|word| word.as_bytes().to_vec())
+                .collect(),
+            entrypoint: true,
+            ..v1::ExecStart::default()
+        };
+        user.exec(start).unwrap().finish().unwrap().success()
+    };
+    assert_eq!(run(&alice, &[]), "first, /data");
+    assert_eq!(run(&alice, &["echo $0 given", "as"]), "as given");
+    // Unless it is asked for, a task's words are its own.
+    assert_eq!(alice.run(&id, "echo $0").success(), "/bin/sh");
+    manager.kill_manager();
+    let alice = manager.alice();
+    assert_eq!(run(&alice, &[]), "first, /data");
+    // What has no such image has no words.
+    let host = alice.sandbox(create()).id;
+    for (entrypoint, why) in [(true, "no command of its own"), (false, "name a program")] {
+        let start = v1::ExecStart {
+            sandbox: host.clone(),
+            entrypoint,
+            ..v1::ExecStart::default()
+        };
+        let refused = alice.exec(start).and_then(Talk::finish).unwrap_err();
+        assert_eq!(refused.reason, "BAD_REQUEST", "{refused:?}");
+        assert!(refused.message.contains(why), "{refused:?}");
+    }
+    manager.end();
+}
+
+#[test]
+fn run_through_a_manager_is_as_without_one() {
+    let Some(manager) = start("manager_images_run") else {
+        return;
+    };
+    load(&manager, NAME, "first");
+    let said = |words: &[&str]| {
+        let output = say(&manager, words);
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(said(&["run", "--image", "app:1"]), "first, /data\n");
+    let given = ["run", "--image", "app:1", "--workdir", "/", "--", "pwd"];
+    assert_eq!(said(&given), "/\n");
+    let bare = ["run", "--image", "app:1", "--no-entrypoint"];
+    assert_eq!(
+        said(&[&bare[..], &["--", "/bin/sh", "-c", "echo $0"]].concat()),
+        "/bin/sh\n"
+    );
+    let none = say(&manager, &bare);
+    assert_eq!(none.status.code(), Some(125), "{none:?}");
+    assert!(
+        String::from_utf8_lossy(&none.stderr).contains("no command"),
+        "{none:?}"
+    );
+    let id = said(&["create", "--image", "app:1"]);
+    assert_eq!(said(&["exec", id.trim()]), "first, /data\n");
+    manager.end();
+}
+
 fn run(user: &User, sandbox: &str) -> String {
     user.run(sandbox, READ).success()
 }
@@ -175,12 +260,18 @@ fn an_image_in_use_stays_also_under_the_next_manager_and_is_made_ahead() {
         let collected = store(&manager, &["image", "gc", "--keep", "1B"]);
         assert!(collected.status.success(), "{collected:?}");
     };
+    let mut own = on(NAME);
+    own.policy += "[env]\nGREETING = \"of the request\"\n";
+    let own = alice.sandbox(own);
     in_use();
     assert_eq!(run(&alice, &sandbox.id), "first of the image");
+    assert_eq!(run(&alice, &own.id), "first of the request");
     manager.kill_manager();
     in_use();
     let alice = manager.alice();
     assert_eq!(run(&alice, &sandbox.id), "first of the image");
+    assert_eq!(run(&alice, &own.id), "first of the request");
+    alice.kill(of(&own.id)).unwrap();
     alice.kill(of(&sandbox.id)).unwrap();
     eventually("the image of an ended sandbox to be free", || {
         let removed = store(&manager, &["image", "rm", NAME]);

@@ -197,8 +197,9 @@ pub struct ExecArgs {
     /// The sandbox.
     pub sandbox: String,
 
-    /// The command and its arguments.
-    #[arg(last = true, value_name = "CMD", required = true)]
+    /// The command and its arguments; that of the sandbox's image, with its entrypoint, if left
+    /// out.
+    #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
 }
 

@@ -11,6 +11,7 @@ use super::{Answer, ask, tasks};
 use crate::args::RunArgs;
 use crate::args::remote::Via;
 use crate::environment;
+use crate::in_image;
 use crate::report::{self, Messages};
 use crate::request;
 use crate::run::{RunError, exit_code, input, receipt_error};
@@ -31,7 +32,7 @@ async fn through(client: Client, arguments: &RunArgs) -> Answer {
         false => None,
     };
     let (policy, variables) = request::for_task(&arguments.sandbox.policy)?;
-    if arguments.sandbox.command.is_empty() {
+    if arguments.sandbox.command.is_empty() && !in_image::has_say(&arguments.sandbox) {
         return Err(RunError::from(request::RequestError::NoCommand).into());
     }
     // Before anything is made: a missing file must not cost a sandbox.
@@ -133,6 +134,9 @@ fn command(arguments: &RunArgs, create: Create) -> Command {
     }
     if let Some(folder) = &arguments.sandbox.policy.workdir {
         command = command.working_directory(folder);
+    }
+    if in_image::has_say(&arguments.sandbox) {
+        command = command.entrypoint();
     }
     if arguments.sandbox.explain_syscalls {
         command = command.explain_syscalls();

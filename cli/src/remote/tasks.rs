@@ -83,6 +83,9 @@ fn started(sandbox: &str, task: u32, as_json: bool) -> String {
 fn command(arguments: &ExecArgs) -> Result<Command, RemoteError> {
     let words = arguments.command.iter().cloned().map(OsStringExt::into_vec);
     let mut command = Command::new(&arguments.sandbox, words);
+    if arguments.command.is_empty() {
+        command = command.entrypoint();
+    }
     if arguments.user_env {
         // What is no text cannot be passed on.
         let all = std::env::vars_os().filter_map(|(name, value)| {

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use lakekeep_content::{Digest, Folder, Kind, Name, Space, Store};
 use lakekeep_oci::{Config, MAX_DOCUMENT, Manifest, Reference};
+use lakekeep_policy::PolicyDoc;
 use lakekeep_unpack::Limits;
 
 use crate::error::ImageError;
@@ -56,6 +57,20 @@ impl Image {
     pub fn search_path(&self) -> Option<&str> {
         let path = self.config.settings.variables.get("PATH");
         path.map(String::as_str).filter(|path| !path.is_empty())
+    }
+
+    /// What the image wishes for, where a policy says nothing. It is checked as the policy is: an
+    /// image can ask for nothing that a policy could not.
+    pub fn lay_under(&self, doc: &mut PolicyDoc) {
+        let settings = &self.config.settings;
+        for (name, value) in &settings.variables {
+            let variable = doc.env.0.entry(name.clone());
+            variable.or_insert_with(|| value.clone());
+        }
+        let folder = settings.working_folder.trim_end_matches('/');
+        if !folder.is_empty() && doc.workdir.is_none() {
+            doc.workdir = Some(folder.to_owned());
+        }
     }
 
     /// A user other than the one that commands run as is a wish that is not granted. That most

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lakekeep_content::{Algorithm, Digest};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::MAX_DOCUMENT;
 use crate::descriptor::Platform;
@@ -38,12 +38,36 @@ pub struct Settings {
     pub user: String,
     /// Variables, by name; of a name that is there twice the last.
     pub variables: BTreeMap<String, String>,
+    /// What it runs.
+    pub startup: Startup,
+    /// Empty: none.
+    pub working_folder: String,
+}
+
+/// What an image runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Startup {
     /// What comes before the command's words.
     pub entrypoint: Vec<String>,
     /// The command, where none is given.
     pub command: Vec<String>,
-    /// Empty: none.
-    pub working_folder: String,
+}
+
+impl Startup {
+    /// The entrypoint, and behind it the words that are given, or else the image's own. Empty
+    /// where there are none of either.
+    pub fn words(&self, given: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        let own = |words: &[String]| -> Vec<Vec<u8>> {
+            words.iter().map(|word| word.clone().into_bytes()).collect()
+        };
+        let mut words = own(&self.entrypoint);
+        if given.is_empty() {
+            words.extend(own(&self.command));
+        } else {
+            words.extend(given);
+        }
+        words
+    }
 }
 
 #[derive(Deserialize)]
@@ -171,8 +195,10 @@ fn settings(raw: RawSettings) -> Result<Settings, DocumentError> {
     Ok(Settings {
         user: raw.user,
         variables,
-        entrypoint,
-        command,
+        startup: Startup {
+            entrypoint,
+            command,
+        },
         working_folder: raw.working_dir,
     })
 }
@@ -195,8 +221,26 @@ mod tests {
             (settings.user.as_str(), settings.working_folder.as_str()),
             ("app", "/app")
         );
-        assert_eq!(settings.entrypoint, ["/run"]);
-        assert!(settings.command.is_empty());
+        assert_eq!(settings.startup.entrypoint, ["/run"]);
+        assert!(settings.startup.command.is_empty());
+    }
+
+    #[test]
+    fn words_that_are_given_are_in_the_place_of_the_command_and_behind_the_entrypoint() {
+        let of = |entrypoint: &[&str], command: &[&str], given: &[&[u8]]| {
+            let texts = |words: &[&str]| words.iter().map(ToString::to_string).collect();
+            let startup = Startup {
+                entrypoint: texts(entrypoint),
+                command: texts(command),
+            };
+            startup.words(given.iter().map(|word| word.to_vec()).collect())
+        };
+        let whole = of(&["/run", "-v"], &["a"], &[]);
+        assert_eq!(whole, [b"/run".as_slice(), b"-v", b"a"]);
+        let given = of(&["/run"], &["a"], &[b"b\xff", b"c"]);
+        assert_eq!(given, [b"/run".as_slice(), b"b\xff", b"c"]);
+        assert_eq!(of(&[], &["a"], &[]), [b"a"]);
+        assert!(of(&[], &[], &[]).is_empty());
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod error;
 mod media;
 mod reference;
 
-pub use config::{Config, Settings};
+pub use config::{Config, Settings, Startup};
 pub use descriptor::{Descriptor, Platform};
 pub use document::{Index, Manifest};
 pub use error::DocumentError;

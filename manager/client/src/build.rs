@@ -234,6 +234,14 @@ impl Command {
         self
     }
 
+    /// The entrypoint of the sandbox's image before the arguments, or its own command where there
+    /// are none.
+    #[must_use]
+    pub fn entrypoint(mut self) -> Self {
+        self.start.entrypoint = true;
+        self
+    }
+
     /// Its standard input is empty.
     #[must_use]
     pub fn no_stdin(mut self) -> Self {

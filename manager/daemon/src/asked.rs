@@ -8,7 +8,7 @@ use lakekeep_identity::{Identity as Mapped, IdentityKind};
 use lakekeep_policy::{MountDoc, Policy, PolicyDoc};
 use lakekeep_profiles::{Asker, Lifetimes, Profile, Refusal, Resolved, resolve, resolve_lifetimes};
 
-use crate::fault::Fault;
+use crate::fault::{Fault, shown};
 use crate::images;
 use crate::meta::{Identity, Kind};
 use crate::wire;
@@ -166,7 +166,7 @@ pub fn later(profile: &Profile, attached: &[String]) -> Vec<String> {
 
 /// The refusal of a volume that a profile does not have.
 pub fn no_volume(profile: &Profile, name: &str) -> Fault {
-    let shown: String = name.chars().take(64).collect();
+    let shown = shown(name);
     Fault::new(
         Reason::NotFound,
         format!(

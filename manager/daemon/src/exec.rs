@@ -14,6 +14,7 @@ use tracing::Instrument;
 use crate::fault::Fault;
 use crate::gate::now;
 use crate::make::{Use, about};
+use crate::meta::Meta;
 use crate::sandbox::{Asked, Manner, SIGKILL, Sandbox};
 use crate::sandboxes::Service;
 use crate::task::Task;
@@ -134,9 +135,10 @@ impl Service {
         &self,
         caller: &Caller,
         sandbox: Arc<Sandbox>,
-        start: ExecStart,
+        mut start: ExecStart,
         alone: Alone<'_>,
     ) -> Result<(Arc<Sandbox>, Arc<Task>), Fault> {
+        start.arguments = words(&sandbox.meta, start.arguments, start.entrypoint)?;
         let query = start.query_id.clone();
         let words = (start.arguments.as_slice(), start.working_directory.as_str());
         let asked = Asked::new(caller.user(), &start.request_id, words)?;
@@ -195,12 +197,6 @@ impl Service {
         start: ExecStart,
         asked: Option<Asked>,
     ) -> Result<(maker::Request, Manner), Fault> {
-        if start.arguments.is_empty() {
-            return Err(Fault::new(Reason::BadRequest, "arguments: name a program"));
-        }
-        if start.arguments.iter().any(|word| word.contains(&0)) {
-            return Err(Fault::new(Reason::BadRequest, "arguments: one holds a NUL"));
-        }
         let (secrets, secret_variables) = self.gate.open_secrets(&sandbox.meta, &start.secrets)?;
         let mut environment = self.gate.variables(&sandbox.meta, start.environment)?;
         environment.extend(secret_variables);
@@ -229,4 +225,23 @@ impl Service {
         };
         Ok((request, manner))
     }
+}
+
+/// A task's words; `own`: with those of its sandbox's image.
+fn words(meta: &Meta, given: Vec<Vec<u8>>, own: bool) -> Result<Vec<Vec<u8>>, Fault> {
+    let bad = |message: &str| Err(Fault::new(Reason::BadRequest, message));
+    let words = match &meta.stored_image {
+        Some(image) if own => image.startup.words(given),
+        _ => given,
+    };
+    if words.is_empty() {
+        return bad(match own {
+            true => "arguments: name a program; the sandbox's image has no command of its own",
+            false => "arguments: name a program",
+        });
+    }
+    if words.iter().any(|word| word.contains(&0)) {
+        return bad("arguments: one holds a NUL");
+    }
+    Ok(words)
 }

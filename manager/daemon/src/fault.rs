@@ -29,6 +29,15 @@ impl Fault {
         }
     }
 
+    /// There is no such sandbox, or it is not to be seen: in the same words.
+    pub fn no_sandbox(id: &str) -> Self {
+        let shown = shown(id);
+        Self::new(
+            Reason::NotFound,
+            format!("no sandbox {shown:?} of yours; `lakekeep ps` lists them"),
+        )
+    }
+
     /// Trying again after `delay` may help.
     #[must_use]
     pub fn retry_after(self, delay: Duration) -> Self {
@@ -67,6 +76,11 @@ impl Fault {
     pub fn reason(&self) -> Reason {
         self.reason
     }
+}
+
+/// The beginning of a name that a caller gave: enough to know it again.
+pub fn shown(name: &str) -> &str {
+    &name[..name.floor_char_boundary(64)]
 }
 
 impl From<SandboxError> for Fault {

@@ -21,9 +21,10 @@ use tokio::sync::oneshot;
 
 use crate::admission::{Admissions, Permits};
 use crate::egress::Bound;
-use crate::fault::Fault;
+use crate::fault::{Fault, shown};
 use crate::meta::Meta;
 use crate::metrics::Metrics;
+use crate::moments::stored;
 use crate::who::{Authentication, Caller};
 
 /// Everything that decides.
@@ -61,9 +62,7 @@ pub struct Gate {
 
 /// The present.
 pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let micros = since.map(|since| since.as_micros()).unwrap_or_default();
-    Timestamp::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    stored(SystemTime::now())
 }
 
 /// Managed ids, as the store keeps them.
@@ -177,7 +176,7 @@ impl Gate {
         let set = self.profiles.current();
         let usable = set.iter().filter(|stored| {
             let resource = Resource::Profile(stored.profile());
-            self.permits(caller, Action::CreateSandbox, resource)
+            self.may(caller, Action::CreateSandbox, resource)
         });
         usable
             .map(|stored| stored.profile().name().to_string())
@@ -194,7 +193,7 @@ impl Gate {
         caller: &Caller,
         name: &str,
     ) -> Result<&'s lakekeep_profiles::Stored, Fault> {
-        let shown: String = name.chars().take(64).collect();
+        let shown = shown(name);
         let fault = Fault::new(
             Reason::NotFound,
             format!("no profile {shown:?} of yours; `lakekeep profile ls` lists them"),
@@ -203,7 +202,7 @@ impl Gate {
             return Err(fault);
         };
         let resource = Resource::Profile(stored.profile());
-        match self.permits(caller, Action::ViewProfile, resource) {
+        match self.may(caller, Action::ViewProfile, resource) {
             true => Ok(stored),
             false => {
                 let event = refusal(caller, Action::ViewProfile, resource, "not to be seen");
@@ -222,7 +221,7 @@ impl Gate {
         action: Action,
         resource: Resource<'_>,
     ) -> Result<(), Fault> {
-        if self.permits(caller, action, resource) {
+        if self.may(caller, action, resource) {
             return Ok(());
         }
         let decision = self.decide(caller, action, resource);
@@ -237,15 +236,10 @@ impl Gate {
         decision
     }
 
-    /// The same without the reasons.
-    fn permits(&self, caller: &Caller, action: Action, resource: Resource<'_>) -> bool {
-        within_bounds(caller, resource)
-            && self.authorizer.permits(&caller.subject, action, resource)
-    }
-
     /// Whether a caller may do something; nothing is noted of it.
     pub fn may(&self, caller: &Caller, action: Action, resource: Resource<'_>) -> bool {
-        self.permits(caller, action, resource)
+        within_bounds(caller, resource)
+            && self.authorizer.permits(&caller.subject, action, resource)
     }
 
     /// Whether a caller may do something to a sandbox. One that the caller may not even
@@ -268,11 +262,11 @@ impl Gate {
             user: &sandbox.owner,
             id: &sandbox.id,
         };
-        if self.permits(caller, Action::Inspect, resource) {
+        if self.may(caller, Action::Inspect, resource) {
             return self.check(caller, action, resource);
         }
         let event = refusal(caller, action, resource, "not to be seen");
-        Err(hidden(&sandbox.id).noted_as(event))
+        Err(Fault::no_sandbox(&sandbox.id).noted_as(event))
     }
 
     /// Notes an event, and returns when it is on the disk.
@@ -398,7 +392,7 @@ fn check_orphan(caller: &Caller, action: Action, sandbox: &Meta) -> Result<(), F
         return Ok(());
     }
     let event = Event::denied(now(), caller.user(), action.as_str(), "its profile is gone");
-    Err(hidden(&sandbox.id).noted_as(event.with_sandbox(&sandbox.id)))
+    Err(Fault::no_sandbox(&sandbox.id).noted_as(event.with_sandbox(&sandbox.id)))
 }
 
 /// Puts who acted, and for whom, into an event.
@@ -433,11 +427,4 @@ pub fn about(event: Event, resource: Resource<'_>) -> Event {
             .with_extra("volume", name),
         Resource::Manager => event,
     }
-}
-
-fn hidden(id: &str) -> Fault {
-    Fault::new(
-        Reason::NotFound,
-        format!("no sandbox {id:?} of yours; `lakekeep ps` lists them"),
-    )
 }

@@ -8,18 +8,19 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 
-use lakekeep_sandbox::{Kind as VerdictKind, Verdict};
+use lakekeep_sandbox::{Kind as VerdictKind, Verdict, chain};
+use lakekeep_store::JsonText;
 use lakekeep_store::state::{
     Ending, Found, NewSandbox, PastTask, Record, Retention, SandboxKind, SandboxState, Store,
     StoreError, TaskState, arguments_digest,
 };
-use lakekeep_store::{JsonText, Timestamp};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
 use crate::gate::now;
 use crate::meta::{Kind, Meta};
 use crate::metrics;
+use crate::moments::stored;
 use crate::sandbox::{Phase, Sandbox};
 use crate::task::{self, Ended, Task};
 
@@ -164,12 +165,12 @@ impl History {
         let text = JsonText::of(&verdict).ok();
         let id = &orphan.meta.id;
         let tasks = orphan.tasks.iter().map(|(number, record)| {
-            let started = timestamp(record.started);
+            let started = stored(record.started);
             Record::Task(Box::new(PastTask {
                 sandbox: id.clone(),
                 number: *number,
                 arguments: arguments_digest(&record.plan.task.arguments),
-                program: program(record),
+                program: record.program(),
                 tty: record.plan.task.terminal.is_some(),
                 state: TaskState::Lost,
                 started,
@@ -182,7 +183,7 @@ impl History {
         let made = Record::Made {
             sandbox: Box::new(self.sandbox(&orphan.meta, UNKNOWN)),
             volumes: orphan.meta.volumes.clone(),
-            at: timestamp(orphan.meta.created),
+            at: stored(orphan.meta.created),
         };
         let ended = Record::Ended {
             sandbox: id.clone(),
@@ -191,7 +192,7 @@ impl History {
                 verdict: text.clone(),
                 receipt: None,
             },
-            last_used: timestamp(orphan.meta.created),
+            last_used: stored(orphan.meta.created),
             at: now(),
         };
         std::iter::once(made).chain(tasks).chain([ended]).collect()
@@ -213,7 +214,7 @@ impl History {
         self.write(Record::Made {
             sandbox: Box::new(self.sandbox(meta, preset)),
             volumes: meta.volumes.clone(),
-            at: timestamp(meta.created),
+            at: stored(meta.created),
         });
     }
 
@@ -266,8 +267,8 @@ impl History {
             } else {
                 TaskState::Ended
             },
-            started: timestamp(task.record.started),
-            ended: timestamp(ended.at),
+            started: stored(task.record.started),
+            ended: stored(ended.at),
             exit_code: ended.exit_code,
             verdict: JsonText::new(ended.verdict.clone()).ok(),
             receipt: JsonText::new(ended.receipt.clone()).ok(),
@@ -287,7 +288,7 @@ impl History {
                 verdict: JsonText::of(verdict).ok(),
                 receipt: None,
             },
-            last_used: timestamp(last_used),
+            last_used: stored(last_used),
             at: now(),
         });
     }
@@ -315,10 +316,7 @@ impl Writer {
             }
             if Instant::now() >= next {
                 if let Err(error) = self.prune() {
-                    tracing::warn!(
-                        "the history cannot be pruned: {}",
-                        crate::make::story(&error)
-                    );
+                    tracing::warn!("the history cannot be pruned: {}", chain(&error));
                 }
                 next = Instant::now() + PRUNE;
             }
@@ -355,7 +353,7 @@ impl Writer {
                 Ok(()) => self.counts.written(1),
                 Err(error) => {
                     self.counts.lost(1);
-                    tracing::warn!("the history has a gap: {}", crate::make::story(&error));
+                    tracing::warn!("the history has a gap: {}", chain(&error));
                 }
             }
         }
@@ -370,21 +368,6 @@ impl Writer {
         while self.store.prune_rows(self.doc.rows)? {}
         Ok(())
     }
-}
-
-/// A moment, as the store has it.
-pub fn timestamp(time: SystemTime) -> Timestamp {
-    let since = time
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp::from_micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
-}
-
-fn program(record: &task::Record) -> String {
-    let first = record.plan.task.arguments.first();
-    first.map_or_else(String::new, |name| {
-        String::from_utf8_lossy(name).into_owned()
-    })
 }
 
 fn kind(kind: Kind) -> SandboxKind {

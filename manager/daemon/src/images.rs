@@ -83,6 +83,7 @@ impl Images {
                 digest: image.digest.to_string(),
                 programs: image.search_path().map(str::to_owned),
                 note: image.user_note(),
+                startup: image.config.settings.startup.clone(),
             },
             pin: Arc::new(tree.into_pin()),
             image,
@@ -122,18 +123,9 @@ impl Images {
 }
 
 impl Taken {
-    /// Has a policy use it, with what it wishes for where the policy says nothing. That is checked
-    /// as the policy is: an image can ask for nothing that a policy could not.
+    /// Has a policy use it, with what it wishes for where the policy says nothing.
     pub fn lay_under(&self, doc: &mut PolicyDoc) {
-        let settings = &self.image.config.settings;
-        for (name, value) in &settings.variables {
-            let variable = doc.env.0.entry(name.clone());
-            variable.or_insert_with(|| value.clone());
-        }
-        let folder = settings.working_folder.trim_end_matches('/');
-        if !folder.is_empty() && doc.workdir.is_none() {
-            doc.workdir = Some(folder.to_owned());
-        }
+        self.image.lay_under(doc);
         doc.image = Some(self.folder.clone());
     }
 }

@@ -56,6 +56,7 @@ mod make;
 mod maker;
 mod meta;
 mod metrics;
+mod moments;
 mod overdue;
 mod parked;
 mod past;

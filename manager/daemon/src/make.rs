@@ -11,7 +11,7 @@ use lakekeep_policy::{MountMode, MountRule, Policy, PolicyDoc, Preset, TrustKey,
 use lakekeep_profiles::{
     Action, Counters, Profile, ProfileSet, Resource, VolumeGrant, VolumeOwner,
 };
-use lakekeep_sandbox::{Kind as VerdictKind, Verdict, chain};
+use lakekeep_sandbox::{Kind as VerdictKind, Verdict};
 use lakekeep_store::audit::Event;
 use lakekeep_store::state::Levels;
 
@@ -578,9 +578,4 @@ pub fn about(event: Event, meta: &Meta) -> Event {
         .with_image(&meta.image)
         .with_policy(&meta.policy_digest)
         .with_extra("trust_key", &meta.trust_key)
-}
-
-/// An error's whole story.
-pub fn story(error: &(dyn std::error::Error + 'static)) -> String {
-    chain(error)
 }

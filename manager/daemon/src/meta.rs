@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use lakekeep_oci::Startup;
 use serde::{Deserialize, Serialize};
 
 /// What becomes of a sandbox when its manager ends.
@@ -124,6 +125,9 @@ pub struct StoredImage {
     pub programs: Option<String>,
     /// What it wishes for and is not granted.
     pub note: Option<String>,
+    /// What it runs, for whoever asks for that.
+    #[serde(default)]
+    pub startup: Startup,
 }
 
 impl VolumeQuota {

@@ -1,14 +1,15 @@
 //! Sandboxes that have ended and are no more in memory, as the history has them.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use lakekeep_api::{Reason, v1};
+use lakekeep_store::JsonText;
 use lakekeep_store::state::{self, PastFilter, PastTask, SandboxKind, Store, StoreError};
-use lakekeep_store::{JsonText, Timestamp};
 
 use crate::fault::Fault;
 use crate::meta::{Identity, Kind, Meta};
+use crate::moments::{time, told};
 use crate::wire;
 
 /// Most tasks of one that are shown.
@@ -218,8 +219,8 @@ fn shown(task: &PastTask) -> v1::Task {
         state: v1::State::Ended.into(),
         tty: task.tty,
         program: task.program.clone(),
-        started: wire::timestamp(time(task.started)),
-        ended: wire::timestamp(time(task.ended)),
+        started: told(task.started),
+        ended: told(task.ended),
         exit_code: task.exit_code,
     }
 }
@@ -227,10 +228,6 @@ fn shown(task: &PastTask) -> v1::Task {
 /// A document, or nothing.
 pub fn text(json: Option<&JsonText>) -> String {
     json.map_or_else(String::new, |json| json.as_str().to_owned())
-}
-
-fn time(at: Timestamp) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_micros(at.as_micros())
 }
 
 fn kind(kind: SandboxKind) -> Kind {

@@ -1,5 +1,6 @@
 //! What is written down of a sandbox in its folder, for the manager's successor.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use lakekeep_plan::Plan;
@@ -46,16 +47,27 @@ pub fn remove_folder(folder: &Path) {
     }
 }
 
-/// The policy that a sandbox was made by, on its image. Values of variables are not written
-/// down: those of the image are its own again.
-pub fn policy_of(meta: &Meta, image: Option<&Taken>) -> Result<Policy, Fault> {
+/// The policy that a sandbox was made by, on its image. Its variables are not written down.
+pub fn policy_of(
+    meta: &Meta,
+    variables: BTreeMap<String, String>,
+    image: Option<&Taken>,
+) -> Result<Policy, Fault> {
     let bad = |error: &(dyn std::error::Error + 'static)| {
         Fault::internal("read a sandbox's own policy", error)
     };
     let doc = PolicyDoc::from_toml(&meta.id, &meta.policy);
     let mut doc = doc.map_err(|error| bad(&error))?;
+    doc.env = variables.into();
     if let Some(image) = image {
         image.lay_under(&mut doc);
     }
-    Policy::check(doc).map_err(|error| bad(&error))
+    let policy = Policy::check(doc).map_err(|error| bad(&error))?;
+    if policy.digest() != meta.policy_digest {
+        tracing::warn!(
+            "sandbox {}: its policy is not whole any more, as after a change of versions; its next tasks may lack variables: make another",
+            meta.id
+        );
+    }
+    Ok(policy)
 }

@@ -29,7 +29,7 @@ use crate::overdue::overdue;
 use crate::parked::{Late, ParkedDoc, Stock, ZygoteDoc};
 use crate::record::{policy_of, read_record, records, remove_folder, write_record};
 use crate::sandbox::frozen::{self, is_frozen};
-use crate::sandbox::{Parts, Phase, Sandbox, lock};
+use crate::sandbox::{Parts, Phase, Sandbox, lock, variables};
 
 /// How long an ended sandbox and its output can still be asked for.
 const REMEMBERED: Duration = Duration::from_secs(600);
@@ -319,7 +319,7 @@ impl Registry {
     /// `NotFound`.
     pub fn get(&self, id: &str) -> Result<Arc<Sandbox>, Fault> {
         let found = lock(&self.sandboxes).get(id).cloned();
-        found.ok_or_else(|| not_found(id))
+        found.ok_or_else(|| Fault::no_sandbox(id))
     }
 
     /// All of them, also ended ones that are remembered, in the order of their
@@ -361,7 +361,8 @@ impl Registry {
             .map_err(|error| Fault::internal("read a sandbox's record", &error))?;
         let image = meta.stored_image.as_ref();
         let image = image.map(|stored| self.images.again(stored)).transpose()?;
-        let policy = policy_of(&meta, image.as_ref())?;
+        let variables = variables::kept(launcher, &found).await?;
+        let policy = policy_of(&meta, variables, image.as_ref())?;
         let environment = meta.environment.as_ref();
         let environment = environment
             .map(|found| self.environments.again(found))
@@ -523,14 +524,6 @@ fn make_places(plan: &mut Plan, places: &[String]) {
         .position(|step| !directory(step))
         .unwrap_or(steps.len());
     steps.splice(after..after, new);
-}
-
-fn not_found(id: &str) -> Fault {
-    let shown: String = id.chars().take(64).collect();
-    Fault::new(
-        Reason::NotFound,
-        format!("no sandbox {shown:?} of yours; `lakekeep ps` lists them"),
-    )
 }
 
 /// Ends a sandbox that nobody was told of.

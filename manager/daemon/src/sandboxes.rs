@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument;
 
 use crate::events;
-use crate::fault::Fault;
+use crate::fault::{self, Fault};
 use crate::gate::{Gate, now};
 use crate::make::{Making, Use, about};
 use crate::registry::Registry;
@@ -26,6 +26,7 @@ use crate::sandbox::Sandbox;
 use crate::streams::{self, From};
 use crate::told::shown;
 use crate::who::Caller;
+use crate::wire::answer;
 use crate::{stats, transfer, wire};
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -56,9 +57,8 @@ impl Service {
                 if let Some(past) = self.find_past(caller, id, action).await? {
                     return Err(past.over());
                 }
-                let shown: String = id.chars().take(64).collect();
                 let event = Event::denied(now(), caller.user(), action.as_str(), "no such sandbox");
-                return Err(fault.noted_as(event.with_sandbox(&shown)));
+                return Err(fault.noted_as(event.with_sandbox(fault::shown(id))));
             }
         };
         self.gate.check_sandbox(caller, action, &sandbox.meta)?;
@@ -255,10 +255,6 @@ fn told(event: &events::Event) -> v1::Event {
         profile: event.profile.clone(),
         detail: event.detail.clone(),
     }
-}
-
-fn answer<T>(result: Result<T, Fault>) -> Result<Response<T>, Status> {
-    result.map(Response::new).map_err(Status::from)
 }
 
 #[tonic::async_trait]

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use lakekeep_plan::Plan;
@@ -21,7 +21,7 @@ use tokio::sync::{Notify, watch as state};
 use crate::admission::Permit;
 use crate::metrics::Output;
 use crate::ready::watch;
-use crate::sandbox::Asked;
+use crate::sandbox::{Asked, lock};
 use crate::spool::{Budget, Filled, Spool};
 
 /// A started task.
@@ -80,6 +80,15 @@ pub struct Record {
     /// The word under which its caller may ask for it again.
     #[serde(default)]
     pub asked: Option<Asked>,
+}
+
+impl Record {
+    /// The program's name.
+    pub fn program(&self) -> String {
+        let first = self.plan.task.arguments.first();
+        let name = first.map(|name| String::from_utf8_lossy(name).into_owned());
+        name.unwrap_or_default()
+    }
 }
 
 /// The end of a task.
@@ -288,9 +297,7 @@ impl Task {
 
     /// The program's name.
     pub fn program(&self) -> String {
-        let first = self.record.plan.task.arguments.first();
-        let name = first.map(|name| String::from_utf8_lossy(name).into_owned());
-        name.unwrap_or_default()
+        self.record.program()
     }
 
     /// Carries its output into the spools until it ends. Tells when it prints more than
@@ -359,7 +366,7 @@ impl Task {
     /// makes its successor ask for the last piece once more.
     fn count(&self, bytes: u64) -> std::io::Result<()> {
         let so_far = *self.accepted.borrow() + bytes;
-        if let Some(counted) = &mut *self.counted.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(counted) = &mut *lock(&self.counted) {
             counted.write(so_far)?;
         }
         self.accepted.send_replace(so_far);
@@ -392,19 +399,12 @@ impl Task {
 
     /// What its manager did to it.
     pub fn interference(&self) -> Interference {
-        *self.locked()
+        *lock(&self.interference)
     }
 
     /// Notes what its manager does to it, before it does.
     pub fn interfere(&self, change: impl FnOnce(&mut Interference)) {
-        change(&mut self.locked());
-    }
-
-    fn locked(&self) -> std::sync::MutexGuard<'_, Interference> {
-        // Plain data: nothing is half done in it when somebody panics.
-        self.interference
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        change(&mut lock(&self.interference));
     }
 
     /// All its processes are gone: its streams end with what is in them.
@@ -416,24 +416,20 @@ impl Task {
     pub fn end(&self, ended: Ended) {
         self.over();
         // Before anybody hears of it: who then asks for the next finds its place free.
-        let mut place = self.place();
+        let mut place = lock(&self.place);
         place.over = true;
         drop(place.permit.take());
         drop(place);
-        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.counted) = None;
         self.ended.send_replace(Some(Arc::new(ended)));
     }
 
     /// Keeps its place in the quotas until its end.
     pub fn hold(&self, permit: Permit) {
-        let mut place = self.place();
+        let mut place = lock(&self.place);
         if !place.over {
             place.permit = Some(permit);
         }
-    }
-
-    fn place(&self) -> MutexGuard<'_, Place> {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Its end, if it has come.

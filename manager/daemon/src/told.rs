@@ -51,11 +51,7 @@ impl Service {
         match set.get(&sandbox.profile) {
             Some(stored) => {
                 let resource = Resource::Profile(stored.profile());
-                let decision = self
-                    .gate
-                    .authorizer
-                    .decide(&caller.subject, Action::List, resource);
-                decision.allowed || sandbox.owner == caller.user()
+                sandbox.owner == caller.user() || self.gate.may(caller, Action::List, resource)
             }
             None => sandbox.owner == caller.user() || caller.subject.administrator,
         }

@@ -3,10 +3,17 @@
 use std::time::{Duration, SystemTime};
 
 use lakekeep_api::v1;
+use tonic::{Response, Status};
 
+use crate::fault::Fault;
 use crate::meta::{Kind, Meta, VolumeQuota};
 use crate::sandbox::{Phase, Sandbox};
 use crate::task::Task;
+
+/// The answer to a call.
+pub fn answer<T>(result: Result<T, Fault>) -> Result<Response<T>, Status> {
+    result.map(Response::new).map_err(Status::from)
+}
 
 /// A span of time; `None` where it is missing or negative.
 pub fn duration(wire: Option<&prost_types::Duration>) -> Option<Duration> {

@@ -12,6 +12,9 @@ use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid};
 
 use crate::prepare::{SCRATCH_MOUNT, c_string, number};
 
+/// The largest page of a kernel that we run on, of aarch64: a file on a tmpfs takes whole ones.
+const LARGEST_PAGE: u64 = 64 << 10;
+
 /// A scratch file system.
 #[derive(Debug)]
 pub struct Made {
@@ -107,9 +110,9 @@ pub fn secrets(spec: &TaskSpec) -> Result<Option<OwnedFd>, Errno> {
     if u64::try_from(total).map_or(true, |total| total > MAX_SECRETS) {
         return Err(Errno::TOOBIG);
     }
-    // A page more for each, and their directory.
-    let pages = u64::try_from(spec.secrets.len()).unwrap_or(u64::MAX);
-    let size = number(MAX_SECRETS.saturating_add(pages.saturating_mul(8192)))?;
+    // A page more for each, whose rest is empty, and one for their directory.
+    let pages = u64::try_from(spec.secrets.len()).map_or(u64::MAX, |count| count + 1);
+    let size = number(MAX_SECRETS.saturating_add(pages.saturating_mul(LARGEST_PAGE)))?;
     let options = [(c"size", size.as_c_str()), (c"mode", c"0700")];
     let restrict = Restrict::NO_SUID
         .with(Restrict::NO_DEVICES)

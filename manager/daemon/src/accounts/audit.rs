@@ -3,12 +3,12 @@
 use lakekeep_api::Reason;
 use lakekeep_api::v1;
 use lakekeep_profiles::{Action, Resource};
-use lakekeep_store::Timestamp;
 use lakekeep_store::audit::{self, AuditKey, Outcome};
 use tonic::Request;
 
 use super::Streamed;
 use crate::fault::Fault;
+use crate::moments;
 use crate::who::Caller;
 
 /// Most events of one query.
@@ -38,8 +38,8 @@ impl Service {
             }
         };
         let filter = audit::Filter {
-            since: moment(asked.since),
-            until: moment(asked.until),
+            since: moments::asked(asked.since),
+            until: moments::asked(asked.until),
             who: some(asked.who),
             action: some(asked.action),
             profile: some(asked.profile),
@@ -117,13 +117,4 @@ impl Service {
         })
         .await
     }
-}
-
-fn moment(time: Option<prost_types::Timestamp>) -> Option<Timestamp> {
-    let time = time?;
-    let seconds = u64::try_from(time.seconds).ok()?;
-    let micros = u64::try_from(time.nanos).ok()? / 1000;
-    Some(Timestamp::from_micros(
-        seconds.saturating_mul(1_000_000).saturating_add(micros),
-    ))
 }

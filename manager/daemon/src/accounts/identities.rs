@@ -4,13 +4,13 @@ use lakekeep_api::Reason;
 use lakekeep_api::v1;
 use lakekeep_identity::{Authenticator, Grant, Now, Principal, TokenId};
 use lakekeep_profiles::{Action, Resource};
+use lakekeep_sandbox::chain;
 use lakekeep_store::audit::Event;
 use tonic::Request;
 
 use super::user_name;
 use crate::fault::Fault;
 use crate::gate::now;
-use crate::make::story;
 use crate::who::{Caller, Revoked};
 use crate::wire;
 
@@ -67,7 +67,7 @@ impl Service {
         let identity = explained.identity().ok().flatten().map(shown_identity);
         let mut tried: Vec<String> = explained.trials().iter().map(ToString::to_string).collect();
         if let Err(error) = explained.identity() {
-            tried.push(story(error));
+            tried.push(chain(error));
         }
         Ok(v1::TestIdentityResponse { identity, tried })
     }
@@ -98,7 +98,7 @@ impl Service {
         };
         let time = Now::read().unix;
         let token = self.gate.authentication.key.issue(&grant, time);
-        let token = token.map_err(|error| Fault::new(Reason::BadRequest, story(&error)))?;
+        let token = token.map_err(|error| Fault::new(Reason::BadRequest, chain(&error)))?;
         let claims = lakekeep_identity::parse_delegation_token(&token);
         let claims = claims.map_err(|error| Fault::internal("read the new token", &error))?;
         let event = Event::allowed(now(), caller.user(), "delegate")

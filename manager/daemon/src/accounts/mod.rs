@@ -18,6 +18,7 @@ use tonic::{Request, Response, Status};
 use crate::fault::Fault;
 use crate::gate::Gate;
 use crate::who::Caller;
+use crate::wire::answer;
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -48,10 +49,6 @@ impl Service {
 
 fn user_name(text: &str) -> Result<UserName, Fault> {
     UserName::new(text).map_err(|error| Fault::new(Reason::BadRequest, format!("user: {error}")))
-}
-
-fn answer<T>(result: Result<T, Fault>) -> Result<Response<T>, Status> {
-    result.map(Response::new).map_err(Status::from)
 }
 
 #[tonic::async_trait]

@@ -3,12 +3,12 @@
 use lakekeep_api::Reason;
 use lakekeep_api::v1;
 use lakekeep_profiles::{Action, Etag, ProfileWriteError, Resource, Stored, Writer};
+use lakekeep_sandbox::chain;
 use lakekeep_store::audit::Event;
 use tonic::Request;
 
 use crate::fault::Fault;
 use crate::gate::now;
-use crate::make::story;
 use crate::who::Caller;
 
 use super::Service;
@@ -24,7 +24,7 @@ impl Service {
             self.blocking(move |gate| {
                 let made = gate.profiles.personal(&template, &user);
                 made.map(drop)
-                    .map_err(|error| Fault::new(Reason::BadRequest, story(&error)))
+                    .map_err(|error| Fault::new(Reason::BadRequest, chain(&error)))
             })
             .await?;
         }
@@ -41,13 +41,7 @@ impl Service {
 
     pub(super) fn shown(&self, caller: &Caller, stored: &Stored) -> v1::Profile {
         let profile = stored.profile();
-        let may = |action| {
-            let resource = Resource::Profile(profile);
-            self.gate
-                .authorizer
-                .decide(&caller.subject, action, resource)
-                .allowed
-        };
+        let may = |action| self.gate.may(caller, action, Resource::Profile(profile));
         let role = match caller.user() {
             user if user == profile.owner() => "owner",
             _ if caller.subject.administrator => "administrator",
@@ -158,5 +152,5 @@ fn refused(error: &ProfileWriteError) -> Fault {
         ProfileWriteError::Io { .. } => Reason::Internal,
         _ => Reason::Denied,
     };
-    Fault::new(reason, story(error))
+    Fault::new(reason, chain(error))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use lakekeep_api::Reason;
 use lakekeep_api::v1::{self, Scope as WireScope};
 use lakekeep_profiles::{Action, Resource};
-use lakekeep_store::Timestamp;
+use lakekeep_sandbox::chain;
 use lakekeep_store::audit::Event;
 use lakekeep_store::secrets::{Plaintext, SecretName};
 use lakekeep_store::state::{Levels, Scope, SetVariable};
@@ -13,7 +13,7 @@ use tonic::Request;
 
 use crate::fault::Fault;
 use crate::gate::{Gate, now};
-use crate::make::story;
+use crate::moments;
 use crate::who::Caller;
 
 use super::Service;
@@ -96,7 +96,7 @@ impl Service {
         self.gate.note(&caller, event).await?;
         self.blocking(move |gate| {
             let refused = |error: &(dyn std::error::Error + 'static)| {
-                Fault::new(Reason::BadRequest, story(error))
+                Fault::new(Reason::BadRequest, chain(error))
             };
             if which.secret {
                 let name = SecretName {
@@ -218,7 +218,7 @@ fn listed(gate: &Gate, levels: Levels<'_>) -> Result<Vec<v1::Variable>, Fault> {
                 variable: Some(reference(&variable.name, false)),
                 effective: seen.insert(variable.name),
                 value: variable.value,
-                set: stamp(variable.updated),
+                set: moments::told(variable.updated),
             });
         }
         for secret in gate
@@ -230,18 +230,10 @@ fn listed(gate: &Gate, levels: Levels<'_>) -> Result<Vec<v1::Variable>, Fault> {
                 variable: Some(reference(&secret.name, true)),
                 effective: secrets_seen.insert(secret.name),
                 value: String::new(),
-                set: stamp(secret.updated),
+                set: moments::told(secret.updated),
             });
         }
     }
     all.reverse();
     Ok(all)
-}
-
-fn stamp(time: Timestamp) -> Option<prost_types::Timestamp> {
-    let micros = time.as_micros();
-    Some(prost_types::Timestamp {
-        seconds: i64::try_from(micros / 1_000_000).unwrap_or(i64::MAX),
-        nanos: i32::try_from(micros % 1_000_000 * 1000).unwrap_or(0),
-    })
 }

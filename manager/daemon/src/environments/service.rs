@@ -22,7 +22,7 @@ use super::shelves::{Environments, Shelf, Whose, parse, refused};
 use crate::fault::Fault;
 use crate::gate::{Gate, now};
 use crate::who::Caller;
-use crate::wire;
+use crate::wire::{self, answer};
 
 /// Answers that wait for their reader.
 const WAITING: usize = 4;
@@ -262,10 +262,6 @@ fn list(shelf: &Shelf, profile: &str) -> Result<Vec<v1::Environment>, Fault> {
         });
     }
     Ok(found)
-}
-
-fn answer<T>(result: Result<T, Fault>) -> Result<Response<T>, Status> {
-    result.map(Response::new).map_err(Status::from)
 }
 
 #[tonic::async_trait]

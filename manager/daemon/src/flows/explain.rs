@@ -9,6 +9,7 @@ use lakekeep_egress_rules::{
 use lakekeep_identity::UserName;
 use lakekeep_policy::PolicyDoc;
 use lakekeep_profiles::{Action, EgressBounds, Resource};
+use lakekeep_sandbox::chain;
 use lakekeep_store::audit::Event;
 use tonic::Request;
 
@@ -149,8 +150,7 @@ fn profile_name(
     let names = match &gate.personal {
         Some(template) => {
             let made = gate.profiles.personal_made(template, user.user());
-            let made =
-                made.map_err(|error| Fault::new(Reason::BadRequest, crate::make::story(&error)))?;
+            let made = made.map_err(|error| Fault::new(Reason::BadRequest, chain(&error)))?;
             made.map(|name| name.to_string()).into_iter().collect()
         }
         None => gate.usable(user),

@@ -8,13 +8,12 @@ mod scope;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use lakekeep_api::v1::egress_server::Egress;
 use lakekeep_api::{Reason, v1};
 use lakekeep_egress_rules::FixedAddresses;
 use lakekeep_policy::Bytes;
-use lakekeep_store::Timestamp;
 use lakekeep_store::audit::Event;
 use lakekeep_store::flows::{Filter, FlowLog, FlowRow, FlowVerdict, Gap, Retention};
 use serde::Deserialize;
@@ -25,9 +24,11 @@ use tonic::{Request, Response, Status};
 
 use crate::fault::Fault;
 use crate::gate::{Gate, now};
+use crate::moments;
 use crate::registry::Registry;
 use crate::server::ManagerError;
 use crate::who::Caller;
+use crate::wire::answer;
 
 /// Flows of one message: some 3 KB each at most.
 const CHUNK: usize = 500;
@@ -147,8 +148,8 @@ impl Service {
         let scope = scope::of(&self.gate, caller, &asked.user, &asked.profile)?;
         let some = |text: String| (!text.is_empty()).then_some(text);
         Ok(Filter {
-            since: moment(asked.since),
-            until: moment(asked.until),
+            since: moments::asked(asked.since),
+            until: moments::asked(asked.until),
             principal: scope.user,
             profile: scope.profile,
             sandbox: some(asked.sandbox),
@@ -235,8 +236,8 @@ fn unread(error: &(dyn std::error::Error + 'static)) -> Fault {
 
 fn gap(gap: &Gap) -> v1::FlowGap {
     v1::FlowGap {
-        first: wire(gap.first),
-        last: wire(gap.last),
+        first: moments::told(gap.first),
+        last: moments::told(gap.last),
         flows: gap.rows,
         words: gap.to_string(),
     }
@@ -244,7 +245,7 @@ fn gap(gap: &Gap) -> v1::FlowGap {
 
 fn flow(row: FlowRow) -> v1::Flow {
     v1::Flow {
-        time: wire(row.at),
+        time: moments::told(row.at),
         user: row.principal,
         identity: row.identity,
         profile: row.profile,
@@ -263,25 +264,6 @@ fn flow(row: FlowRow) -> v1::Flow {
         received: row.received,
         duration_us: row.duration_us,
     }
-}
-
-fn wire(at: Timestamp) -> Option<prost_types::Timestamp> {
-    let since = Duration::from_micros(at.as_micros());
-    crate::wire::timestamp(SystemTime::UNIX_EPOCH + since)
-}
-
-/// A moment before 1970 is none: everything is later.
-fn moment(time: Option<prost_types::Timestamp>) -> Option<Timestamp> {
-    let time = time?;
-    let seconds = u64::try_from(time.seconds).ok()?;
-    let micros = u64::try_from(time.nanos).ok()? / 1000;
-    Some(Timestamp::from_micros(
-        seconds.saturating_mul(1_000_000).saturating_add(micros),
-    ))
-}
-
-fn answer<T>(result: Result<T, Fault>) -> Result<Response<T>, Status> {
-    result.map(Response::new).map_err(Status::from)
 }
 
 #[tonic::async_trait]

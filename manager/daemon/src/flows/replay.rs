@@ -9,8 +9,9 @@ use lakekeep_egress_rules::{
 use lakekeep_store::Timestamp;
 use lakekeep_store::flows::{Filter, FlowLog, FlowRow, FlowVerdict, LONGEST_FLOW_PAGE};
 
-use super::{gaps, unread, wire};
+use super::{gaps, unread};
 use crate::fault::Fault;
+use crate::moments;
 
 /// Most findings of one answer, so that it fits a message.
 const MOST: usize = 1000;
@@ -125,7 +126,7 @@ impl Findings {
                 destination,
                 queries: finding.queries.into_iter().collect(),
                 flows: finding.flows,
-                last: finding.last.and_then(wire),
+                last: finding.last.and_then(moments::told),
                 words: finding.words,
             };
         self.found.into_iter().map(shown).collect()

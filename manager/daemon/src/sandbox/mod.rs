@@ -3,6 +3,7 @@
 pub mod frozen;
 mod start;
 mod starts;
+pub mod variables;
 mod voice;
 mod volumes;
 
@@ -440,8 +441,8 @@ impl Sandbox {
         )
     }
 
-    /// Leaves the init's socket with the launcher: from here on the sandbox outlives
-    /// this manager, if it is one that does.
+    /// Leaves the init's socket with the launcher, and before it what a successor needs beside
+    /// the record: from here on the sandbox outlives this manager, if it is one that does.
     ///
     /// # Errors
     /// Of the launcher.
@@ -452,8 +453,12 @@ impl Sandbox {
         let line = self.line()?;
         let copied = rustix::io::fcntl_dupfd_cloexec(line.init.as_fd(), 3);
         let copy = copied.map_err(|errno| Fault::internal("dup", &errno))?;
+        let variables = variables::seal(self.maker.policy().env())?;
         let id = self.meta.id.clone();
         let done = self.launcher.ask("keep", move |service| {
+            if let Some(variables) = &variables {
+                service.keep(&id, variables::SLOT, &[variables.as_fd()])?;
+            }
             service.keep(&id, INIT_SLOT, &[copy.as_fd()])
         });
         Ok(done.await?)

@@ -40,6 +40,7 @@ class RunOptions(TypedDict, total=False):
         secrets: Names of secrets to give to this task.
         workdir: The working directory, absolute.
         tty: As of `exec`.
+        entrypoint: As of `exec`.
         explain_syscalls: Say which system calls were refused.
         query_id: A name for it in the audit log.
     """
@@ -55,6 +56,7 @@ class RunOptions(TypedDict, total=False):
     secrets: Sequence[str]
     workdir: str
     tty: Union[bool, tuple[int, int]]
+    entrypoint: bool
     explain_syscalls: bool
     query_id: str
 
@@ -137,7 +139,15 @@ def run_text(
 
 def _exec_options(options: RunOptions) -> ExecOptions:
     found: ExecOptions = {"stdin": options.get("input") is not None}
-    for name in ("env", "secrets", "workdir", "tty", "explain_syscalls", "query_id"):
+    for name in (
+        "env",
+        "secrets",
+        "workdir",
+        "tty",
+        "entrypoint",
+        "explain_syscalls",
+        "query_id",
+    ):
         if name in options:
             found[name] = options[name]
     return found

@@ -57,6 +57,8 @@ class ExecOptions(TypedDict, total=False):
             output then comes on stdout.
         term: What TERM says, `xterm-256color`.
         stdin: The command gets input, True; False: its input is empty.
+        entrypoint: The entrypoint of the sandbox's image before the command, which may
+            be empty: then the image's own follows.
         detach: It goes on when this client goes away.
         linger: Seconds that it waits for this client to come back, unless detached;
             as long as the client tries.
@@ -73,6 +75,7 @@ class ExecOptions(TypedDict, total=False):
     tty: Union[bool, tuple[int, int]]
     term: str
     stdin: bool
+    entrypoint: bool
     detach: bool
     linger: Time
     explain_syscalls: bool
@@ -201,7 +204,8 @@ def _follow(session: Session, api: Api) -> Operation[Following]:
 def _start_message(
     api: Api, sandbox: str, argv: Sequence[Argument], options: ExecOptions
 ) -> pb.ExecStart:
-    if isinstance(argv, (str, bytes)) or not argv:
+    entrypoint = options.get("entrypoint", False)
+    if isinstance(argv, (str, bytes)) or not (argv or entrypoint):
         raise BadRequest(
             f"argv: {argv!r} is no list of a program and its arguments",
             remedy='write ["sh", "-c", "…"] for a line of shell',
@@ -224,6 +228,7 @@ def _start_message(
         query_id=options.get("query_id", ""),
         no_stdin=not options.get("stdin", True),
         request_id=options.get("request_id") or uuid.uuid4().hex,
+        entrypoint=entrypoint,
     )
 
 

@@ -186,7 +186,7 @@ class ExecRequest(_message.Message):
     def __init__(self, start: _Optional[_Union[ExecStart, _Mapping]] = ..., attach: _Optional[_Union[AttachStart, _Mapping]] = ..., stdin: _Optional[_Union[StdinData, _Mapping]] = ..., signal: _Optional[int] = ..., window: _Optional[_Union[Window, _Mapping]] = ...) -> None: ...
 
 class ExecStart(_message.Message):
-    __slots__ = ("sandbox", "arguments", "environment", "secrets", "working_directory", "terminal", "term", "detach", "linger", "explain_syscalls", "query_id", "no_stdin", "request_id", "once")
+    __slots__ = ("sandbox", "arguments", "environment", "secrets", "working_directory", "terminal", "term", "detach", "linger", "explain_syscalls", "query_id", "no_stdin", "request_id", "once", "entrypoint")
     class EnvironmentEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -208,6 +208,7 @@ class ExecStart(_message.Message):
     NO_STDIN_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     ONCE_FIELD_NUMBER: _ClassVar[int]
+    ENTRYPOINT_FIELD_NUMBER: _ClassVar[int]
     sandbox: str
     arguments: _containers.RepeatedScalarFieldContainer[bytes]
     environment: _containers.ScalarMap[str, str]
@@ -222,7 +223,8 @@ class ExecStart(_message.Message):
     no_stdin: bool
     request_id: str
     once: CreateRequest
-    def __init__(self, sandbox: _Optional[str] = ..., arguments: _Optional[_Iterable[bytes]] = ..., environment: _Optional[_Mapping[str, str]] = ..., secrets: _Optional[_Iterable[str]] = ..., working_directory: _Optional[str] = ..., terminal: _Optional[_Union[Window, _Mapping]] = ..., term: _Optional[str] = ..., detach: bool = ..., linger: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., explain_syscalls: bool = ..., query_id: _Optional[str] = ..., no_stdin: bool = ..., request_id: _Optional[str] = ..., once: _Optional[_Union[CreateRequest, _Mapping]] = ...) -> None: ...
+    entrypoint: bool
+    def __init__(self, sandbox: _Optional[str] = ..., arguments: _Optional[_Iterable[bytes]] = ..., environment: _Optional[_Mapping[str, str]] = ..., secrets: _Optional[_Iterable[str]] = ..., working_directory: _Optional[str] = ..., terminal: _Optional[_Union[Window, _Mapping]] = ..., term: _Optional[str] = ..., detach: bool = ..., linger: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., explain_syscalls: bool = ..., query_id: _Optional[str] = ..., no_stdin: bool = ..., request_id: _Optional[str] = ..., once: _Optional[_Union[CreateRequest, _Mapping]] = ..., entrypoint: bool = ...) -> None: ...
 
 class AttachStart(_message.Message):
     __slots__ = ("sandbox", "task", "stdout_offset", "stderr_offset", "read_only", "no_follow", "stdin_offset")

@@ -1,6 +1,8 @@
 //! A client's environment that comes with the claim of a sandbox that was made without it:
 //! what that adds, and how long its imports take inside, beside the client's own interpreter.
 
+mod manager;
+
 use std::io::Read;
 use std::process::{Command, ExitCode, Stdio as Streams};
 
@@ -13,7 +15,7 @@ use crate::args::AttachArgs;
 use crate::error::BenchError;
 use crate::ground::{Ground, Guest};
 use crate::machine::{self, Machine};
-use crate::managed::{first_instruction, monotonic};
+use crate::managed::{GUESTS, first_instruction, monotonic};
 use crate::measure::{self, Sample};
 use crate::pooled::{clock, null, pipe};
 use crate::python::program;
@@ -21,14 +23,15 @@ use crate::raw::{self, Circumstances, Placed};
 use crate::report::{Figure, Report};
 use crate::stats::Summary;
 
+use manager::Stock;
+
 const FORK: &str = "fork+exec";
 const BARE: &str = "lakekeep-claim";
 const DRESSED: &str = "lakekeep-claim-environment";
+const ASKED: &str = "lakekeep-claim-grpc";
+const ASKED_DRESSED: &str = "lakekeep-claim-grpc-environment";
 const OWN: &str = "python-import";
 const INSIDE: &str = "lakekeep-environment-import";
-
-/// Where the guests are shown inside.
-const GUESTS: &str = "/opt/guests";
 
 /// A second of import says little the hundredth time.
 const ROUNDS_AN_IMPORT: u32 = 10;
@@ -51,10 +54,14 @@ pub fn run(arguments: &AttachArgs) -> Result<ExitCode, BenchError> {
         lakekeep_tree::open(&store, &arguments.environment).map_err(BenchError::plan)?;
     let python = environment.manifest().interpreter().executable.as_str();
     let mut wardrobe = Wardrobe::fill(&ground, environment.view(), arguments, python)?;
+    let stock = match arguments.manager {
+        true => Some(Stock::fill(&ground, arguments)?),
+        false => None,
+    };
     let mut placed = Vec::new();
     for round in 0..arguments.n {
         // Who is first in one round is last in the next.
-        let mut order = [FORK, BARE, DRESSED, OWN, INSIDE];
+        let mut order = [FORK, BARE, DRESSED, ASKED, ASKED_DRESSED, OWN, INSIDE];
         if round % 2 == 1 {
             order.reverse();
         }
@@ -63,6 +70,10 @@ pub fn run(arguments: &AttachArgs) -> Result<ExitCode, BenchError> {
                 FORK => fork(&ground)?,
                 BARE => wardrobe.claim(None)?,
                 DRESSED => wardrobe.claim(Some(Then::Clock))?,
+                ASKED | ASKED_DRESSED => match &stock {
+                    Some(stock) => stock.claim(peer == ASKED_DRESSED)?,
+                    None => continue,
+                },
                 _ if round % ROUNDS_AN_IMPORT != 0 => continue,
                 OWN => own(python, &arguments.modules)?,
                 _ => wardrobe.claim(Some(Then::Import))?,
@@ -105,6 +116,8 @@ fn report(placed: &[Placed], parts: usize) -> Report {
         ("fork+exec", FORK, "none"),
         ("claim", BARE, "all layers"),
         ("claim", DRESSED, "all layers"),
+        ("claim-grpc", ASKED, "all layers"),
+        ("claim-grpc", ASKED_DRESSED, "all layers"),
         ("python-import", OWN, "none"),
         ("python-import", INSIDE, "all layers"),
     ];
@@ -112,7 +125,9 @@ fn report(placed: &[Placed], parts: usize) -> Report {
         let summary = of(peer)?;
         let isolation = isolation.to_owned();
         let note = match peer {
-            DRESSED | INSIDE => format!("an environment of {parts} parts comes with the claim"),
+            DRESSED | ASKED_DRESSED | INSIDE => {
+                format!("an environment of {parts} parts comes with the claim")
+            }
             _ => String::new(),
         };
         Some(Figure {
