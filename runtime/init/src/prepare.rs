@@ -164,24 +164,24 @@ fn masks(view: &ProcView) -> Result<Vec<Mask>, Errno> {
     }
     for entry in std::fs::read_dir("/proc").map_err(errno)? {
         let entry = entry.map_err(errno)?;
-        let kind = entry.file_type().map_err(errno)?;
-        // Links lead to what a process sees of itself.
-        let Some(name) = entry
-            .file_name()
-            .to_str()
-            .filter(|_| !kind.is_symlink())
-            .map(str::to_owned)
-        else {
+        let name = entry.file_name();
+        // Before it is asked what it is: of a process that ends meanwhile the kernel no longer
+        // knows (proc_fill_cache() gives DT_UNKNOWN), and stat(2) would not find it.
+        let process = |name: &&str| name.bytes().all(|byte| byte.is_ascii_digit());
+        let Some(name) = name.to_str().filter(|name| !process(name)) else {
             continue;
         };
-        masks.extend(mask(&name, kind.is_dir(), view)?);
+        let kind = entry.file_type().map_err(errno)?;
+        // Links lead to what a process sees of itself.
+        if !kind.is_symlink() {
+            masks.extend(mask(name, kind.is_dir(), view)?);
+        }
     }
     Ok(masks)
 }
 
 fn mask(name: &str, directory: bool, view: &ProcView) -> Result<Option<Mask>, Errno> {
-    let process = name.bytes().all(|byte| byte.is_ascii_digit());
-    if process || view.shown.iter().any(|shown| shown == name) {
+    if view.shown.iter().any(|shown| shown == name) {
         return Ok(None);
     }
     let path = c_string(&format!("/proc/{name}"))?;
