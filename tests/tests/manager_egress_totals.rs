@@ -28,8 +28,8 @@ const RULES: &str = "[egress]\nrules = [\"allow tcp pypi.example:80\"]\n";
 const WORDS: &str = "
 import socket
 def greeted(_):
-    s = socket.create_connection(('pypi.example', 80), 60)
     try:
+        s = socket.create_connection(('pypi.example', 80), 60)
         return s if s.recv(100) else None
     except OSError:
         return None

@@ -4,21 +4,23 @@
 //! carries is in that processor's cache. (Threads that take flows from one another move them each
 //! time that one gives way, which costs more than it gains; docs/benchmarks.md.)
 
-use std::future::{Future, pending};
+use std::future::pending;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{io, thread};
 
 use tokio::runtime::{Builder, Handle};
-use tokio::task::JoinSet;
 
 /// Most of them.
 const MOST: usize = 8;
 
 /// All of them. They live as long as the process.
 #[derive(Debug)]
-pub struct Carriers(Vec<Carrier>);
+pub struct Carriers {
+    first: Carrier,
+    others: Vec<Carrier>,
+}
 
 #[derive(Debug)]
 struct Carrier {
@@ -26,8 +28,9 @@ struct Carrier {
     flows: Arc<AtomicUsize>,
 }
 
-/// Counts one flow of a carrier's.
-struct Counted(Arc<AtomicUsize>);
+/// Counts one flow of a carrier's, until it is dropped.
+#[derive(Debug)]
+pub struct Counted(Arc<AtomicUsize>);
 
 impl Drop for Counted {
     fn drop(&mut self) {
@@ -43,27 +46,20 @@ impl Carriers {
     pub fn start() -> io::Result<Self> {
         // Of a host that does not say how many processors it has, one is there.
         let processors = thread::available_parallelism().map_or(1, NonZero::get);
-        (0..processors.min(MOST))
-            .map(|_| Carrier::start())
-            .collect::<Result<_, _>>()
-            .map(Self)
+        let others = (1..processors.min(MOST)).map(|_| Carrier::start());
+        Ok(Self {
+            first: Carrier::start()?,
+            others: others.collect::<Result<_, _>>()?,
+        })
     }
 
-    /// Has the one that carries the fewest carry one more, as one of `flows`.
-    pub fn carry(&self, flows: &mut JoinSet<()>, flow: impl Future<Output = ()> + Send + 'static) {
-        let fewest = self
-            .0
-            .iter()
-            .min_by_key(|one| one.flows.load(Ordering::Relaxed));
-        // There is at least one.
-        let Some(carrier) = fewest else { return };
+    /// The one that carries the fewest, where one more is counted.
+    pub fn fewest(&self) -> (&Handle, Counted) {
+        let all = std::iter::once(&self.first).chain(&self.others);
+        let fewest = all.min_by_key(|one| one.flows.load(Ordering::Relaxed));
+        let carrier = fewest.unwrap_or(&self.first);
         carrier.flows.fetch_add(1, Ordering::Relaxed);
-        let counted = Counted(Arc::clone(&carrier.flows));
-        let counts = async move {
-            flow.await;
-            drop(counted);
-        };
-        flows.spawn_on(counts, &carrier.runtime);
+        (&carrier.runtime, Counted(Arc::clone(&carrier.flows)))
     }
 }
 

@@ -55,10 +55,12 @@ pub async fn serve(
             arrived = door.next() => match arrived {
                 Ok(Arrived::Flow(inside, asked, permit)) => {
                     let (sandbox, over) = (Arc::clone(&sandbox), over.clone());
-                    carriers.carry(&mut flows, async move {
+                    let (runtime, counted) = carriers.fewest();
+                    let flow = async move {
                         flow::carry(sandbox, inside, asked, over).await;
-                        drop(permit);
-                    });
+                        drop((permit, counted));
+                    };
+                    flows.spawn_on(flow, runtime);
                 }
                 Ok(Arrived::Refused(None)) => {}
                 Ok(Arrived::Refused(Some(receipt))) => {

@@ -34,6 +34,16 @@ struct report {
 
 static struct report *report;
 
+/* One for each call, in turn: who was forked by a call before may come late, and writes to that one's. */
+enum { REPORTS = 4096 };
+static struct report *reports;
+
+static void next_report(void) {
+    static int next;
+    report = &reports[next++ % REPORTS];
+    report->returned = 0;
+}
+
 static void fail(const char *what) {
     fprintf(stderr, "probe: %s: %s\n", what, strerror(errno));
     exit(2);
@@ -134,7 +144,7 @@ static int cases(const char *filter, const char *path) {
         int int80 = sscanf(line, "int80 %lx", &number) == 1;
         if (!int80 && sscanf(line, "%lx %lx %lx %lx %lx %lx %lx", &number, a, a + 1, a + 2, a + 3, a + 4, a + 5) != 7)
             fail("bad case");
-        report->returned = 0;
+        next_report();
         fflush(stdout);
         pid_t child = fork();
         if (child < 0)
@@ -156,7 +166,7 @@ static long nanoseconds(void) {
 }
 
 static long time_one(const struct sock_fprog *program) {
-    report->returned = 0;
+    next_report();
     pid_t child = fork();
     if (child < 0)
         fail("fork");
@@ -200,8 +210,8 @@ static int timing(int rounds, int count, char **filters) {
 }
 
 int main(int argc, char **argv) {
-    report = mmap(NULL, sizeof *report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (report == MAP_FAILED)
+    reports = mmap(NULL, REPORTS * sizeof *reports, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (reports == MAP_FAILED)
         fail("mmap");
     if (argc == 4 && !strcmp(argv[1], "cases"))
         return cases(argv[2], argv[3]);
