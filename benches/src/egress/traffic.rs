@@ -1,7 +1,7 @@
 //! Transfers, connections and small messages, by turns through the veth pair and the relay.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -146,7 +146,7 @@ impl<'a> Traffic<'a> {
     }
 }
 
-/// Sends from when all are connected until it is over.
+/// Sends from when all are connected until it is over, and returns when all has arrived.
 fn send_on(server: SocketAddr, over: &AtomicBool, ready: &Barrier) -> io::Result<()> {
     let connected = TcpStream::connect(server);
     ready.wait();
@@ -155,7 +155,9 @@ fn send_on(server: SocketAddr, over: &AtomicBool, ready: &Barrier) -> io::Result
     while !over.load(Ordering::Relaxed) {
         server::send(&mut stream, server::CHUNK as u64)?;
     }
-    Ok(())
+    // What is on its way is nobody's burden afterwards: the server closes when it has all.
+    stream.shutdown(Shutdown::Write)?;
+    stream.read(&mut [0]).map(drop)
 }
 
 /// From when all streams are connected until the last has all.
