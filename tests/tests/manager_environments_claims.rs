@@ -9,11 +9,11 @@
 use std::path::Path;
 
 use lakekeep_api::v1;
-use lakekeep_tests::eventually;
 use lakekeep_tests::manager::parked::{claims, learn, ready, start_with};
 use lakekeep_tests::manager::{
     ALICE, BOB, Machine, Manager, Talk, User, command, create, has_python, of,
 };
+use lakekeep_tests::{eventually, forget};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -117,17 +117,6 @@ fn receipt(user: &User, sandbox: &str) -> Value {
     assert!(receipt.is_object(), "{receipt}");
     forget(&mut receipt, &["sandbox", "task", "first"]);
     receipt
-}
-
-fn forget(value: &mut Value, names: &[&str]) {
-    match value {
-        Value::Object(map) => {
-            map.retain(|name, _| !names.contains(&name.as_str()));
-            map.values_mut().for_each(|value| forget(value, names));
-        }
-        Value::Array(list) => list.iter_mut().for_each(|value| forget(value, names)),
-        _ => {}
-    }
 }
 
 #[test]

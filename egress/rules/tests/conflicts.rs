@@ -5,9 +5,12 @@
     reason = "a test fails by panicking"
 )]
 
+mod common;
+
+use common::destination;
 use lakekeep_egress_rules::{
-    Decision, Destination, EgressDoc, FixedAddresses, Guard, Host, Level, Reason, Ruleset, Service,
-    Streams, Transport, Verdict, parse_destination,
+    Decision, Destination, EgressDoc, FixedAddresses, Guard, Level, Reason, Ruleset, Service,
+    Streams, Transport, Verdict,
 };
 
 fn level(level: Level, rules: &[&str]) -> Ruleset {
@@ -20,18 +23,7 @@ fn document(level: Level, text: &str) -> Ruleset {
 }
 
 fn ask(rules: &Ruleset, to: &str) -> Decision {
-    let (host, port) = parse_destination(to).unwrap();
-    let (name, address) = match host {
-        Host::Name(name) => (Some(name), None),
-        Host::Address(address) => (None, Some(address)),
-    };
-    let destination = Destination {
-        name,
-        address,
-        port: Some(port),
-        transport: Transport::Tcp,
-    };
-    rules.decide(&destination, &Guard::default())
+    rules.decide(&destination(to), &Guard::default())
 }
 
 /// (rules of the user, destination, whether it passes)
@@ -443,40 +435,6 @@ fn the_digest_is_of_what_decides() {
     ];
     for other in &others {
         assert_ne!(one.digest(), other.digest());
-    }
-}
-
-#[test]
-fn each_level_has_its_own_total_and_all_of_them_are_told() {
-    let text = |total: &str| {
-        format!("version = 1\nrules = [\"allow tcp a.example:443\"]\n[total]\n{total}\n")
-    };
-    let owner = |total: &str| document(Level::Owner, &text(total));
-    let bound = document(Level::Administrator, &text("connections = 100"));
-    let lab = owner("connections = 8\nbytes_per_second = 65536");
-    let both = lab.clone().bounded_by(&bound);
-    assert_eq!(both.total(Level::Owner).connections, Some(8));
-    assert_eq!(both.total(Level::Administrator).connections, Some(100));
-    assert!(both.total(Level::User).is_unlimited());
-    // One sandbox's own limits are not the total.
-    assert_eq!(both.limits().connections, 512);
-    let digests = [
-        owner(""),
-        owner("connections = 8"),
-        owner("new_per_second = 8"),
-        lab,
-    ]
-    .map(|rules| rules.digest());
-    let different: std::collections::BTreeSet<&String> = digests.iter().collect();
-    assert_eq!(different.len(), 4);
-    let to = ask(&both, "a.example:443").destination;
-    let told = both.explain(&to, &Guard::default(), &FixedAddresses::new());
-    let told = told.lines.join("\n");
-    for line in [
-        "the administrator's total, of all sandboxes together: 100 connections",
-        "the owner's total, of all sandboxes together: 8 connections, 65536 bytes a second each way",
-    ] {
-        assert!(told.lines().any(|one| one == line), "{told}");
     }
 }
 

@@ -6,11 +6,14 @@
     reason = "a test fails by panicking"
 )]
 
+mod common;
+
 use std::net::IpAddr;
 
+use common::destination;
 use lakekeep_egress_rules::{
-    Destination, EgressDoc, Explanation, FixedAddresses, Grant, Guard, Host, HostName, Level,
-    Ruleset, Service, Transport, parse_destination,
+    Destination, EgressDoc, Explanation, FixedAddresses, Grant, Guard, HostName, Level, Ruleset,
+    Service, Transport,
 };
 
 const SOCKET: &str = "spark.sockets.lakekeep.internal";
@@ -36,19 +39,8 @@ fn name(text: &str) -> HostName {
 }
 
 fn explain(rules: &Ruleset, to: &str) -> Explanation {
-    let (host, port) = parse_destination(to).unwrap();
-    let (name, address) = match host {
-        Host::Name(name) => (Some(name), None),
-        Host::Address(address) => (None, Some(address)),
-    };
-    let destination = Destination {
-        name,
-        address,
-        port: Some(port),
-        transport: Transport::Tcp,
-    };
     let fixed = FixedAddresses::from([(FIXED.parse().unwrap(), Service::Identity)]);
-    rules.explain(&destination, &Guard::default(), &fixed)
+    rules.explain(&destination(to), &Guard::default(), &fixed)
 }
 
 #[test]
